@@ -1,2 +1,18 @@
-//! The host command.
-fn main() {}
+//! `from-scratch`: builds the Docker image and runs it, on a host that has no container engine.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+mod cli;
+mod commands;
+
+fn main() -> ExitCode {
+    match cli::Cli::parse().run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(1)
+        }
+    }
+}
