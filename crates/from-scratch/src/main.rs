@@ -6,12 +6,13 @@ use clap::Parser;
 
 mod cli;
 mod commands;
+mod report;
 
 fn main() -> ExitCode {
     match cli::Cli::parse().run() {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprint!("{}", report::render(&error));
             ExitCode::from(1)
         }
     }
