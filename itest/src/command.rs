@@ -1,0 +1,193 @@
+//! Running a program with a deadline: nothing a test starts may outlive it or hang it.
+
+use std::io::{Read, Write};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+/// Generous on purpose: it is there to end a hang, not to measure.
+pub const DEADLINE: Duration = Duration::from_secs(180);
+
+/// What a program did, with enough kept to explain a failure.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// The command as a person would type it.
+    pub command: String,
+    /// Exit status as a shell reports it (128 + n for a signal).
+    pub status: i32,
+    /// Standard output, raw: some of it is archives.
+    pub stdout: Vec<u8>,
+    /// Standard error as text.
+    pub stderr: String,
+    /// Wall time, for deadlines only.
+    pub took: Duration,
+}
+
+impl Outcome {
+    /// Standard output as text, without the final newline.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).trim_end().to_owned()
+    }
+
+    /// Standard output of a run that must have succeeded.
+    pub fn success(self) -> Result<String> {
+        Ok(self.exits(0)?.text())
+    }
+
+    /// The same run, if it ended with this status; else an error that shows all of it.
+    pub fn exits(self, expected: i32) -> Result<Self> {
+        if self.status == expected {
+            return Ok(self);
+        }
+        bail!(
+            "`{}` exited {}, expected {expected}\n--- stdout\n{}\n--- stderr\n{}",
+            self.command,
+            self.status,
+            excerpt(&self.text()),
+            excerpt(self.stderr.trim_end()),
+        )
+    }
+}
+
+/// The end is where the reason stands.
+fn excerpt(text: &str) -> String {
+    const LINES: usize = 40;
+    let lines: Vec<&str> = text.lines().collect();
+    match lines.len().checked_sub(LINES) {
+        None | Some(0) => text.to_owned(),
+        Some(dropped) => format!("… {dropped} lines …\n{}", lines[dropped..].join("\n")),
+    }
+}
+
+/// Runs `command` with `input` on its standard input until it ends or [`DEADLINE`] has passed.
+pub fn run(command: &mut Command, input: &[u8]) -> Result<Outcome> {
+    run_within(command, input, DEADLINE)
+}
+
+/// [`run`] with a deadline of its own.
+pub fn run_within(command: &mut Command, input: &[u8], deadline: Duration) -> Result<Outcome> {
+    let shown = show(command);
+    let start = Instant::now();
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("starting `{shown}`"))?;
+    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            // A program that ends without reading everything is judged by its status, not by our broken pipe.
+            let _ = stdin.map(|mut stdin| stdin.write_all(input));
+        });
+        let stdout = scope.spawn(move || drain(stdout));
+        let stderr = scope.spawn(move || drain(stderr));
+        let status = wait_until(&mut child, start + deadline);
+        let stdout = stdout.join().unwrap_or_default();
+        let stderr = String::from_utf8_lossy(&stderr.join().unwrap_or_default()).into_owned();
+        match status? {
+            Some(status) => Ok(Outcome {
+                command: shown,
+                status: shell_status(status),
+                stdout,
+                stderr,
+                took: start.elapsed(),
+            }),
+            None => bail!(
+                "`{shown}` did not end within {deadline:?}\n--- stdout\n{}\n--- stderr\n{}",
+                excerpt(&String::from_utf8_lossy(&stdout)),
+                excerpt(&stderr)
+            ),
+        }
+    })
+}
+
+/// `None` when the deadline passed; the child is then dead and reaped.
+fn wait_until(child: &mut Child, deadline: Instant) -> Result<Option<ExitStatus>> {
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if Instant::now() >= deadline {
+            child.kill()?;
+            child.wait()?;
+            return Ok(None);
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn drain(stream: Option<impl Read>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    if let Some(mut stream) = stream {
+        // What was read before an error is still worth showing.
+        let _ = stream.read_to_end(&mut bytes);
+    }
+    bytes
+}
+
+fn shell_status(status: ExitStatus) -> i32 {
+    use std::os::unix::process::ExitStatusExt;
+    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
+}
+
+/// The command as a person would type it, for messages.
+pub fn show(command: &Command) -> String {
+    std::iter::once(command.get_program())
+        .chain(command.get_args())
+        .map(|word| {
+            let word = word.to_string_lossy();
+            if word.contains([' ', '"', '$', '\n', '>']) { format!("'{word}'") } else { word.into_owned() }
+        })
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// Calls `probe` until it says yes; the error names what was waited for and the last answer.
+pub fn eventually(what: &str, within: Duration, mut probe: impl FnMut() -> Result<bool>) -> Result<()> {
+    let deadline = Instant::now() + within;
+    loop {
+        let answer = probe();
+        match answer {
+            Ok(true) => return Ok(()),
+            _ if Instant::now() < deadline => thread::sleep(Duration::from_millis(100)),
+            Ok(false) => bail!("not within {within:?}: {what}"),
+            Err(error) => return Err(error.context(format!("not within {within:?}: {what}"))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn status_output_and_input_are_kept() {
+        let outcome = run(Command::new("sh").args(["-c", "cat; echo no >&2; exit 3"]), b"yes").expect("runs");
+        assert_eq!((outcome.status, outcome.text().as_str(), outcome.stderr.as_str()), (3, "yes", "no\n"));
+        let error = outcome.exits(0).expect_err("status 3 is not 0").to_string();
+        assert!(error.contains("exited 3, expected 0") && error.contains("no"), "{error}");
+    }
+
+    #[test]
+    fn a_signal_counts_as_in_a_shell() {
+        let outcome = run(Command::new("sh").args(["-c", "kill -9 $$"]), b"").expect("runs");
+        assert_eq!(outcome.status, 137);
+    }
+
+    #[test]
+    fn a_hang_is_ended_and_said() {
+        let error = run_within(Command::new("sleep").arg("600"), b"", Duration::from_millis(50))
+            .expect_err("must not wait for it")
+            .to_string();
+        assert!(error.contains("`sleep 600` did not end"), "{error}");
+    }
+
+    #[test]
+    fn eventually_gives_up_with_the_reason() {
+        let error = eventually("the sun rises in the west", Duration::from_millis(20), || Ok(false));
+        assert!(error.expect_err("never true").to_string().contains("the sun rises in the west"));
+    }
+}

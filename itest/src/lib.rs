@@ -1,0 +1,21 @@
+//! Scenario suites: what users do with Docker, against the real thing.
+//!
+//! A scenario (`scenarios/`) knows only an [`Environment`]: a place where our image runs and a client can be started.
+//! The test binaries in `tests/` each bring one environment and run the list in it. They use libtest-mimic, because the
+//! harness has to decide while *listing* what can run here: what cannot is listed as ignored with its reason, and fails
+//! when `FROM_SCRATCH_CI=1` says that nothing may be left out.
+
+pub mod command;
+pub mod environment;
+pub mod host;
+pub mod image;
+pub mod need;
+pub mod product;
+pub mod scenarios;
+pub mod suite;
+pub mod up;
+
+pub use command::Outcome;
+pub use environment::Environment;
+pub use need::Need;
+pub use scenarios::{SCENARIOS, Scenario};

@@ -1,0 +1,41 @@
+//! Stop and start again: nothing is lost, and the stop is orderly.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use super::{Scenario, scenario};
+use crate::Environment;
+use crate::command::eventually;
+use crate::image::BOX;
+
+pub(super) const SCENARIOS: &[Scenario] = &[scenario("restart::keeps_state_and_stops_in_order", keeps_state)];
+
+fn keeps_state(env: &dyn Environment) -> Result<()> {
+    env.docker(&["tag", BOX, "kept-image:1"])?;
+    env.docker(&["network", "create", "kept-network"])?;
+    let polite = "trap 'sleep 1; echo said goodbye > /data/end; exit 0' TERM; while :; do sleep 0.1; done";
+    env.docker(&["run", "-d", "--name", "polite", "-v", "kept-volume:/data", BOX, "sh", "-c", polite])?;
+    env.docker(&["run", "-d", "--name", "faithful", "--restart", "always", BOX, "sleep", "600"])?;
+
+    let stop = env.restart()?;
+    // dockerd waits 10 s for a container that does not listen; `polite` and `faithful` must not bring it that far twice.
+    ensure!(stop.took < Duration::from_secs(30), "the stop took {:?}", stop.took);
+
+    env.docker(&["image", "inspect", "kept-image:1"])?;
+    env.docker(&["network", "inspect", "kept-network"])?;
+    let end = env.docker(&["run", "--rm", "-v", "kept-volume:/data", BOX, "cat", "/data/end"])?;
+    ensure!(end == "said goodbye", "{end}");
+    ensure!(
+        env.docker(&["inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", "polite"])?
+            == "exited 0"
+    );
+    eventually("the container with `--restart always` runs", Duration::from_secs(20), || {
+        Ok(env.docker(&["inspect", "--format", "{{.State.Running}}", "faithful"])? == "true")
+    })?;
+
+    env.remove(&["polite", "faithful"])?;
+    env.docker(&["network", "rm", "kept-network"])?;
+    env.docker(&["volume", "rm", "kept-volume"])?;
+    env.docker(&["rmi", "kept-image:1"]).map(drop)
+}

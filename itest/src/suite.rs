@@ -1,0 +1,112 @@
+//! From a list of scenarios to tests: listing, one shared environment, taking it down again.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Result, anyhow};
+use libtest_mimic::{Arguments, Failed, Trial};
+
+use crate::need;
+use crate::{Environment, Need, Scenario};
+
+/// An environment that is started by the first scenario that runs, and by none when they are only listed.
+pub struct Shared<E> {
+    start: fn() -> Result<E>,
+    started: Mutex<Option<Result<Arc<E>, String>>>,
+}
+
+impl<E: 'static> Shared<E> {
+    /// Nothing happens yet.
+    pub const fn new(start: fn() -> Result<E>) -> Self {
+        Shared { start, started: Mutex::new(None) }
+    }
+
+    /// The environment; a start that failed is not tried again for each scenario.
+    pub fn get(&self) -> Result<Arc<E>> {
+        let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
+        started
+            .get_or_insert_with(|| (self.start)().map(Arc::new).map_err(|error| format!("{error:?}")))
+            .clone()
+            .map_err(|error| anyhow!("the environment did not start: {error}"))
+    }
+
+    /// Gives it up. The last holder's `Drop` takes it down.
+    pub fn take(&self) -> Option<Arc<E>> {
+        self.started.lock().unwrap_or_else(PoisonError::into_inner).take()?.ok()
+    }
+}
+
+/// The tests of one binary.
+pub struct Suite {
+    prefix: &'static str,
+    needs: &'static [Need],
+    trials: Vec<Trial>,
+}
+
+impl Suite {
+    /// `prefix` is the tier (`root_up`, `nested_self`); `needs` hold for every test of it.
+    pub fn new(prefix: &'static str, needs: &'static [Need]) -> Self {
+        Suite { prefix, needs, trials: Vec::new() }
+    }
+
+    /// Adds scenarios, run in an environment that they share.
+    pub fn scenarios<E: Environment + 'static>(
+        mut self,
+        environment: &'static Shared<E>,
+        scenarios: &'static [&'static [Scenario]],
+    ) -> Self {
+        for scenario in scenarios.iter().copied().flatten() {
+            self = self.test(scenario.name, scenario.needs, move || {
+                let environment = environment.get()?;
+                (scenario.run)(&*environment).map_err(|error| {
+                    error.context(format!("the engine's last lines:\n{}", environment.log_tail()))
+                })
+            });
+        }
+        self
+    }
+
+    /// Adds one test that brings what it needs itself.
+    pub fn test(
+        mut self,
+        name: &str,
+        needs: &'static [Need],
+        run: impl FnOnce() -> Result<()> + Send + 'static,
+    ) -> Self {
+        let name = format!("{}::{name}", self.prefix);
+        let missing = need::missing(self.needs.iter().chain(needs));
+        self.trials.push(match missing {
+            None => Trial::test(name, move || guarded(run)),
+            // `--ignored` runs such a test all the same; it must not pass then.
+            Some(reason) => {
+                let kind = reason.clone();
+                Trial::test(name, move || Err(Failed::from(reason)))
+                    .with_kind(kind)
+                    .with_ignored_flag(!need::nothing_left_out())
+            }
+        });
+        self
+    }
+
+    /// Runs what the command line asks for, then `finish`, whatever happened before.
+    pub fn run(self, finish: impl FnOnce() -> Result<()>) -> ExitCode {
+        let mut arguments = Arguments::from_args();
+        // The engine is shared and the machine has two cores: order makes failures readable.
+        arguments.test_threads.get_or_insert(1);
+        let conclusion = libtest_mimic::run(&arguments, self.trials);
+        match catch_unwind(AssertUnwindSafe(finish)) {
+            Ok(Ok(())) => conclusion.exit_code(),
+            Ok(Err(error)) => {
+                eprintln!("error: taking the environment down: {error:?}");
+                ExitCode::FAILURE
+            }
+            Err(_) => ExitCode::FAILURE,
+        }
+    }
+}
+
+fn guarded(run: impl FnOnce() -> Result<()>) -> Result<(), Failed> {
+    // Debug of an anyhow error is the whole chain.
+    run().map_err(|error| Failed::from(format!("{error:?}")))
+}

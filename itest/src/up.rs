@@ -1,0 +1,194 @@
+//! The environment of the `root_` tier: the image under `from-scratch up`, with no way out of its network namespace.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::command::{self, Outcome};
+use crate::environment::{Environment, Exchange};
+use crate::{image, product};
+
+/// Where the exchange directory is mounted inside.
+const EXCHANGE: &str = "/exchange";
+
+/// One named instance; dropping it takes it down with all its state.
+#[derive(Debug)]
+pub struct Instance {
+    name: String,
+    state: PathBuf,
+    exchange: Exchange,
+    socket: PathBuf,
+    engine_options: Vec<String>,
+    down: bool,
+}
+
+impl Instance {
+    /// Starts one, with the base image in it, after clearing what a killed run left behind under the same name.
+    pub fn start(purpose: &str) -> Result<Self> {
+        Self::start_with(purpose, &[])
+    }
+
+    /// [`Instance::start`] with options for dockerd.
+    pub fn start_with(purpose: &str, engine_options: &[&str]) -> Result<Self> {
+        let instance = Self::start_bare(purpose, engine_options)?;
+        let environment: &dyn Environment = &instance;
+        environment.docker_with_input(&["import", "-", image::BOX], &image::busybox_rootfs()?)?.success()?;
+        Ok(instance)
+    }
+
+    /// An instance without any image in it.
+    pub fn start_bare(purpose: &str, engine_options: &[&str]) -> Result<Self> {
+        let name = product::instance_name(purpose);
+        let outside = product::target().join("itest-run").join(purpose);
+        let mut instance = Instance {
+            name,
+            state: outside.join("state"),
+            exchange: Exchange { outside: outside.join("exchange"), inside: EXCHANGE.to_owned() },
+            socket: PathBuf::new(),
+            engine_options: engine_options.iter().map(ToString::to_string).collect(),
+            down: false,
+        };
+        if instance.state.exists() {
+            instance.tear_down()?;
+        }
+        std::fs::create_dir_all(&instance.exchange.outside)?;
+        instance.down = false;
+        instance.up()?;
+        Ok(instance)
+    }
+
+    /// Name for the command line.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The API socket on the host.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// `from-scratch` with this instance's name and state directory.
+    pub fn command(&self, subcommand: &str) -> Result<Command> {
+        let mut command = Command::new(product::from_scratch()?);
+        command.arg(subcommand).arg("--name").arg(&self.name).arg("--state-dir").arg(&self.state);
+        Ok(command)
+    }
+
+    /// Starts it (again): the same state directory, the same options.
+    pub fn up(&mut self) -> Result<()> {
+        let outcome = self.run_up()?;
+        let text = outcome.success()?;
+        let socket = text
+            .lines()
+            .find_map(|line| line.split("unix://").nth(1))
+            .with_context(|| format!("`up` printed no socket: {text}"))?;
+        self.socket = socket.trim_matches(['\'', '"', ' ']).into();
+        Ok(())
+    }
+
+    fn run_up(&self) -> Result<Outcome> {
+        let mut up = self.command("up")?;
+        up.args(["--network", "none", "-v"])
+            .arg(format!("{}:{EXCHANGE}", self.exchange.outside.display()))
+            .arg("--")
+            .args(&self.engine_options);
+        // The first one on a machine downloads the packages.
+        command::run_within(&mut up, b"", Duration::from_secs(600))
+    }
+
+    /// Stops it in order and keeps its state.
+    pub fn down(&self) -> Result<Outcome> {
+        command::run(&mut self.command("down")?, b"")?.exits(0)
+    }
+
+    /// Stops it and removes all that it had; then looks whether that is true.
+    pub fn tear_down(&mut self) -> Result<()> {
+        self.down = true;
+        command::run(self.command("down")?.arg("--volumes"), b"")?.exits(0)?;
+        // Nothing of it may stay mounted; then what is left are plain files of ours.
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
+        let state = self.state.display().to_string();
+        let left: Vec<&str> = mounts.lines().filter(|line| line.contains(&state)).collect();
+        ensure!(left.is_empty(), "`down` left mounts behind: {left:#?}");
+        for directory in [&self.state, &self.exchange.outside] {
+            if directory.exists() {
+                std::fs::remove_dir_all(directory)
+                    .with_context(|| format!("removing `{}`", directory.display()))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        if !self.down
+            && let Err(error) = self.tear_down()
+        {
+            eprintln!("error: instance `{}` was not taken down: {error:?}", self.name);
+        }
+    }
+}
+
+impl Environment for Instance {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn exec(&self, argv: &[&str], input: &[u8]) -> Result<Outcome> {
+        command::run(self.command("exec")?.arg("--").args(argv), input)
+    }
+
+    fn exec_tty(&self, argv: &[&str]) -> Result<Outcome> {
+        let mut exec = self.command("exec")?;
+        exec.arg("--").args(argv);
+        on_a_terminal(&exec)
+    }
+
+    fn restart(&self) -> Result<Outcome> {
+        let stop = self.down()?;
+        self.run_up()?.success()?;
+        Ok(stop)
+    }
+
+    fn exchange(&self) -> &Exchange {
+        &self.exchange
+    }
+
+    fn log_tail(&self) -> String {
+        let logs = self.command("logs").and_then(|mut logs| command::run(&mut logs, b""));
+        let text = match logs {
+            Ok(outcome) => format!("{}{}", outcome.text(), outcome.stderr),
+            Err(error) => format!("{error:#}"),
+        };
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(25)..].join("\n")
+    }
+}
+
+/// Runs a command with a terminal on both ends, as `script` gives it.
+pub fn on_a_terminal(program: &Command) -> Result<Outcome> {
+    let line = std::iter::once(program.get_program())
+        .chain(program.get_args())
+        .map(|word| format!("'{}'", word.to_string_lossy().replace('\'', r"'\''")))
+        .collect::<Vec<_>>()
+        .join(" ");
+    let mut script = Command::new("script");
+    script.args(["--quiet", "--return", "--echo", "never", "--command", &line, "/dev/null"]);
+    command::run(&mut script, b"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_is_a_terminal_and_the_status_comes_through() {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "test -t 0 && test -t 1 && echo 'it is'; exit 4"]);
+        let outcome = on_a_terminal(&shell).expect("runs");
+        assert_eq!((outcome.text().as_str(), outcome.status), ("it is", 4));
+    }
+}
