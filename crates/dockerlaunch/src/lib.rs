@@ -1,1 +1,50 @@
-//! The launcher.
+//! Prepares a system in which nothing is set up, then starts Docker.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // Mounts, cgroups, directories, limits, network; then this process becomes the engine.
+//! dockerlaunch::launch_docker("/usr/bin/dockerd", &["--debug"])?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What will be done is decided in [`dockerlaunch_plan`]; here it is looked up ([`probe`]) and done ([`apply`]).
+
+pub mod apply;
+pub mod client;
+pub mod engine;
+mod handoff;
+mod module;
+mod mount;
+mod netlink;
+pub mod pid1;
+mod power;
+pub mod probe;
+mod signals;
+pub mod sockets;
+mod sys;
+
+use std::convert::Infallible;
+
+pub use dockerlaunch_plan as plan;
+pub use engine::{Launch, LaunchFailure};
+pub use handoff::run_if_asked;
+pub use module::modprobe;
+pub use power::end_machine;
+
+/// Prepares the system and replaces this process by the engine. Returns only when that failed.
+///
+/// `docker` is a path or name: `dockerd`, or with the first argument `-d` or `daemon` the `docker` of old.
+///
+/// # Errors
+/// What stops the launch, each problem with its remedy; or that the engine could not be executed.
+pub fn launch_docker(docker: &str, args: &[&str]) -> Result<Infallible, LaunchFailure> {
+    let argv: Vec<String> = ["dockerlaunch", docker].iter().chain(args).map(|a| (*a).to_owned()).collect();
+    match plan::config::parse(&argv) {
+        Ok(plan::config::Invocation::Launch(engine)) => Launch::new(engine).exec(),
+        Ok(_) | Err(_) => {
+            let args: Vec<String> = args.iter().map(|a| (*a).to_owned()).collect();
+            Launch::new(plan::config::Engine::new(docker, &args)).exec()
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! One change to the system, as data. The launcher performs it; here it only predicts.
+
+use serde::{Deserialize, Serialize};
+
+use crate::facts::{Entry, Facts, Mount, cgroups};
+
+/// One change. Paths are absolute.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "action")]
+pub enum Action {
+    /// Mount a file system (fsopen(2), fsconfig(2), move_mount(2)).
+    Mount {
+        /// File system type.
+        fstype: String,
+        /// Mount point; must exist.
+        target: String,
+        /// Mount flags by name: `nosuid`, `nodev`, `noexec`, `ro`, `relatime`.
+        flags: Vec<String>,
+        /// File system parameters, `key` or `key=value`.
+        data: Vec<String>,
+    },
+    /// Put a bind mount of `/` over `/` and change into it: the kernel's own root cannot be pivoted (pivot_root(2)).
+    CoverRoot,
+    /// Make a mount and all below it propagate (`mount --make-rshared`).
+    MakeShared {
+        /// Mount point.
+        target: String,
+    },
+    /// Create a directory; its parent must exist.
+    Mkdir {
+        /// The directory.
+        path: String,
+        /// Permission bits, independent of the umask.
+        mode: u32,
+    },
+    /// Create a symbolic link.
+    Symlink {
+        /// The link.
+        path: String,
+        /// What it points to.
+        target: String,
+    },
+    /// Create a character device.
+    MakeNode {
+        /// The node.
+        path: String,
+        /// Major number.
+        major: u32,
+        /// Minor number.
+        minor: u32,
+        /// Permission bits.
+        mode: u32,
+    },
+    /// Write a new file with this content.
+    WriteFile {
+        /// The file.
+        path: String,
+        /// All of its content.
+        content: String,
+        /// Permission bits.
+        mode: u32,
+    },
+    /// Copy a file that the image keeps in its private directory, parents included.
+    CopyFile {
+        /// Source.
+        from: String,
+        /// New file; never one that exists.
+        to: String,
+    },
+    /// Write a kernel knob below `/proc/sys`.
+    WriteKnob {
+        /// The knob.
+        path: String,
+        /// Its new value.
+        value: String,
+    },
+    /// Move every process of one cgroup into another, until none is left.
+    MoveProcesses {
+        /// Source cgroup directory.
+        from: String,
+        /// Target cgroup directory; created.
+        to: String,
+    },
+    /// Enable every available controller for the children of a cgroup, one by one (`cgroup.subtree_control`), so that
+    /// one that is refused does not lose the others.
+    EnableControllers {
+        /// The cgroup directory.
+        cgroup: String,
+    },
+    /// Bring a network interface up.
+    LinkUp {
+        /// Its name.
+        name: String,
+    },
+    /// Set the limit of open files (setrlimit(2)).
+    LimitNofile {
+        /// Soft limit.
+        soft: u64,
+        /// Hard limit.
+        hard: u64,
+    },
+    /// Remove a stale file.
+    Remove {
+        /// The file.
+        path: String,
+    },
+    /// Rename a file that would stop the daemon; nothing is lost.
+    SetAside {
+        /// Old name.
+        from: String,
+        /// New name.
+        to: String,
+    },
+}
+
+impl Action {
+    /// What is true once the action has succeeded.
+    pub fn predict(&self, facts: &mut Facts) {
+        match self {
+            Self::Mount { fstype, target, flags, data } => {
+                let shared = facts.mount_of(target).is_some_and(|parent| parent.shared);
+                facts.cover(target);
+                facts.mounts.push(Mount {
+                    target: target.clone(),
+                    root: "/".into(),
+                    fstype: fstype.clone(),
+                    options: flags.clone(),
+                    super_options: data.clone(),
+                    shared,
+                });
+                if fstype == "devtmpfs" {
+                    predict_devtmpfs(facts);
+                }
+                if fstype == "cgroup2" && target == cgroups::CGROUP_ROOT {
+                    let is_true_root = facts.process.is_kernel_init;
+                    facts.cgroups.unified = Some(cgroups::Unified { is_true_root, ..Default::default() });
+                }
+                if fstype == "sysfs" {
+                    facts.paths.insert(cgroups::CGROUP_ROOT.into(), Entry::Dir(0o755));
+                }
+            }
+            Self::CoverRoot => {
+                let fstype =
+                    facts.mount_at("/").map_or("tmpfs", |m| m.fstype.as_str()).replace("rootfs", "tmpfs");
+                facts.mounts.retain(|m| m.target != "/");
+                facts.mounts.insert(0, Mount::new("/", &fstype, &["rw"], &["rw"], false));
+                facts.process.root_can_be_pivoted = true;
+            }
+            Self::MakeShared { target } => {
+                for mount in &mut facts.mounts {
+                    if crate::facts::is_below(&mount.target, target) {
+                        mount.shared = true;
+                    }
+                }
+            }
+            Self::Mkdir { path, mode } => {
+                facts.paths.insert(path.clone(), Entry::Dir(*mode));
+            }
+            Self::Symlink { path, target } => {
+                facts.paths.insert(path.clone(), Entry::Link(target.clone()));
+            }
+            Self::MakeNode { path, .. } => {
+                facts.paths.insert(path.clone(), Entry::Special);
+            }
+            Self::WriteFile { path, mode, .. } => {
+                facts.paths.insert(path.clone(), Entry::File(*mode));
+            }
+            Self::CopyFile { to, .. } => {
+                facts.paths.insert(to.clone(), Entry::File(0o644));
+            }
+            Self::WriteKnob { path, value } => {
+                facts.knobs.insert(path.clone(), value.clone());
+            }
+            Self::MoveProcesses { from, .. } => {
+                if let Some(unified) = facts.cgroups.unified.as_mut().filter(|_| from == cgroups::CGROUP_ROOT)
+                {
+                    unified.has_processes = false;
+                }
+            }
+            Self::EnableControllers { .. } => {
+                if let Some(unified) = &mut facts.cgroups.unified {
+                    unified.enabled = unified.controllers.get_or_insert_default().clone();
+                }
+            }
+            Self::LinkUp { name } => {
+                for link in facts.links.iter_mut().filter(|l| l.name == *name) {
+                    link.up = true;
+                }
+            }
+            Self::LimitNofile { soft, hard } => facts.process.nofile = (*soft, *hard),
+            Self::Remove { path } => {
+                facts.paths.remove(path);
+                facts.leftovers.pid_files.retain(|f| f.path != *path);
+            }
+            Self::SetAside { from, .. } => {
+                facts.paths.remove(from);
+                facts.leftovers.broken_json.retain(|f| f != from);
+            }
+        }
+    }
+}
+
+/// The nodes that the kernel itself makes in a new devtmpfs (drivers/char/mem.c, drivers/tty).
+fn predict_devtmpfs(facts: &mut Facts) {
+    for node in ["null", "zero", "full", "random", "urandom", "tty", "ptmx"] {
+        facts.paths.insert(format!("/dev/{node}"), Entry::Special);
+    }
+}
+
+impl std::fmt::Display for Action {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Mount { fstype, target, flags, data } => {
+                let options: Vec<&str> = flags.iter().chain(data).map(String::as_str).collect();
+                write!(f, "mount {fstype} at {target}")?;
+                if options.is_empty() { Ok(()) } else { write!(f, " ({})", options.join(",")) }
+            }
+            Self::CoverRoot => f.write_str("bind / over / so that it can be pivoted"),
+            Self::MakeShared { target } => write!(f, "make {target} rshared"),
+            Self::Mkdir { path, mode } => write!(f, "mkdir {path} (mode {mode:04o})"),
+            Self::Symlink { path, target } => write!(f, "link {path} -> {target}"),
+            Self::MakeNode { path, major, minor, .. } => write!(f, "mknod {path} (char {major}:{minor})"),
+            Self::WriteFile { path, .. } => write!(f, "write {path}"),
+            Self::CopyFile { from, to } => write!(f, "copy {from} to {to}"),
+            Self::WriteKnob { path, value } => write!(f, "write {value} to {path}"),
+            Self::MoveProcesses { from, to } => write!(f, "move processes from {from} to {to}"),
+            Self::EnableControllers { cgroup } => write!(f, "enable controllers below {cgroup}"),
+            Self::LinkUp { name } => write!(f, "bring {name} up"),
+            Self::LimitNofile { soft, hard } => write!(f, "limit open files to {soft} (hard {hard})"),
+            Self::Remove { path } => write!(f, "remove stale {path}"),
+            Self::SetAside { from, to } => write!(f, "set {from} aside as {to}"),
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What the user asked for: the engine's command line and the environment, already parsed.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+mod engine;
+mod invocation;
+mod removed;
+
+pub use engine::{Engine, EngineCommand};
+pub use invocation::{Invocation, Output, UsageError, parse};
+
+/// `PATH` where the environment has none, as when the kernel starts us.
+pub const DEFAULT_PATH: &str =
+    "/usr/lib/dockerlaunch/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Where clients look for the engine.
+pub const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
+
+/// What the user asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Config {
+    /// The engine to start.
+    pub engine: Engine,
+    /// Directories of `PATH`, in order.
+    pub path: Vec<String>,
+    /// Listening sockets that our starter handed over (sd_listen_fds(3)).
+    pub inherited_sockets: usize,
+    /// Where we listen: `DOCKER_HOST` when it is `unix://`, else [`DEFAULT_SOCKET`].
+    pub socket: String,
+    /// `DOCKER_IPTABLES_LEGACY`: set, set and empty, or unset.
+    pub iptables_legacy: Option<bool>,
+    /// `DOCKER_LAUNCH_REAP`: stay, forward signals and reap (the default), or become the engine.
+    pub supervise: bool,
+    /// `DOCKER_LAUNCH_DEBUG`: tell each action and its time.
+    pub debug: bool,
+}
+
+impl Config {
+    /// The configuration for this engine in this environment.
+    pub fn new(engine: Engine, env: &BTreeMap<String, String>) -> Self {
+        let get = |name: &str| env.get(name).map(String::as_str);
+        let path = get("PATH").filter(|p| !p.is_empty()).unwrap_or(DEFAULT_PATH);
+        let socket =
+            get("DOCKER_HOST").and_then(|host| host.strip_prefix("unix://")).unwrap_or(DEFAULT_SOCKET);
+        Self {
+            engine,
+            path: path.split(':').filter(|d| !d.is_empty()).map(str::to_owned).collect(),
+            inherited_sockets: get("LISTEN_FDS").and_then(|n| n.parse().ok()).unwrap_or(0),
+            socket: socket.to_owned(),
+            iptables_legacy: get("DOCKER_IPTABLES_LEGACY").map(|value| !value.is_empty()),
+            supervise: get("DOCKER_LAUNCH_REAP").is_none_or(|v| !is_false(v)),
+            debug: get("DOCKER_LAUNCH_DEBUG").is_some_and(|v| !v.is_empty() && !is_false(v)),
+        }
+    }
+}
+
+fn is_false(value: &str) -> bool {
+    matches!(value.to_ascii_lowercase().as_str(), "false" | "0" | "no" | "off")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(env: &[(&str, &str)]) -> Config {
+        let env = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        Config::new(Engine::default(), &env)
+    }
+
+    #[test]
+    fn an_empty_environment_has_working_defaults() {
+        let config = config(&[]);
+        assert_eq!(config.path[0], "/usr/lib/dockerlaunch/bin");
+        assert_eq!(config.socket, DEFAULT_SOCKET);
+        assert!(config.supervise && !config.debug);
+        assert_eq!(config.iptables_legacy, None);
+    }
+
+    #[test]
+    fn the_seeds_variables_keep_their_meaning() {
+        let config = config(&[("DOCKER_LAUNCH_DEBUG", "true"), ("DOCKER_LAUNCH_REAP", "false")]);
+        assert!(config.debug && !config.supervise);
+    }
+
+    #[test]
+    fn only_a_unix_docker_host_is_a_listener() {
+        assert_eq!(config(&[("DOCKER_HOST", "unix:///run/d.sock")]).socket, "/run/d.sock");
+        assert_eq!(config(&[("DOCKER_HOST", "tcp://docker:2375")]).socket, DEFAULT_SOCKET);
+    }
+
+    #[test]
+    fn iptables_legacy_has_three_states() {
+        assert_eq!(config(&[("DOCKER_IPTABLES_LEGACY", "")]).iptables_legacy, Some(false));
+        assert_eq!(config(&[("DOCKER_IPTABLES_LEGACY", "1")]).iptables_legacy, Some(true));
+    }
+}

@@ -1,0 +1,103 @@
+//! From a failed action and the kernel's answer to a remedy.
+
+use crate::facts::{Capability, Facts};
+use crate::plan::ActionError;
+use crate::{Action, Problem};
+
+/// Error numbers that the table knows (errno(3)).
+mod errno {
+    pub(super) const EPERM: i32 = 1;
+    pub(super) const ENOENT: i32 = 2;
+    pub(super) const EACCES: i32 = 13;
+    pub(super) const EBUSY: i32 = 16;
+    pub(super) const ENODEV: i32 = 19;
+    pub(super) const EINVAL: i32 = 22;
+    pub(super) const ENOSPC: i32 = 28;
+    pub(super) const EROFS: i32 = 30;
+}
+
+/// The problem to tell when an action failed.
+pub fn failed(action: &Action, error: &ActionError, facts: &Facts) -> Problem {
+    let problem = Problem::new(format!("cannot {action}")).cause(error.to_string());
+    with_remedy(problem, action, error.errno, facts)
+}
+
+fn with_remedy(problem: Problem, action: &Action, errno: i32, facts: &Facts) -> Problem {
+    use errno::{EACCES, EBUSY, EINVAL, ENODEV, ENOENT, ENOSPC, EPERM, EROFS};
+    match (action, errno) {
+        (Action::Mount { fstype, .. }, ENODEV) => problem
+            .cause(format!("the kernel has no file system `{fstype}`"))
+            .hint(format!("use a kernel that has `{fstype}`, or make its module loadable")),
+        (_, EPERM | EACCES) => privileges(problem, facts),
+        (_, EROFS) => read_only(problem, facts),
+        (_, ENOSPC) => problem.hint("free some space on that file system, or mount a volume there"),
+        (Action::MoveProcesses { .. } | Action::EnableControllers { .. }, EBUSY) => problem
+            .hint("a process keeps entering the cgroup (a health check, `exec`); stop it, or start the container again"),
+        (Action::WriteKnob { path, .. }, ENOENT) => problem.hint(format!("the kernel lacks the feature behind {path}")),
+        (Action::CoverRoot, EINVAL) => problem.hint("boot with the image as an initramfs on a tmpfs root"),
+        _ if facts.process.is_kernel_init => {
+            problem.hint("run with `DOCKER_LAUNCH_DEBUG=true` on the kernel command line, and report what it prints")
+        }
+        _ => problem.remedy("see everything that was found and planned", "dockerlaunch plan"),
+    }
+}
+
+fn privileges(mut problem: Problem, facts: &Facts) -> Problem {
+    for capability in [Capability::SysAdmin, Capability::NetAdmin] {
+        if !facts.process.has(capability) {
+            let mask = facts.process.capabilities;
+            problem = problem.cause(format!("CAP_{} is absent (CapEff {mask:016x})", capability.name()));
+        }
+    }
+    if facts.process.is_kernel_init {
+        problem.hint("a security module of the kernel refuses it; see the kernel log")
+    } else {
+        problem.remedy("run the container with `--privileged`", "docker run --privileged …")
+    }
+}
+
+fn read_only(problem: Problem, facts: &Facts) -> Problem {
+    if facts.process.is_kernel_init {
+        problem.remedy("let the kernel mount the root writable", "rw")
+    } else {
+        problem.remedy(
+            "run the container with `--privileged`, and without `--read-only`",
+            "docker run --privileged …",
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_failure_has_a_remedy_wherever_we_are() {
+        let actions = [
+            Action::Mount { fstype: "x".into(), target: "/x".into(), flags: vec![], data: vec![] },
+            Action::CoverRoot,
+            Action::Mkdir { path: "/x".into(), mode: 0 },
+            Action::WriteKnob { path: "/proc/sys/x".into(), value: "1".into() },
+            Action::MoveProcesses { from: "/a".into(), to: "/b".into() },
+        ];
+        for is_kernel_init in [false, true] {
+            let mut facts = Facts::default();
+            facts.process.is_kernel_init = is_kernel_init;
+            for action in &actions {
+                for errno in 0..40 {
+                    let error = ActionError { call: "x".into(), reason: "y".into(), errno };
+                    assert!(!failed(action, &error, &facts).hints.is_empty(), "{action} {errno}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn advice_fits_the_place() {
+        let error = ActionError { call: "mkdir".into(), reason: "EROFS".into(), errno: errno::EROFS };
+        let mut facts = Facts::default();
+        facts.process.is_kernel_init = true;
+        let problem = failed(&Action::Mkdir { path: "/x".into(), mode: 0 }, &error, &facts);
+        assert!(problem.hints.iter().all(|h| !format!("{h:?}").contains("docker run")));
+    }
+}

@@ -1,0 +1,190 @@
+//! What the system looks like, as far as the rules ask. Read by `dockerlaunch::probe`; plain data here.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+pub mod cgroups;
+pub mod kernel;
+pub mod mountinfo;
+pub mod process;
+pub mod state_files;
+
+pub use cgroups::{CGROUP_ROOT, Cgroups, Version};
+pub use mountinfo::Mount;
+pub use process::{Capability, Process};
+
+/// The one private directory of the image (DESIGN §4).
+pub const PRIVATE: &str = "/usr/lib/dockerlaunch";
+
+/// Everything that rules look at.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Facts {
+    /// Who we are.
+    pub process: Process,
+    /// The kernel.
+    pub kernel: kernel::Kernel,
+    /// `/proc/self/mountinfo`; without `/proc`, the API file systems that statfs(2) shows.
+    pub mounts: Vec<Mount>,
+    /// cgroup hierarchies.
+    pub cgroups: Cgroups,
+    /// Watched paths that exist ([`watched_paths`]), without following the last symbolic link.
+    pub paths: BTreeMap<String, Entry>,
+    /// Watched knobs below `/proc/sys` that exist, without the final newline.
+    pub knobs: BTreeMap<String, String>,
+    /// Network interfaces.
+    pub links: Vec<Link>,
+    /// Files of the private `etc/`, relative to it.
+    pub etc_defaults: Vec<String>,
+    /// Kernel firewall interfaces.
+    pub firewall: Firewall,
+    /// What a predecessor may have left behind.
+    pub leftovers: state_files::Leftovers,
+    /// Whether `/etc/docker/daemon.json` sets `hosts`; dockerd then refuses `-H` on the command line.
+    pub daemon_json_has_hosts: bool,
+}
+
+/// A watched path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Entry {
+    /// A directory with this mode.
+    Dir(u32),
+    /// A regular file with this mode.
+    File(u32),
+    /// A symbolic link with this target.
+    Link(String),
+    /// A device node, socket or FIFO.
+    Special,
+}
+
+/// A network interface.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// Its name.
+    pub name: String,
+    /// `IFF_LOOPBACK`.
+    pub loopback: bool,
+    /// `IFF_UP`.
+    pub up: bool,
+}
+
+/// Which packet filter interfaces the kernel answers on, found by asking netlink and never by running iptables.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Firewall {
+    /// nf_tables answers `NFT_MSG_GETGEN`; `None` when it could not be asked.
+    pub nft: Option<bool>,
+    /// `/proc/net/ip_tables_names` or its IPv6 twin lists a table.
+    pub legacy_tables_in_use: bool,
+}
+
+/// Paths whose presence some rule asks for.
+pub const WATCHED_PATHS: &[&str] = &[
+    "/dev",
+    "/dev/fd",
+    "/dev/full",
+    "/dev/fuse",
+    "/dev/mqueue",
+    "/dev/net",
+    "/dev/net/tun",
+    "/dev/null",
+    "/dev/ptmx",
+    "/dev/pts",
+    "/dev/random",
+    "/dev/shm",
+    "/dev/stderr",
+    "/dev/stdin",
+    "/dev/stdout",
+    "/dev/tty",
+    "/dev/urandom",
+    "/dev/zero",
+    "/etc",
+    "/etc/hosts",
+    "/etc/mtab",
+    "/proc",
+    "/root",
+    "/run",
+    "/sys",
+    "/sys/fs/cgroup",
+    "/tmp",
+    "/usr",
+    "/usr/lib/dockerlaunch/bin/modprobe",
+    "/usr/lib/dockerlaunch/iptables-legacy/iptables",
+    "/usr/lib/dockerlaunch/xtables",
+    "/var",
+    "/var/lib",
+    "/var/lib/docker",
+    "/var/run",
+    "/var/tmp",
+];
+
+/// Knobs whose value some rule asks for.
+pub const WATCHED_KNOBS: &[&str] = &["/proc/sys/kernel/modprobe", "/proc/sys/net/ipv4/ip_forward"];
+
+impl Facts {
+    /// The uppermost mount at exactly this path.
+    pub fn mount_at(&self, target: &str) -> Option<&Mount> {
+        self.mounts.iter().rev().find(|m| m.target == target)
+    }
+
+    /// The mount that a path lies on.
+    pub fn mount_of(&self, path: &str) -> Option<&Mount> {
+        self.mounts.iter().rev().filter(|m| is_below(path, &m.target)).max_by_key(|m| m.target.len())
+    }
+
+    /// Whether something is mounted strictly below the path.
+    pub fn has_mounts_below(&self, path: &str) -> bool {
+        self.mounts.iter().any(|m| m.target != path && is_below(&m.target, path))
+    }
+
+    /// Whether the watched path exists.
+    pub fn exists(&self, path: &str) -> bool {
+        self.paths.contains_key(path)
+    }
+
+    /// The version of cgroups that Docker will use.
+    pub fn cgroup_version(&self) -> Option<Version> {
+        self.cgroups.version(&self.mounts, &self.kernel.filesystems)
+    }
+
+    /// A new file system now covers `target`: what was known below it is gone, and it is an empty directory.
+    pub(crate) fn cover(&mut self, target: &str) {
+        self.paths.retain(|path, _| !is_below(path, target) || path == target);
+        self.paths.entry(target.to_owned()).or_insert(Entry::Dir(0o755));
+    }
+}
+
+/// Whether `path` is `dir` or lies below it.
+pub fn is_below(path: &str, dir: &str) -> bool {
+    dir == "/" || path.strip_prefix(dir).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn below_means_whole_components() {
+        assert!(is_below("/run/docker", "/run"));
+        assert!(is_below("/run", "/run"));
+        assert!(is_below("/run", "/"));
+        assert!(!is_below("/runner", "/run"));
+    }
+
+    #[test]
+    fn the_last_mount_wins() {
+        let facts = Facts {
+            mounts: vec![
+                Mount::new("/", "ext4", &[], &[], false),
+                Mount::new("/run", "tmpfs", &[], &[], false),
+                Mount::new("/run", "ramfs", &[], &[], false),
+            ],
+            ..Facts::default()
+        };
+        assert_eq!(facts.mount_at("/run").map(|m| m.fstype.as_str()), Some("ramfs"));
+        assert_eq!(facts.mount_of("/run/x").map(|m| m.fstype.as_str()), Some("ramfs"));
+        assert_eq!(facts.mount_of("/etc").map(|m| m.fstype.as_str()), Some("ext4"));
+        assert!(facts.has_mounts_below("/") && !facts.has_mounts_below("/run"));
+    }
+}

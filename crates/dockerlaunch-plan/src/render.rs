@@ -1,0 +1,111 @@
+//! Text for people. JSON is what serde makes of the same types.
+
+use std::fmt::Write as _;
+
+use crate::facts::Facts;
+use crate::step::{OnFailure, Verdict};
+use crate::{Plan, Problem, RULES};
+
+/// `error: …`, the step, the causes, and the hints after an empty line.
+pub fn problem(problem: &Problem) -> String {
+    let mut out = format!("error: {}\n", problem.what);
+    if let Some(step) = &problem.step {
+        let _ = writeln!(out, "  step {step}");
+    }
+    for cause in &problem.causes {
+        let _ = writeln!(out, "  cause: {cause}");
+    }
+    if !problem.hints.is_empty() {
+        out.push('\n');
+    }
+    for hint in &problem.hints {
+        match &hint.command {
+            Some(command) => {
+                let _ = writeln!(out, "hint: {}: `{command}`", hint.text);
+            }
+            None => {
+                let _ = writeln!(out, "hint: {}", hint.text);
+            }
+        }
+    }
+    out
+}
+
+/// The plan, one line a step, the actions of needed steps below it.
+pub fn plan(plan: &Plan) -> String {
+    let mut out = String::new();
+    for step in &plan.steps {
+        let (word, detail) = match &step.verdict {
+            Verdict::Needed { .. } => ("do", step.why.to_owned()),
+            Verdict::Satisfied { evidence } => ("ok", evidence.clone()),
+            Verdict::Skipped { reason } => ("skip", reason.clone()),
+            Verdict::Blocked { problem } => ("stop", problem.what.clone()),
+        };
+        let _ = writeln!(out, "{word:<4}  {:<13}  {detail}", step.id);
+        if let Verdict::Needed { actions } = &step.verdict {
+            for action in actions {
+                let _ = writeln!(out, "{:21}+ {action}", "");
+            }
+        }
+    }
+    let _ = writeln!(out, "run   {} {}", plan.engine.program, plan.engine.args.join(" "));
+    out.truncate(out.trim_end().len());
+    out.push('\n');
+    out
+}
+
+/// Every problem of a plan, or the word that there is none.
+pub fn check(plan: &Plan) -> String {
+    let problems: Vec<&Problem> = plan.blockers().into_iter().chain(plan.degradations()).collect();
+    if problems.is_empty() {
+        return "ok: Docker can run here\n".to_owned();
+    }
+    problems.iter().map(|p| self::problem(p)).collect::<Vec<_>>().join("\n")
+}
+
+/// Why the steps are there; `None` for a step that does not exist.
+pub fn explain(step: Option<&str>) -> Option<String> {
+    let mut out = String::new();
+    for rule in RULES.iter().filter(|r| step.is_none_or(|s| s == r.id.0)) {
+        let fails = match rule.on_failure {
+            OnFailure::Abort => "Docker is not started".to_owned(),
+            OnFailure::Degrade { consequence } => consequence.to_owned(),
+        };
+        let _ = writeln!(out, "{:<13}  {}\n{:15}if it fails: {fails}", rule.id, rule.why, "");
+    }
+    (!out.is_empty()).then_some(out)
+}
+
+/// The facts as JSON.
+pub fn facts(facts: &Facts) -> String {
+    // Plain data with string keys: serialising it cannot fail.
+    serde_json::to_string_pretty(facts).unwrap_or_default() + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_reads_as_designed() {
+        let text = problem(
+            &Problem::new("cannot mount cgroup2")
+                .at("cgroup.v2, 7 of 19: limits")
+                .cause("EPERM")
+                .remedy("do", "x"),
+        );
+        insta::assert_snapshot!(text, @r"
+        error: cannot mount cgroup2
+          step cgroup.v2, 7 of 19: limits
+          cause: EPERM
+
+        hint: do: `x`
+        ");
+    }
+
+    #[test]
+    fn explain_knows_its_steps() {
+        assert!(explain(Some("cgroup.v2")).is_some_and(|t| t.lines().count() == 2));
+        assert_eq!(explain(Some("nonsense")), None);
+    }
+}

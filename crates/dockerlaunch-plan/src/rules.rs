@@ -1,0 +1,63 @@
+//! The boot order, on one screen. Each rule lives in the module of its area.
+
+use crate::step::OnFailure::Abort;
+use crate::step::Stage::{Early, Main};
+use crate::step::{OnFailure, Rule, Stage, StepId};
+
+pub mod api_mounts;
+pub mod cgroup_v1;
+pub mod cgroup_v2;
+pub mod engine;
+pub mod files;
+pub mod firewall;
+pub mod leftovers;
+pub mod limits;
+pub mod modules;
+pub mod network;
+pub mod privileges;
+pub mod root;
+
+/// What is done, in this order, before the engine starts.
+#[rustfmt::skip]
+pub const RULES: &[Rule] = &[
+    rule("api.dev",       Early, api_mounts::dev,       Abort,                "device nodes for Docker and its containers"),
+    rule("api.proc",      Early, api_mounts::proc,      Abort,                "dockerd and runc read and re-execute themselves through /proc"),
+    rule("api.sys",       Early, api_mounts::sys,       Abort,                "cgroups and network interfaces appear below /sys"),
+    rule("privileges",    Main,  privileges::decide,    Abort,                "Docker mounts, makes namespaces and sets up networks"),
+    rule("engine",        Main,  engine::present,       Abort,                "it is what is being launched"),
+    rule("root.pivot",    Main,  root::pivotable,       Abort,                "runc changes the root with pivot_root, which the kernel's first root refuses"),
+    rule("root.dirs",     Main,  files::directories,    Abort,                "directories that every program expects"),
+    rule("api.dev.nodes", Main,  api_mounts::dev_nodes, Abort,                "runc and dockerd open these devices"),
+    rule("api.pts",       Main,  api_mounts::pts,       Abort,                "terminals of containers"),
+    rule("api.shm",       Main,  api_mounts::shm,       degrade("programs that want POSIX shared memory fail"), "POSIX shared memory"),
+    rule("api.mqueue",    Main,  api_mounts::mqueue,    degrade("POSIX message queues are not visible"),        "POSIX message queues"),
+    rule("api.run",       Main,  api_mounts::run,       Abort,                "pid files and sockets that must not survive a restart"),
+    rule("root.rshared",  Main,  root::shared,          degrade("mounts made on one side of a volume do not show on the other (--mount bind-propagation=shared)"), "mount propagation between containers"),
+    rule("modules",       Main,  modules::autoload,     degrade("the kernel loads no modules by itself"),        "features that the kernel has as modules load when first used"),
+    rule("cgroup.v1",     Main,  cgroup_v1::decide,     Abort,                "resource limits of containers"),
+    rule("cgroup.v2",     Main,  cgroup_v2::mount,      Abort,                "resource limits of containers"),
+    rule("cgroup.nest",   Main,  cgroup_v2::nest,       degrade("resource limits of containers may not work"),   "limits reach containers only from a cgroup without processes of its own"),
+    rule("files.etc",     Main,  files::etc_defaults,   degrade("a default file is missing"),                    "users, groups, CA certificates and name resolution"),
+    rule("leftovers",     Main,  leftovers::decide,     Abort,                "a crashed predecessor's pid and state files stop a new daemon"),
+    rule("limits",        Main,  limits::nofile,        degrade("many containers at once may run out of descriptors"), "dockerd and containerd open many files"),
+    rule("net.loopback",  Main,  network::loopback,     degrade("ports published on 127.0.0.1 do not work"),     "clients and published ports use loopback"),
+    rule("net.forward",   Main,  network::forwarding,   degrade("containers cannot reach other networks"),       "packets pass between containers and the outside"),
+    rule("firewall",      Main,  firewall::backend,     degrade("networks of containers need a packet filter"),  "dockerd programs NAT through iptables"),
+];
+
+/// One line of the table above.
+const fn rule(
+    id: &'static str,
+    stage: Stage,
+    decide: Decide,
+    on_failure: OnFailure,
+    why: &'static str,
+) -> Rule {
+    Rule { id: StepId(id), stage, why, on_failure, decide }
+}
+
+const fn degrade(consequence: &'static str) -> OnFailure {
+    OnFailure::Degrade { consequence }
+}
+
+type Decide = fn(&crate::Config, &crate::Facts) -> crate::Verdict;

@@ -1,0 +1,95 @@
+//! The engine itself: where it is, and its command line.
+
+use crate::config::EngineCommand;
+use crate::facts::{Entry, Facts, PRIVATE};
+use crate::{Config, Problem, Verdict};
+
+use super::{files, firewall};
+
+/// Why there is no engine to start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    /// No such file: exit status 127, as shells do.
+    NotFound,
+    /// A file, but not executable: exit status 126.
+    NotExecutable,
+}
+
+/// Where the engine is: the first candidate that exists, or its `.dist` twin.
+///
+/// # Errors
+/// Why none of the candidates will do.
+pub fn resolve(config: &Config, facts: &Facts) -> Result<String, Missing> {
+    let mut seen = Missing::NotFound;
+    for path in config.engine.candidates(&config.path) {
+        match facts.paths.get(&path) {
+            // A link is followed at exec; where it leads nowhere, exec says so.
+            Some(Entry::Link(_)) => return Ok(path),
+            Some(Entry::File(mode)) if mode & 0o111 != 0 => return Ok(path),
+            Some(_) => seen = Missing::NotExecutable,
+            None => {}
+        }
+    }
+    Err(seen)
+}
+
+/// The engine must be there, and its options must be ones that it still knows.
+pub fn present(config: &Config, facts: &Facts) -> Verdict {
+    if let Some(problem) = config.engine.removed_option() {
+        return Verdict::Blocked { problem };
+    }
+    let program = &config.engine.program;
+    match resolve(config, facts) {
+        Ok(path) => Verdict::satisfied(path),
+        Err(missing) => {
+            let problem = match missing {
+                Missing::NotFound => Problem::new(format!("engine `{program}` not found")),
+                Missing::NotExecutable => {
+                    Problem::new(format!("engine `{program}` is not an executable file"))
+                }
+            };
+            let looked = config.engine.candidates(&config.path).join(", ");
+            let problem = problem
+                .cause(format!("looked for {looked}"))
+                .remedy("name an engine that exists", "dockerlaunch /usr/bin/dockerd …")
+                .hint("in an image of your own, add the files of this image first (`ADD files.tar /`)");
+            Verdict::Blocked { problem }
+        }
+    }
+}
+
+/// The command line: what the user gave, and the sockets that we hand over.
+pub fn command(config: &Config, facts: &Facts) -> EngineCommand {
+    let program = resolve(config, facts).unwrap_or_else(|_| config.engine.program.clone());
+    let mut args = config.engine.args.clone();
+    let hands_over = hands_over_sockets(config, facts);
+    if hands_over {
+        args.extend(["-H".into(), "fd://".into()]);
+    }
+    let mut path = config.path.clone();
+    let private_bin = format!("{PRIVATE}/bin");
+    if !path.contains(&private_bin) && facts.exists(&format!("{private_bin}/modprobe")) {
+        path.insert(0, private_bin);
+    }
+    if firewall::choose(config, facts).0 == firewall::Backend::Legacy {
+        path.insert(0, firewall::legacy_dir());
+    }
+    let mut env = vec![("PATH".to_owned(), path.join(":"))];
+    let xtables = format!("{PRIVATE}/xtables");
+    if facts.exists(&xtables) {
+        env.push(("XTABLES_LIBDIR".into(), xtables));
+    }
+    let bundle = "/etc/ssl/certs/ca-certificates.crt";
+    let private_bundle = "ssl/certs/ca-certificates.crt";
+    // /etc could not be written: the engine takes the CA bundle from where the image keeps it.
+    if !files::is_regular(facts, bundle) && facts.etc_defaults.iter().any(|f| f == private_bundle) {
+        env.push(("SSL_CERT_FILE".into(), format!("{PRIVATE}/etc/{private_bundle}")));
+    }
+    EngineCommand { program, args, env, hands_over_sockets: hands_over }
+}
+
+/// Whether dockerd takes its listeners from us: the user named none, or some were inherited.
+pub fn hands_over_sockets(config: &Config, facts: &Facts) -> bool {
+    let user_listens = config.engine.has_host_option() || facts.daemon_json_has_hosts;
+    config.inherited_sockets > 0 && !facts.daemon_json_has_hosts || !user_listens
+}

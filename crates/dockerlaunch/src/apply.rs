@@ -1,0 +1,158 @@
+//! The executor: one action, the system calls for it.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use dockerlaunch_plan::{Action, ActionError, Executor};
+use rustix::fs::{CWD, FileType, Mode};
+
+use crate::mount::{self, failed};
+use crate::netlink;
+
+/// Performs actions on this system, and with `trace` tells each one with its time.
+#[derive(Debug, Default)]
+pub struct System {
+    /// Tell each action on standard error.
+    pub trace: bool,
+}
+
+impl Executor for System {
+    fn run(&mut self, action: &Action) -> Result<(), ActionError> {
+        let start = Instant::now();
+        let result = perform(action);
+        if self.trace {
+            let word = if result.is_ok() { "done" } else { "failed" };
+            eprintln!("dockerlaunch: {word} {:6.2} ms  {action}", start.elapsed().as_secs_f64() * 1e3);
+        }
+        result
+    }
+}
+
+fn perform(action: &Action) -> Result<(), ActionError> {
+    match action {
+        Action::Mount { fstype, target, flags, data } => mount::new(fstype, target, flags, data),
+        Action::CoverRoot => mount::cover_root(),
+        Action::MakeShared { target } => mount::make_shared(target),
+        Action::Mkdir { path, mode } => mkdir(path, *mode),
+        Action::Symlink { path, target } => rustix::fs::symlink(target, path).map_err(failed("symlink")),
+        Action::MakeNode { path, major, minor, mode } => make_node(path, *major, *minor, *mode),
+        Action::WriteFile { path, content, mode } => write_new(path, content.as_bytes(), *mode),
+        Action::CopyFile { from, to } => copy_new(from, to),
+        Action::WriteKnob { path, value } => fs::write(path, value).map_err(io_failed("write")),
+        Action::MoveProcesses { from, to } => move_processes(from, to),
+        Action::EnableControllers { cgroup } => enable_controllers(cgroup),
+        Action::LinkUp { name } => netlink::link_up(name).map_err(io_failed("netlink(RTM_NEWLINK)")),
+        Action::LimitNofile { soft, hard } => {
+            let limit = rustix::process::Rlimit { current: Some(*soft), maximum: Some(*hard) };
+            rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).map_err(failed("setrlimit"))
+        }
+        Action::Remove { path } => fs::remove_file(path).map_err(io_failed("unlink")),
+        Action::SetAside { from, to } => fs::rename(from, to).map_err(io_failed("rename")),
+    }
+}
+
+/// An error of std, with the call that it stands for.
+fn io_failed(call: &str) -> impl FnOnce(io::Error) -> ActionError + '_ {
+    move |error| ActionError {
+        call: call.to_owned(),
+        reason: error.to_string(),
+        errno: error.raw_os_error().unwrap_or(0),
+    }
+}
+
+/// mkdir(2), then chmod(2): the umask must not decide over `/tmp`. A directory that appeared meanwhile is fine.
+fn mkdir(path: &str, mode: u32) -> Result<(), ActionError> {
+    match rustix::fs::mkdir(path, Mode::from_raw_mode(mode)) {
+        Err(rustix::io::Errno::EXIST) if Path::new(path).is_dir() => Ok(()),
+        Err(errno) => Err(failed("mkdir")(errno)),
+        // cgroupfs has its own idea of modes, and needs none of ours.
+        Ok(()) if path.starts_with("/sys/") => Ok(()),
+        Ok(()) => rustix::fs::chmod(path, Mode::from_raw_mode(mode)).map_err(failed("chmod")),
+    }
+}
+
+fn make_node(path: &str, major: u32, minor: u32, mode: u32) -> Result<(), ActionError> {
+    let device = rustix::fs::makedev(major, minor);
+    rustix::fs::mknodat(CWD, path, FileType::CharacterDevice, Mode::from_raw_mode(mode), device)
+        .map_err(failed("mknod"))?;
+    rustix::fs::chmod(path, Mode::from_raw_mode(mode)).map_err(failed("chmod"))
+}
+
+/// Writes a file that must not exist yet.
+fn write_new(path: &str, content: &[u8], mode: u32) -> Result<(), ActionError> {
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)
+        .map_err(io_failed("open"))?;
+    io::Write::write_all(&mut file, content).map_err(io_failed("write"))
+}
+
+/// Copies a file to a place where none is, parents included.
+fn copy_new(from: &str, to: &str) -> Result<(), ActionError> {
+    let content = fs::read(from).map_err(io_failed("read"))?;
+    let mode = fs::metadata(from).map_err(io_failed("stat"))?.permissions().mode();
+    if let Some(parent) = Path::new(to).parent() {
+        fs::create_dir_all(parent).map_err(io_failed("mkdir"))?;
+    }
+    write_new(to, &content, mode & 0o777)
+}
+
+/// How long processes may keep appearing in a cgroup that is being emptied.
+const EVACUATION: Duration = Duration::from_secs(5);
+
+/// Moves processes until none is left; an `exec` or health check may slip in at any time.
+fn move_processes(from: &str, to: &str) -> Result<(), ActionError> {
+    mkdir(to, 0o755)?;
+    let (source, target) = (format!("{from}/cgroup.procs"), format!("{to}/cgroup.procs"));
+    let deadline = Instant::now() + EVACUATION;
+    loop {
+        let text = fs::read_to_string(&source).map_err(io_failed("read"))?;
+        // Pid 0 is a process of another pid namespace: it cannot be named, so it cannot be moved either.
+        let pids: Vec<&str> = text.lines().filter(|pid| *pid != "0").collect();
+        if pids.is_empty() {
+            return Ok(());
+        }
+        let mut stuck = String::new();
+        for pid in pids {
+            match fs::write(&target, pid) {
+                Ok(()) => {}
+                // It has ended meanwhile.
+                Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
+                Err(error) => stuck = format!("process {pid} ({}) stays: {error}", comm(pid)),
+            }
+        }
+        if Instant::now() > deadline {
+            let reason = if stuck.is_empty() { "new processes keep entering".into() } else { stuck };
+            return Err(ActionError { call: format!("write {target}"), reason, errno: libc::EBUSY });
+        }
+        if !stuck.is_empty() {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+fn comm(pid: &str) -> String {
+    fs::read_to_string(format!("/proc/{pid}/comm")).map_or_else(|_| "?".into(), |c| c.trim().to_owned())
+}
+
+/// One controller at a time: one that is refused must not lose the others.
+fn enable_controllers(cgroup: &str) -> Result<(), ActionError> {
+    let available = fs::read_to_string(format!("{cgroup}/cgroup.controllers")).map_err(io_failed("read"))?;
+    let control = format!("{cgroup}/cgroup.subtree_control");
+    let mut refused = None;
+    for controller in available.split_whitespace() {
+        if let Err(error) = fs::write(&control, format!("+{controller}")) {
+            refused = Some(ActionError {
+                call: format!("write +{controller} to {control}"),
+                reason: error.to_string(),
+                errno: error.raw_os_error().unwrap_or(0),
+            });
+        }
+    }
+    refused.map_or(Ok(()), Err)
+}

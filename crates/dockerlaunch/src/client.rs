@@ -1,0 +1,45 @@
+//! Programs that use the engine: clients, health checks, waiting for readiness.
+
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use dockerlaunch_plan::Problem;
+
+use crate::sockets;
+
+/// Becomes the program, usually `docker`; returns only when that failed. Clients find the engine on its default
+/// socket; `DOCKER_HOST` and the TLS variables of the environment stay as they are.
+pub fn exec(command: &[String]) -> (Problem, u8) {
+    let Some((program, args)) = command.split_first() else {
+        return (Problem::new("there is no command").hint("name one: `dockerlaunch ps`"), 2);
+    };
+    let error = Command::new(program).args(args).exec();
+    let status = if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 };
+    let problem = Problem::new(format!("cannot execute `{program}`"))
+        .cause(error.to_string())
+        .remedy("to start the engine, name it", "dockerlaunch dockerd …");
+    (problem, status)
+}
+
+/// Waits until the engine answers.
+///
+/// # Errors
+/// It did not within `timeout`.
+pub fn ready(socket: &str, timeout: Duration) -> Result<(), Problem> {
+    let start = Instant::now();
+    loop {
+        let left = timeout.saturating_sub(start.elapsed());
+        // The socket exists before the engine, so a ping may wait as long as we do.
+        match sockets::ping(socket, left.max(Duration::from_millis(1))) {
+            Ok(()) => return Ok(()),
+            Err(error) if left.is_zero() => {
+                return Err(Problem::new(format!("the engine on `{socket}` does not answer"))
+                    .cause(error.to_string())
+                    .hint("see the engine's log (`docker logs`, or standard error of dockerlaunch)"));
+            }
+            Err(_) => std::thread::sleep(Duration::from_millis(50).min(left)),
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! From launcher to engine: a hidden word that sets descriptors, signal mask and `LISTEN_PID` right, then execs.
+//!
+//! dockerd takes handed-over sockets only if `LISTEN_PID` is its own pid (sd_listen_fds(3)), which a spawner cannot
+//! know beforehand; so PID 1 spawns itself with this word. It also undoes PID 1's blocked signals, which an exec
+//! would pass on.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
+
+use dockerlaunch_plan::config::EngineCommand;
+
+use crate::{signals, sys};
+
+/// The hidden word.
+const WORD: &str = "__handoff";
+
+/// Variables that describe sockets handed to us, not to the engine.
+const LISTEN_VARIABLES: [&str; 3] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
+
+/// A command that becomes `program` in the child, with these sockets.
+pub(crate) fn command(program: &str, args: &[String], sockets: &[OwnedFd]) -> io::Result<Command> {
+    let mut numbers = Vec::with_capacity(sockets.len());
+    for socket in sockets {
+        // Inheritable, so that the child has them under the same numbers.
+        rustix::io::fcntl_setfd(socket, rustix::io::FdFlags::empty())?;
+        numbers.push(socket.as_raw_fd().to_string());
+    }
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("dockerlaunch").args([WORD, &numbers.join(","), program]).args(args);
+    LISTEN_VARIABLES.iter().for_each(|name| {
+        command.env_remove(name);
+    });
+    Ok(command)
+}
+
+/// Acts on the hidden word, if `argv` begins with it; then returns only when the exec failed.
+pub fn run_if_asked(argv: &[String]) -> Option<ExitCode> {
+    let [_, word, numbers, program, args @ ..] = argv else { return None };
+    if word != WORD {
+        return None;
+    }
+    let sockets: Vec<BorrowedFd<'_>> =
+        numbers.split(',').filter_map(|n| n.parse().ok()).map(sys::borrow).collect();
+    let error = become_program(program, args, &[], &sockets);
+    eprintln!("error: cannot execute `{program}`\n  cause: execve: {error}");
+    Some(ExitCode::from(if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 }))
+}
+
+/// Becomes the engine; returns only when that failed.
+pub(crate) fn exec_engine(engine: &EngineCommand, sockets: &[OwnedFd]) -> io::Error {
+    let borrowed: Vec<BorrowedFd<'_>> = sockets.iter().map(AsFd::as_fd).collect();
+    become_program(&engine.program, &engine.args, &engine.env, &borrowed)
+}
+
+fn become_program(
+    program: &str,
+    args: &[String],
+    env: &[(String, String)],
+    sockets: &[BorrowedFd<'_>],
+) -> io::Error {
+    if std::env::var_os("DOCKER_LAUNCH_DEBUG").is_some_and(|v| v == "true") && !sockets.is_empty() {
+        trace_start(program);
+    }
+    if let Err(error) = signals::unblock_all() {
+        return error;
+    }
+    if let Err(error) = sys::place(sockets) {
+        return error;
+    }
+    let mut command = Command::new(program);
+    command.args(args).envs(env.iter().map(|(k, v)| (k, v)));
+    for (name, _) in std::env::vars_os() {
+        // The loader would take libraries of the base image before ours, or fail on a preload that it does not find.
+        if name.to_string_lossy().starts_with("LD_") && program.contains("dockerd") {
+            command.env_remove(name);
+        }
+    }
+    LISTEN_VARIABLES.iter().for_each(|name| {
+        command.env_remove(name);
+    });
+    if !sockets.is_empty() {
+        command
+            .env("LISTEN_PID", std::process::id().to_string())
+            .env("LISTEN_FDS", sockets.len().to_string());
+    }
+    command.exec()
+}
+
+/// The time from the start of PID 1 (field 22 of `/proc/PID/stat`, in ticks of 10 ms) to this exec.
+fn trace_start(program: &str) {
+    let pid = if std::process::id() == 1 {
+        1
+    } else {
+        rustix::process::getppid().map_or(1, |p| p.as_raw_nonzero().get())
+    };
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The name in parentheses may hold anything, so count from its end: state is field 3.
+    let ticks = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(19)?.parse::<u64>().ok());
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    if let Some(ticks) = ticks {
+        let start = ticks as f64 / rustix::param::clock_ticks_per_second() as f64;
+        let elapsed = now.tv_sec as f64 + now.tv_nsec as f64 / 1e9 - start;
+        eprintln!(
+            "dockerlaunch: trace: exec of {program} {:.1} ms after the start of pid {pid}",
+            elapsed * 1e3
+        );
+    }
+}

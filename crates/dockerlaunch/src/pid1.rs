@@ -1,0 +1,165 @@
+//! The loop of PID 1: one signalfd, one readiness socket. What to do is decided in `dockerlaunch_plan::supervise`.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::CommandExt;
+use std::time::Instant;
+
+use dockerlaunch_plan::config::EngineCommand;
+use dockerlaunch_plan::supervise::{Event, Reaction, Supervisor};
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::signalfd::SignalFd;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use rustix::event::{PollFd, PollFlags, poll};
+
+use crate::{handoff, signals, sockets};
+
+/// What to start and watch.
+#[derive(Debug)]
+pub struct Watch<'a> {
+    /// The engine.
+    pub engine: &'a EngineCommand,
+    /// Listening sockets for it.
+    pub sockets: Vec<OwnedFd>,
+    /// A command to run when it is ready.
+    pub job: Option<Vec<String>>,
+    /// Tell when it is ready.
+    pub debug: bool,
+}
+
+/// Signals, blocked and readable.
+#[derive(Debug)]
+pub struct Signals(SignalFd);
+
+/// Blocks the signals that the loop handles.
+///
+/// # Errors
+/// That of signalfd(2).
+pub fn block_signals() -> io::Result<Signals> {
+    signals::block().map(Signals)
+}
+
+/// Starts the engine and watches it until it ends; returns the exit status.
+///
+/// # Errors
+/// The engine's process could not be created. Later failures are warnings.
+pub fn run(watch: Watch<'_>, signals: &Signals) -> io::Result<i32> {
+    // When we are not PID 1, orphans of containers come to us all the same (PR_SET_CHILD_SUBREAPER).
+    if std::process::id() != 1 {
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+    }
+    let start = Instant::now();
+    let readiness = sockets::Readiness::bind();
+    let mut command = handoff::command(&watch.engine.program, &watch.engine.args, &watch.sockets)?;
+    command.envs(watch.engine.env.iter().map(|(k, v)| (k, v)));
+    if let Some(readiness) = &readiness {
+        command.env("NOTIFY_SOCKET", readiness.path());
+    }
+    // A group of its own: Ctrl-C on a terminal reaches us, and us alone passes it on.
+    let engine = command.process_group(0).spawn()?;
+    let engine = i32::try_from(engine.id()).unwrap_or(-1);
+    // dockerd owns them now; a copy here would keep clients waiting after its end.
+    drop(watch.sockets);
+    let mut state = Supervisor::new(engine, watch.job.is_some());
+    let mut job = 0;
+    let mut ready = false;
+    loop {
+        for event in wait(signals, readiness.as_ref().map(sockets::Readiness::socket), &mut ready) {
+            if event == Event::Ready && watch.debug {
+                eprintln!(
+                    "dockerlaunch: trace: ready {:.0} ms after the start of the engine",
+                    start.elapsed().as_secs_f64() * 1e3
+                );
+            }
+            let mut events = vec![event];
+            while let Some(event) = events.pop() {
+                for reaction in state.react(event) {
+                    match reaction {
+                        Reaction::SignalEngine(number) => send(engine, number),
+                        Reaction::SignalJob(number) => send(job, number),
+                        Reaction::StartJob => {
+                            let started = start_job(watch.job.as_deref().unwrap_or_default(), watch.engine);
+                            events.push(match started {
+                                Ok(pid) => {
+                                    job = pid;
+                                    Event::JobStarted(pid)
+                                }
+                                Err(error) => {
+                                    eprintln!("dockerlaunch: the command could not be started: {error}");
+                                    Event::JobFailed(126)
+                                }
+                            });
+                        }
+                        Reaction::Exit(status) => return Ok(status),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Waits until something happens, and says what.
+fn wait(signals: &Signals, readiness: Option<&UnixDatagram>, ready: &mut bool) -> Vec<Event> {
+    let mut fds = vec![PollFd::from_borrowed_fd(signals.0.as_fd(), PollFlags::IN)];
+    fds.extend(readiness.filter(|_| !*ready).map(|socket| PollFd::new(socket, PollFlags::IN)));
+    match poll(&mut fds, None) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => {}
+        Err(error) => eprintln!("dockerlaunch: warning: poll: {error}"),
+    }
+    let mut events = Vec::new();
+    let mut children = false;
+    while let Ok(Some(signal)) = signals.0.read_signal() {
+        let number = signal.ssi_signo.cast_signed();
+        if number == Signal::SIGCHLD as i32 {
+            children = true;
+        } else {
+            events.push(Event::Signal(number));
+        }
+    }
+    if let Some(socket) = readiness.filter(|_| !*ready)
+        && sockets::says_ready(socket)
+    {
+        *ready = true;
+        events.push(Event::Ready);
+    }
+    if children {
+        reap(&mut events);
+    }
+    events
+}
+
+/// Takes the status of every child that has ended, ours or inherited: several may hide behind one SIGCHLD.
+fn reap(events: &mut Vec<Event>) {
+    loop {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::Exited(pid, status)) => events.push(Event::Exited { pid: pid.as_raw(), status }),
+            Ok(WaitStatus::Signaled(pid, signal, _)) => {
+                events.push(Event::Exited { pid: pid.as_raw(), status: 128 + signal as i32 });
+            }
+            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return,
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => {
+                eprintln!("dockerlaunch: warning: waitpid: {error}");
+                return;
+            }
+        }
+    }
+}
+
+fn start_job(command: &[String], engine: &EngineCommand) -> io::Result<i32> {
+    let (program, args) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+    let mut job = handoff::command(program, args, &[])?;
+    job.envs(engine.env.iter().filter(|(k, _)| k == "PATH").map(|(k, v)| (k, v)));
+    Ok(i32::try_from(job.spawn()?.id()).unwrap_or(-1))
+}
+
+fn send(pid: i32, number: i32) {
+    match Signal::try_from(number).map(|signal| kill(Pid::from_raw(pid), signal)) {
+        // It has just ended; its SIGCHLD is on the way.
+        Ok(Ok(()) | Err(Errno::ESRCH)) => {}
+        Ok(Err(error)) | Err(error) => eprintln!("dockerlaunch: warning: signal {number} to {pid}: {error}"),
+    }
+}

@@ -1,0 +1,70 @@
+//! The end of a machine whose init we are.
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::unistd::Pid;
+use rustix::system::{RebootCommand, reboot};
+
+/// How long processes have between SIGTERM and SIGKILL.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// Ends every process, writes everything to disk, and powers off, reboots or waits.
+///
+/// `on_failure` is `dockerlaunch.on-failure=` of the kernel command line: `poweroff` (default), `reboot` or `wait`;
+/// it counts only when `failed`.
+fn end(failed: bool, on_failure: Option<&str>) -> ! {
+    let everyone = Pid::from_raw(-1);
+    let _ = kill(everyone, Signal::SIGTERM);
+    if !children_gone(GRACE) {
+        let _ = kill(everyone, Signal::SIGKILL);
+        children_gone(GRACE);
+    }
+    rustix::fs::sync();
+    let command = match on_failure.filter(|_| failed) {
+        Some("wait") => loop {
+            std::thread::park();
+        },
+        Some("reboot") => RebootCommand::Restart,
+        _ => RebootCommand::PowerOff,
+    };
+    if let Err(error) = reboot(command) {
+        eprintln!("dockerlaunch: reboot: {error}");
+    }
+    loop {
+        std::thread::park();
+    }
+}
+
+fn children_gone(within: Duration) -> bool {
+    let start = Instant::now();
+    while start.elapsed() < within {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Err(nix::errno::Errno::ECHILD) => return true,
+            Ok(nix::sys::wait::WaitStatus::StillAlive) => std::thread::sleep(Duration::from_millis(20)),
+            _ => {}
+        }
+    }
+    false
+}
+
+/// Tells the kernel log too: the console may be gone when somebody looks.
+fn log(text: &str) {
+    if let Ok(mut kmsg) = std::fs::OpenOptions::new().write(true).open("/dev/kmsg") {
+        for line in text.lines().filter(|l| !l.is_empty()) {
+            let _ = std::io::Write::write_all(&mut kmsg, format!("<3>dockerlaunch: {line}\n").as_bytes());
+        }
+    }
+}
+
+/// Powers off after a launch as the kernel's init.
+pub fn end_machine(failed: bool, message: Option<&str>) -> ! {
+    if let Some(message) = message {
+        log(message);
+    }
+    let cmdline = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let parameters = dockerlaunch_plan::facts::kernel::parse_parameters(&cmdline);
+    let on_failure = parameters.iter().find_map(|p| p.strip_prefix("on-failure="));
+    end(failed, on_failure)
+}

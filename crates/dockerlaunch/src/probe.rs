@@ -1,0 +1,248 @@
+//! Reads the facts. Each file has a parser in `dockerlaunch_plan::facts`; here they are only opened.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use dockerlaunch_plan::Config;
+use dockerlaunch_plan::facts::{
+    self, CGROUP_ROOT, Entry, Facts, Firewall, Link, Mount, PRIVATE, Process, cgroups, kernel, mountinfo,
+    process, state_files,
+};
+
+use crate::netlink;
+
+/// Reads everything that the rules ask for. What cannot be read is absent from the facts, never an error: without
+/// `/proc` hardly anything can be.
+pub fn probe(config: &Config) -> Facts {
+    Probe { root: PathBuf::from("/") }.facts(config)
+}
+
+/// Whether the kernel itself started us as its init.
+pub fn is_kernel_init() -> bool {
+    std::process::id() == 1 && Probe { root: PathBuf::from("/") }.in_first_pid_namespace()
+}
+
+/// Reads files below a root directory, so that tests have systems of their own.
+#[derive(Debug, Clone)]
+pub struct Probe {
+    /// The directory that stands for `/`.
+    pub root: PathBuf,
+}
+
+impl Probe {
+    /// The facts.
+    pub fn facts(&self, config: &Config) -> Facts {
+        let mountinfo = self.read("/proc/self/mountinfo");
+        let release = rustix::system::uname().release().to_string_lossy().into_owned();
+        let etc_defaults = self.etc_defaults();
+        Facts {
+            process: self.process(mountinfo.as_deref()),
+            kernel: kernel::Kernel {
+                has_modules: ["/lib", "/usr/lib"]
+                    .iter()
+                    .any(|lib| self.path(&format!("{lib}/modules/{release}/modules.dep")).exists()),
+                parameters: self
+                    .read("/proc/cmdline")
+                    .map(|t| kernel::parse_parameters(&t))
+                    .unwrap_or_default(),
+                filesystems: self
+                    .read("/proc/filesystems")
+                    .map(|t| kernel::parse_filesystems(&t))
+                    .unwrap_or_default(),
+                release,
+            },
+            mounts: mountinfo.as_deref().map_or_else(|| self.mounts_by_statfs(), mountinfo::parse),
+            cgroups: self.cgroups(),
+            paths: self.paths(config, &etc_defaults),
+            knobs: facts::WATCHED_KNOBS
+                .iter()
+                .filter_map(|knob| Some(((*knob).to_owned(), self.read(knob)?.trim_end().to_owned())))
+                .collect(),
+            links: self.links(),
+            etc_defaults,
+            firewall: self.firewall(),
+            leftovers: self.leftovers(config.engine.data_root()),
+            daemon_json_has_hosts: self.daemon_json_has_hosts(config),
+        }
+    }
+
+    fn path(&self, absolute: &str) -> PathBuf {
+        self.root.join(absolute.trim_start_matches('/'))
+    }
+
+    fn read(&self, path: &str) -> Option<String> {
+        // Files of /proc have no size: what std would reserve by it is 0 anyway.
+        let mut text = String::new();
+        fs::File::open(self.path(path)).ok()?.read_to_string(&mut text).ok()?;
+        Some(text)
+    }
+
+    fn process(&self, mountinfo: Option<&str>) -> Process {
+        let pid = std::process::id();
+        let status = self.read("/proc/self/status").unwrap_or_default();
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+        let infinity = |value: Option<u64>| value.unwrap_or(u64::MAX);
+        Process {
+            pid,
+            uid: rustix::process::geteuid().as_raw(),
+            // Without /proc we are the kernel's or a sandbox's init, and the Early stage asks for no capability.
+            capabilities: process::parse_effective_capabilities(&status).unwrap_or(0),
+            in_user_namespace: self
+                .read("/proc/self/uid_map")
+                .is_some_and(|m| !process::is_initial_uid_map(&m)),
+            nofile: (infinity(limit.current), infinity(limit.maximum)),
+            root_can_be_pivoted: mountinfo.is_none_or(mountinfo::root_has_parent),
+            is_kernel_init: pid == 1 && self.in_first_pid_namespace(),
+        }
+    }
+
+    /// The first pid namespace has a fixed inode number (include/linux/proc_ns.h, `PROC_PID_INIT_INO`). Without
+    /// `/proc` the starter's word counts: container managers set `container=` (systemd's container interface).
+    fn in_first_pid_namespace(&self) -> bool {
+        match fs::read_link(self.path("/proc/self/ns/pid")) {
+            Ok(link) => link.as_os_str() == "pid:[4026531836]",
+            Err(_) => std::env::var_os("container").is_none(),
+        }
+    }
+
+    /// API file systems that statfs(2) can tell without `/proc`.
+    fn mounts_by_statfs(&self) -> Vec<Mount> {
+        const PROC_SUPER_MAGIC: u64 = 0x9fa0;
+        const SYSFS_MAGIC: u64 = 0x6265_6572;
+        const TMPFS_MAGIC: u64 = 0x0102_1994;
+        let device = |path: &str| fs::metadata(self.path(path)).map(|m| m.dev()).ok();
+        let root = device("/");
+        [("/proc", PROC_SUPER_MAGIC, "proc"), ("/sys", SYSFS_MAGIC, "sysfs"), ("/dev", TMPFS_MAGIC, "tmpfs")]
+            .into_iter()
+            .filter(|(path, magic, _)| {
+                let is = rustix::fs::statfs(self.path(path)).is_ok_and(|s| s.f_type as u64 == *magic);
+                is && device(path) != root
+            })
+            .map(|(path, _, fstype)| Mount::new(path, fstype, &["rw"], &["rw"], false))
+            .collect()
+    }
+
+    fn cgroups(&self) -> cgroups::Cgroups {
+        let words = |path: &str| -> Option<Vec<String>> {
+            Some(self.read(&format!("{CGROUP_ROOT}/{path}"))?.split_whitespace().map(str::to_owned).collect())
+        };
+        let unified = words("cgroup.controllers").map(|controllers| cgroups::Unified {
+            is_true_root: !self.path(&format!("{CGROUP_ROOT}/cgroup.type")).exists(),
+            controllers: Some(controllers),
+            enabled: words("cgroup.subtree_control").unwrap_or_default(),
+            has_processes: words("cgroup.procs").is_some_and(|pids| !pids.is_empty()),
+        });
+        cgroups::Cgroups {
+            controllers: self
+                .read("/proc/cgroups")
+                .map(|t| cgroups::parse_controllers(&t))
+                .unwrap_or_default(),
+            membership: self
+                .read("/proc/self/cgroup")
+                .map(|t| cgroups::parse_membership(&t))
+                .unwrap_or_default(),
+            unified,
+        }
+    }
+
+    fn paths(&self, config: &Config, etc_defaults: &[String]) -> BTreeMap<String, Entry> {
+        let fixed = facts::WATCHED_PATHS.iter().map(|p| (*p).to_owned());
+        let etc = etc_defaults.iter().map(|name| format!("/etc/{name}"));
+        fixed
+            .chain(etc)
+            .chain(config.engine.candidates(&config.path))
+            .filter_map(|path| self.entry(&path).map(|entry| (path, entry)))
+            .collect()
+    }
+
+    fn entry(&self, path: &str) -> Option<Entry> {
+        let path = self.path(path);
+        let meta = fs::symlink_metadata(&path).ok()?;
+        let mode = meta.permissions().mode() & 0o7777;
+        let kind = meta.file_type();
+        Some(if kind.is_dir() {
+            Entry::Dir(mode)
+        } else if kind.is_symlink() {
+            // A link that leads nowhere is as good as absent, except in /dev, where /proc may not be mounted yet.
+            let target = fs::read_link(&path).ok()?.to_string_lossy().into_owned();
+            if !path.exists() && !path.starts_with(self.path("/dev")) {
+                return None;
+            }
+            Entry::Link(target)
+        } else if kind.is_char_device() || kind.is_block_device() || kind.is_socket() || kind.is_fifo() {
+            Entry::Special
+        } else {
+            Entry::File(mode)
+        })
+    }
+
+    /// Interfaces as sysfs shows them (Documentation/ABI/testing/sysfs-class-net, `flags`).
+    fn links(&self) -> Vec<Link> {
+        const IFF_UP: u32 = 0x1;
+        const IFF_LOOPBACK: u32 = 0x8;
+        let Ok(entries) = fs::read_dir(self.path("/sys/class/net")) else { return Vec::new() };
+        let mut links: Vec<Link> = entries
+            .flatten()
+            .filter_map(|entry| {
+                let text = fs::read_to_string(entry.path().join("flags")).ok()?;
+                let flags = u32::from_str_radix(text.trim().trim_start_matches("0x"), 16).ok()?;
+                let name = entry.file_name().to_string_lossy().into_owned();
+                Some(Link { name, loopback: flags & IFF_LOOPBACK != 0, up: flags & IFF_UP != 0 })
+            })
+            .collect();
+        links.sort_by(|a, b| a.name.cmp(&b.name));
+        links
+    }
+
+    /// Files of the private `etc/`, relative to it.
+    fn etc_defaults(&self) -> Vec<String> {
+        let top = self.path(&format!("{PRIVATE}/etc"));
+        let mut found = Vec::new();
+        let mut folders = vec![top.clone()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+                match entry.file_type() {
+                    Ok(kind) if kind.is_dir() => folders.push(entry.path()),
+                    Ok(_) => found.extend(relative(&entry.path(), &top)),
+                    Err(_) => {}
+                }
+            }
+        }
+        found.sort();
+        found
+    }
+
+    fn firewall(&self) -> Firewall {
+        let in_use = |path: &str| self.read(path).is_some_and(|tables| !tables.trim().is_empty());
+        Firewall {
+            nft: (self.root == Path::new("/")).then(netlink::has_nf_tables).flatten(),
+            legacy_tables_in_use: in_use("/proc/net/ip_tables_names") || in_use("/proc/net/ip6_tables_names"),
+        }
+    }
+
+    fn leftovers(&self, data_root: &str) -> state_files::Leftovers {
+        let pid_files = state_files::PID_FILES.iter().filter_map(|(path, program)| {
+            let pid: u32 = self.read(path)?.trim().parse().unwrap_or(0);
+            let owner = self.read(&format!("/proc/{pid}/comm")).map(|comm| comm.trim_end().to_owned());
+            Some(state_files::PidFile { path: (*path).into(), owner, program: (*program).into() })
+        });
+        let broken =
+            state_files::STATE_FILES.iter().map(|name| format!("{data_root}/{name}")).filter(|path| {
+                self.read(path).is_some_and(|text| serde_json::from_str::<serde_json::Value>(&text).is_err())
+            });
+        state_files::Leftovers { pid_files: pid_files.collect(), broken_json: broken.collect() }
+    }
+
+    fn daemon_json_has_hosts(&self, config: &Config) -> bool {
+        let path = config.engine.option("--config-file", None).unwrap_or("/etc/docker/daemon.json");
+        let json = self.read(path).and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok());
+        json.is_some_and(|value| value.get("hosts").is_some())
+    }
+}
+
+fn relative(path: &Path, top: &Path) -> Option<String> {
+    Some(path.strip_prefix(top).ok()?.to_string_lossy().into_owned())
+}

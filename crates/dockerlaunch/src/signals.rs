@@ -1,0 +1,23 @@
+//! Signals: blocked and read from a descriptor here, unblocked for whatever we start.
+
+use std::io;
+
+use dockerlaunch_plan::supervise::signal::FORWARDED;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+/// Blocks what we handle, and gives the descriptor to read it from (signalfd(2)).
+pub(crate) fn block() -> io::Result<SignalFd> {
+    let mut set = SigSet::empty();
+    set.add(Signal::SIGCHLD);
+    for number in FORWARDED {
+        set.add(Signal::try_from(*number)?);
+    }
+    sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None)?;
+    Ok(SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?)
+}
+
+/// Blocks nothing any more: an exec passes the mask on, and dockerd would never see SIGTERM.
+pub(crate) fn unblock_all() -> io::Result<()> {
+    Ok(sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?)
+}

@@ -1,0 +1,79 @@
+//! The few system calls that neither `rustix` nor `nix` offers safely. The only file with `unsafe`.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+/// First descriptor of handed-over sockets (sd_listen_fds(3), `SD_LISTEN_FDS_START`).
+pub(crate) const FIRST_SOCKET: RawFd = 3;
+
+/// Takes over `count` descriptors from [`FIRST_SOCKET`] on, which our starter opened for us.
+pub(crate) fn take_inherited(count: usize) -> Vec<OwnedFd> {
+    let last = i32::try_from(count).map_or(FIRST_SOCKET, |n| FIRST_SOCKET.saturating_add(n));
+    (FIRST_SOCKET..last)
+        .filter(|&fd| {
+            // SAFETY: F_GETFD only asks whether the number is an open descriptor.
+            unsafe { libc::fcntl(fd, libc::F_GETFD) >= 0 }
+        })
+        .map(|fd| {
+            // SAFETY: the descriptor is open, and LISTEN_FDS says that it is ours; nothing else in this process
+            // has opened descriptors yet when this is called, first thing in main.
+            unsafe { OwnedFd::from_raw_fd(fd) }
+        })
+        .collect()
+}
+
+/// Borrows a descriptor whose number came as an argument from our own parent.
+pub(crate) fn borrow(fd: RawFd) -> BorrowedFd<'static> {
+    // SAFETY: used between fork and exec only, for descriptors that the parent keeps open across them.
+    unsafe { BorrowedFd::borrow_raw(fd) }
+}
+
+/// Puts the descriptors at [`FIRST_SOCKET`] and after, inheritable, and closes all others above.
+pub(crate) fn place(fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    // First out of the way, so that no target number is overwritten before it has been copied.
+    let above = libc::c_int::try_from(fds.len()).unwrap_or(0) + FIRST_SOCKET;
+    let mut copies = Vec::with_capacity(fds.len());
+    for fd in fds {
+        // SAFETY: plain duplication of a descriptor that is borrowed, so open.
+        let copy = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, above) };
+        copies.push(if copy < 0 { return Err(io::Error::last_os_error()) } else { copy });
+    }
+    for (target, copy) in (FIRST_SOCKET..).zip(&copies) {
+        // SAFETY: `copy` is ours; `target` is below every copy, and whatever it was is not used again before exec.
+        if unsafe { libc::dup2(*copy, target) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    close_from(above)
+}
+
+/// Closes every descriptor from this number on (close_range(2)).
+pub(crate) fn close_from(first: RawFd) -> io::Result<()> {
+    let first = libc::c_uint::try_from(first).unwrap_or(0);
+    // SAFETY: called just before exec; nothing uses the closed descriptors afterwards.
+    match unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Marks descriptors from this number on close-on-exec (close_range(2), `CLOSE_RANGE_CLOEXEC`); those that leaked
+/// into us must not leak into the engine.
+pub(crate) fn close_on_exec_from(first: RawFd) {
+    const CLOSE_RANGE_CLOEXEC: libc::c_uint = 1 << 2;
+    let first = libc::c_uint::try_from(first).unwrap_or(0);
+    // SAFETY: changes descriptor flags only. Kernels before 5.11 refuse it; then the hand-over closes them.
+    let _ = unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, CLOSE_RANGE_CLOEXEC) };
+}
+
+/// Loads a kernel module from an open file (finit_module(2)); the kernel decompresses where it can.
+pub(crate) fn finit_module(file: BorrowedFd<'_>, compressed: bool) -> io::Result<()> {
+    const MODULE_INIT_COMPRESSED_FILE: libc::c_int = 4;
+    let flags = if compressed { MODULE_INIT_COMPRESSED_FILE } else { 0 };
+    // SAFETY: the descriptor is open and the parameter string is a valid, empty C string.
+    match unsafe { libc::syscall(libc::SYS_finit_module, file.as_raw_fd(), c"".as_ptr(), flags) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
