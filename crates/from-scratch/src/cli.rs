@@ -1,10 +1,17 @@
 //! The command line: one variant a subcommand, one module each in `commands/`.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 use crate::commands;
+use crate::sandbox;
+use crate::sandbox::name::InstanceName;
+use crate::sandbox::state::StateDir;
+
+/// The subcommand by which `up` starts itself again; not for people.
+pub(crate) const STAGE: &str = "__stage";
 
 /// Docker from scratch: build the image, run it without a container engine.
 #[derive(Debug, Parser)]
@@ -18,12 +25,66 @@ pub(crate) struct Cli {
 enum Command {
     /// Build the image from signed distribution packages (needs no root)
     Build(commands::build::BuildArgs),
+    /// Start Docker, without any container engine; returns when Docker answers
+    Up(Box<commands::up::UpArgs>),
+    /// Run a command inside a running instance
+    Exec(commands::exec::ExecArgs),
+    /// Show what the engine of an instance writes
+    Logs(commands::logs::LogsArgs),
+    /// List the instances
+    Ps(commands::ps::PsArgs),
+    /// Stop an instance and remove all of it but its data
+    Down(commands::down::DownArgs),
+    #[command(name = STAGE, hide = true)]
+    Stage,
+}
+
+/// Where the state of the instances lies.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct StateArgs {
+    /// Where instances keep their state and their data
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/from-scratch")]
+    state_dir: PathBuf,
+}
+
+/// Which instance is meant.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct InstanceArgs {
+    /// Name of the instance
+    #[arg(long, default_value = "default")]
+    pub(crate) name: InstanceName,
+    #[command(flatten)]
+    pub(crate) state: StateArgs,
+}
+
+impl StateArgs {
+    pub(crate) fn dir(&self) -> anyhow::Result<StateDir> {
+        StateDir::new(&self.state_dir)
+    }
 }
 
 impl Cli {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
             Command::Build(args) => commands::build::run(&args),
+            Command::Up(args) => commands::up::run(&args),
+            Command::Exec(args) => commands::exec::run(&args),
+            Command::Logs(args) => commands::logs::run(&args),
+            Command::Ps(args) => commands::ps::run(&args),
+            Command::Down(args) => commands::down::run(&args),
+            Command::Stage => sandbox::stage::run(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
     }
 }

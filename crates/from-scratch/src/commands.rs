@@ -1,3 +1,58 @@
 //! The subcommands, one module each.
 
 pub(crate) mod build;
+pub(crate) mod down;
+pub(crate) mod exec;
+pub(crate) mod logs;
+pub(crate) mod ps;
+pub(crate) mod up;
+
+use crate::cli::InstanceArgs;
+use crate::report::Hinted;
+use crate::sandbox::state::{InstanceDir, Record, StateDir, Status};
+
+/// Changing instances takes root; says so before anything is touched.
+fn require_root(command: &str) -> anyhow::Result<()> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    Err(Hinted::new(format!("`{command}` needs root: it makes namespaces, mounts and cgroups"))
+        .hint(format!("run it as root: `sudo from-scratch {command}`"))
+        .hint("`from-scratch build` needs none")
+        .into())
+}
+
+/// The instance that the user means, if it is up.
+fn running(args: &InstanceArgs) -> anyhow::Result<(InstanceDir, Record)> {
+    let state = args.state.dir()?;
+    let dir = state.instance(&args.name);
+    let record = dir.record()?;
+    match record.as_ref().map(Record::status) {
+        Some(Status::Running | Status::Starting) => {}
+        Some(Status::Dead) => {
+            let error = Hinted::new(format!("the instance `{}` is dead: its PID 1 has ended", args.name))
+                .hint(format!("see why: `from-scratch logs --name {}`", args.name))
+                .hint(format!("start it again: `from-scratch up --name {}`", args.name));
+            return Err(error.into());
+        }
+        None => return Err(not_up(&state, args).into()),
+    }
+    record.map(|record| (dir, record)).ok_or_else(|| anyhow::anyhow!("the instance has just gone"))
+}
+
+/// There is no such instance: names those that there are.
+fn not_up(state: &StateDir, args: &InstanceArgs) -> Hinted {
+    let error = Hinted::new(format!("the instance `{}` is not up", args.name));
+    let names: Vec<String> = state
+        .records()
+        .unwrap_or_default()
+        .iter()
+        .filter(|record| record.status() == Status::Running)
+        .map(|record| format!("`{}`", record.name))
+        .collect();
+    if names.is_empty() {
+        error.hint(format!("no instance runs; start one: `from-scratch up --name {}`", args.name))
+    } else {
+        error.hint(format!("these run: {}; choose with `--name`", names.join(", ")))
+    }
+}

@@ -7,6 +7,7 @@ use clap::Parser;
 mod cli;
 mod commands;
 mod report;
+mod sandbox;
 
 fn main() -> ExitCode {
     match cli::Cli::parse().run() {

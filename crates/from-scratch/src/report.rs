@@ -6,6 +6,8 @@
 use std::error::Error;
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// An error that knows what the user can do about it.
 #[derive(Debug)]
 pub(crate) struct Hinted {
@@ -14,7 +16,6 @@ pub(crate) struct Hinted {
     source: Option<Box<dyn Error + Send + Sync + 'static>>,
 }
 
-#[allow(dead_code, reason = "its first users, `up` and `build`, are about to land")]
 impl Hinted {
     /// An error that says `what` went wrong.
     pub(crate) fn new(what: impl Into<String>) -> Self {
@@ -48,21 +49,48 @@ impl Error for Hinted {
     }
 }
 
+/// An error taken apart: to be shown, or to be handed to another process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Report {
+    /// The error, and what lies underneath.
+    causes: Vec<String>,
+    hints: Vec<String>,
+}
+
+impl Report {
+    pub(crate) fn of(error: &anyhow::Error) -> Self {
+        let mut report = Self { causes: Vec::new(), hints: Vec::new() };
+        for cause in error.chain() {
+            report.causes.push(cause.to_string());
+            if let Some(hinted) = cause.downcast_ref::<Hinted>() {
+                report.hints.extend(hinted.hints.iter().cloned());
+            }
+        }
+        report
+    }
+
+    /// The error again, on the other side.
+    pub(crate) fn into_error(self) -> Hinted {
+        let mut causes = self.causes.into_iter().rev().map(Hinted::new);
+        let root = causes.next().unwrap_or_else(|| Hinted::new("unknown error"));
+        let mut top = causes.fold(root, |below, above| above.because(below));
+        top.hints = self.hints;
+        top
+    }
+}
+
 /// The whole report of a failed command, ready for standard error.
 pub(crate) fn render(error: &anyhow::Error) -> String {
+    let report = Report::of(error);
     let mut text = String::new();
-    let mut hints: Vec<&str> = Vec::new();
-    for (depth, cause) in error.chain().enumerate() {
+    for (depth, cause) in report.causes.iter().enumerate() {
         let label = if depth == 0 { "error" } else { "  cause" };
         text.push_str(&format!("{label}: {cause}\n"));
-        if let Some(hinted) = cause.downcast_ref::<Hinted>() {
-            hints.extend(hinted.hints.iter().map(String::as_str));
-        }
     }
-    if !hints.is_empty() {
+    if !report.hints.is_empty() {
         text.push('\n');
     }
-    for hint in hints {
+    for hint in report.hints {
         text.push_str(&format!("hint: {hint}\n"));
     }
     text
@@ -85,6 +113,14 @@ mod tests {
             "error: cannot start `one`\n  cause: cannot write `x`\n  cause: No space left on device (os error 28)\n\n\
              hint: make room on the disk\n"
         );
+    }
+
+    #[test]
+    fn a_report_survives_the_way_to_another_process() {
+        let error = anyhow::Error::from(Hinted::new("below").hint("do it"));
+        let error = error.context("above");
+        let carried = anyhow::Error::from(Report::of(&error).into_error());
+        assert_eq!(render(&carried), render(&error));
     }
 
     #[test]

@@ -1,0 +1,51 @@
+//! `from-scratch down`: stops an instance and removes all of it but its data.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use crate::cli::InstanceArgs;
+use crate::sandbox::stop::{self, Ending};
+
+/// Options of `down`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DownArgs {
+    #[command(flatten)]
+    instance: InstanceArgs,
+    /// Remove its images, containers and volumes too
+    #[arg(long)]
+    volumes: bool,
+    /// Seconds that the engine gets to stop its containers
+    #[arg(long, value_name = "SECONDS", default_value_t = 15)]
+    timeout: u64,
+}
+
+pub(crate) fn run(args: &DownArgs) -> anyhow::Result<ExitCode> {
+    super::require_root("down")?;
+    let state = args.instance.state.dir()?;
+    let name = &args.instance.name;
+    let dir = state.instance(name);
+    if !dir.path().is_dir() {
+        eprintln!("the instance `{name}` is not there: nothing to do");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let lock = dir.lock()?;
+    match dir.record()? {
+        Some(record) => match stop::end(&dir, &record, Duration::from_secs(args.timeout))? {
+            Ending::Orderly => eprintln!("stopped `{name}`"),
+            Ending::WasDead => eprintln!("`{name}` had ended by itself; removed what was left"),
+            Ending::Killed => eprintln!("killed `{name}`, as it did not stop within {} s", args.timeout),
+        },
+        None => {
+            dir.clear_run()?;
+            eprintln!("`{name}` was not up");
+        }
+    }
+    dir.clear_data(args.volumes)?;
+    if dir.docker_data().is_dir() {
+        eprintln!(
+            "its images, containers and volumes stay for the next `up` (remove them: `from-scratch down --name {name} --volumes`)"
+        );
+    }
+    dir.remove_if_empty(lock);
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,241 @@
+//! The way out of an instance: `pasta` moves packets between its network namespace and the host's sockets.
+//!
+//! Nothing on the host changes for it: no link, no route, no firewall rule. Left to its defaults it would
+//! publish every port that listens inside and let containers reach the host's loopback: all of that is off.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
+
+use super::process::ProcessId;
+use super::signals::{Interrupted, Signals};
+use super::spawn::Spawn;
+use super::state::InstanceDir;
+
+/// Where things lie in what the builder makes.
+const PRIVATE: &str = "usr/lib/dockerlaunch";
+
+/// How long pasta may take to set up its side.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Which way out an instance has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Network {
+    /// Through the host's own sockets, by pasta
+    User,
+    /// None: only what runs inside can be reached
+    None,
+}
+
+impl std::fmt::Display for Network {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::User => "user",
+            Self::None => "none",
+        })
+    }
+}
+
+/// A port of the host that leads to one of the instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Port {
+    address: IpAddr,
+    host: u16,
+    inside: u16,
+}
+
+impl Port {
+    /// As pasta wants it.
+    fn spec(&self) -> String {
+        format!("{}/{}:{}", self.address, self.host, self.inside)
+    }
+}
+
+impl std::fmt::Display for Port {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.address {
+            IpAddr::V4(address) => write!(f, "{address}:{}:{}", self.host, self.inside),
+            IpAddr::V6(address) => write!(f, "[{address}]:{}:{}", self.host, self.inside),
+        }
+    }
+}
+
+impl FromStr for Port {
+    type Err = String;
+
+    /// Without an address the port opens on 127.0.0.1 alone: an engine is not to be had by the whole network
+    /// because somebody forgot to say so.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is not [IP:]PORT:PORT, such as 127.0.0.1:8080:80");
+        let (rest, inside) = text.rsplit_once(':').ok_or_else(wrong)?;
+        let (address, host) = match rest.rsplit_once(':') {
+            Some((address, host)) => (address.trim_start_matches('[').trim_end_matches(']'), host),
+            None => ("127.0.0.1", rest),
+        };
+        let port = |text: &str| text.parse::<u16>().ok().filter(|port| *port != 0).ok_or_else(wrong);
+        Ok(Self { address: address.parse().map_err(|_| wrong())?, host: port(host)?, inside: port(inside)? })
+    }
+}
+
+/// Makes a network namespace that nothing is in yet.
+pub(crate) fn new_namespace() -> anyhow::Result<File> {
+    // A thread of its own, as it stays in the namespace that it has made.
+    let made = std::thread::spawn(|| -> io::Result<File> {
+        unshare(CloneFlags::CLONE_NEWNET)?;
+        File::open("/proc/thread-self/ns/net")
+    });
+    made.join()
+        .map_err(|_| anyhow::anyhow!("the thread that makes the network namespace failed"))?
+        .context("cannot make a network namespace")
+}
+
+/// Starts pasta out of `tools`, a directory that the builder has made, and returns when it is ready.
+pub(crate) fn start_pasta(
+    tools: &Path,
+    namespace: &File,
+    ports: &[Port],
+    dir: &InstanceDir,
+    signals: &Signals,
+) -> anyhow::Result<ProcessId> {
+    let (program, mut args) = command(tools)?;
+    args.extend(["-f", "--config-net", "--runas", "0", "--no-map-gw"].map(OsString::from));
+    if ports.is_empty() {
+        args.extend(["-t", "none"].map(OsString::from));
+    }
+    for port in ports {
+        args.extend(["-t".into(), port.spec().into()]);
+    }
+    args.extend(["-u", "none", "-T", "none", "-U", "none"].map(OsString::from));
+    // pasta refuses a path below /proc/PID/ns, and takes its own standard input.
+    args.extend(["--no-netns-quit", "--netns", "/proc/self/fd/0", "-P"].map(OsString::from));
+    args.push(dir.pasta_pid().into());
+
+    let log = File::create(dir.pasta_log())?;
+    let pid = Spawn::new(&program, OsStr::new("pasta"))?
+        .args(args)?
+        .own_env()?
+        .fd(namespace, 0)?
+        .fd(&log, 1)?
+        .fd(&log, 2)?
+        .start()
+        .with_context(|| format!("cannot run `{}`", program.display()))?;
+    wait_until_ready(pid, dir, signals)
+}
+
+fn wait_until_ready(pid: i32, dir: &InstanceDir, signals: &Signals) -> anyhow::Result<ProcessId> {
+    let process = ProcessId::of(pid)?;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if fs::read(dir.pasta_pid()).is_ok_and(|text| !text.is_empty()) {
+            return Ok(process);
+        }
+        let failed = match waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG))? {
+            WaitStatus::StillAlive if Instant::now() < deadline => None,
+            WaitStatus::StillAlive => Some("pasta does not become ready".to_owned()),
+            ended => {
+                let log = fs::read_to_string(dir.pasta_log()).unwrap_or_default();
+                Some(log.lines().last().map_or_else(|| format!("pasta: {ended:?}"), str::to_owned))
+            }
+        };
+        let interrupted = signals.next()?;
+        if failed.is_some() || interrupted.is_some() {
+            super::stop::end_process(&process, Duration::ZERO)?;
+            let _ = waitpid(Pid::from_raw(pid), None);
+        }
+        if let Some(signal) = interrupted {
+            return Err(Interrupted(signal).into());
+        }
+        if let Some(failed) = failed {
+            anyhow::bail!(failed);
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// The program and its first arguments. The host has no loader at the private path that the builder wrote into
+/// its programs, so the loader is called by name.
+fn command(tools: &Path) -> anyhow::Result<(PathBuf, Vec<OsString>)> {
+    let private = tools.join(PRIVATE);
+    let program = ["pasta", "passt"]
+        .map(|name| private.join("bin").join(name))
+        .into_iter()
+        .find(|path| path.exists())
+        .with_context(|| format!("there is no pasta in `{}`", private.display()))?;
+    let loader = private.join("ld");
+    if !loader.exists() {
+        return Ok((program, Vec::new()));
+    }
+    let args = vec![
+        "--library-path".into(),
+        private.join("lib").into(),
+        "--argv0".into(),
+        "pasta".into(),
+        program.into(),
+    ];
+    Ok((loader, args))
+}
+
+/// What the instance can use of the host's resolvers: not those on the host's own loopback.
+pub(crate) fn resolv_conf() -> Option<String> {
+    // The second is what systemd-resolved knows when the first names its stub on loopback.
+    ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"]
+        .iter()
+        .filter_map(|file| fs::read_to_string(file).ok())
+        .map(|text| without_loopback(&text))
+        .find(|text| text.lines().any(|line| line.starts_with("nameserver")))
+}
+
+fn without_loopback(text: &str) -> String {
+    let mut kept = String::new();
+    for line in text.lines() {
+        let mut words = line.split_whitespace();
+        let keep = match words.next() {
+            Some("nameserver") => words
+                .next()
+                .and_then(|address| address.split('%').next()?.parse::<IpAddr>().ok())
+                .is_some_and(|address| !address.is_loopback()),
+            Some("search" | "domain" | "options") => true,
+            _ => false,
+        };
+        if keep {
+            kept.push_str(line);
+            kept.push('\n');
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports() {
+        let spec = |text: &str| text.parse::<Port>().map(|port| (port.spec(), port.to_string()));
+        let both = |spec: &str, shown: &str| Ok((spec.to_owned(), shown.to_owned()));
+        assert_eq!(spec("8080:80"), both("127.0.0.1/8080:80", "127.0.0.1:8080:80"));
+        assert_eq!(spec("0.0.0.0:1:2"), both("0.0.0.0/1:2", "0.0.0.0:1:2"));
+        assert_eq!(spec("[::1]:8080:80"), both("::1/8080:80", "[::1]:8080:80"));
+        for wrong in ["", "80", "0:80", "80:70000", "x:1:2", "127.0.0.1:80", "::"] {
+            assert!(spec(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn resolvers_on_loopback_are_left_out() {
+        let text =
+            "# made by\nnameserver 127.0.0.53\nnameserver 192.0.2.1\nnameserver fe80::1%eth0\nsearch a.b\n";
+        assert_eq!(without_loopback(text), "nameserver 192.0.2.1\nnameserver fe80::1%eth0\nsearch a.b\n");
+    }
+}
