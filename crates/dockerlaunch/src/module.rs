@@ -115,7 +115,7 @@ fn names_of_alias(aliases: &str, wanted: &str) -> Vec<String> {
     aliases
         .lines()
         .filter_map(|line| line.strip_prefix("alias ")?.rsplit_once(' '))
-        .filter(|(pattern, _)| matches(normal(pattern).as_bytes(), wanted.as_bytes()))
+        .filter(|(pattern, _)| matches(pattern.as_bytes(), wanted.as_bytes()))
         .map(|(_, name)| name.to_owned())
         .collect()
 }
@@ -130,7 +130,11 @@ fn matches(pattern: &[u8], text: &[u8]) -> bool {
             Some(end) => in_class(&after[..end], *first) && matches(&after[end + 1..], rest),
             None => false,
         },
-        (Some((expected, after)), Some((first, rest))) => expected == first && matches(after, rest),
+        (Some((expected, after)), Some((first, rest))) => {
+            // The wanted name is in its normal form.
+            let same = expected == first || (*expected == b'-' && *first == b'_');
+            same && matches(after, rest)
+        }
         (Some(_), None) => false,
     }
 }
