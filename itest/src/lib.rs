@@ -5,15 +5,18 @@
 //! harness has to decide while *listing* what can run here: what cannot is listed as ignored with its reason, and fails
 //! when `FROM_SCRATCH_CI=1` says that nothing may be left out.
 
+pub mod build;
 pub mod command;
 pub mod environment;
 pub mod host;
 pub mod image;
 pub mod need;
+pub mod nested;
 pub mod product;
 pub mod scenarios;
 pub mod suite;
 pub mod up;
+pub mod vm;
 
 pub use command::Outcome;
 pub use environment::Environment;

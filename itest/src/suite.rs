@@ -26,7 +26,7 @@ impl<E: 'static> Shared<E> {
     pub fn get(&self) -> Result<Arc<E>> {
         let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
         started
-            .get_or_insert_with(|| (self.start)().map(Arc::new).map_err(|error| format!("{error:?}")))
+            .get_or_insert_with(|| (self.start)().map(Arc::new).map_err(|error| told(&error)))
             .clone()
             .map_err(|error| anyhow!("the environment did not start: {error}"))
     }
@@ -60,7 +60,13 @@ impl Suite {
             self = self.test(scenario.name, scenario.needs, move || {
                 let environment = environment.get()?;
                 (scenario.run)(&*environment).map_err(|error| {
-                    error.context(format!("the engine's last lines:\n{}", environment.log_tail()))
+                    anyhow!(
+                        "{}
+--- the engine's last lines
+{}",
+                        told(&error),
+                        environment.log_tail()
+                    )
                 })
             });
         }
@@ -98,7 +104,7 @@ impl Suite {
         match catch_unwind(AssertUnwindSafe(finish)) {
             Ok(Ok(())) => conclusion.exit_code(),
             Ok(Err(error)) => {
-                eprintln!("error: taking the environment down: {error:?}");
+                eprintln!("error: taking the environment down: {}", told(&error));
                 ExitCode::FAILURE
             }
             Err(_) => ExitCode::FAILURE,
@@ -107,6 +113,10 @@ impl Suite {
 }
 
 fn guarded(run: impl FnOnce() -> Result<()>) -> Result<(), Failed> {
-    // Debug of an anyhow error is the whole chain.
-    run().map_err(|error| Failed::from(format!("{error:?}")))
+    run().map_err(|error| Failed::from(told(&error)))
+}
+
+/// The whole chain, a cause a line, without anyhow's backtrace: the way through the harness explains nothing.
+pub fn told(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).collect::<Vec<_>>().join("\n  because: ")
 }

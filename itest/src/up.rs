@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::command::{self, Outcome};
 use crate::environment::{Environment, Exchange};
-use crate::{image, product};
+use crate::{image, product, suite};
 
 /// Where the exchange directory is mounted inside.
 const EXCHANGE: &str = "/exchange";
@@ -127,7 +127,7 @@ impl Drop for Instance {
         if !self.down
             && let Err(error) = self.tear_down()
         {
-            eprintln!("error: instance `{}` was not taken down: {error:?}", self.name);
+            eprintln!("error: instance `{}` was not taken down: {}", self.name, suite::told(&error));
         }
     }
 }

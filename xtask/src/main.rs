@@ -1,2 +1,48 @@
-//! Placeholder.
-fn main() {}
+//! The project's chores: `cargo xtask test | bench | size`.
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+mod bench;
+mod count;
+mod process;
+mod provision;
+mod size;
+mod test;
+mod tiers;
+
+const HELP: &str = "\
+cargo xtask test [--ci | --full] [--verbose] [TIER…]
+    Runs the tests that this machine can run, installs what they need when root, and says what was left out and why.
+    --ci       CI's set: nothing may be left out, all output is shown
+    --full     everything, the long runs too
+    --verbose  show the output of each tier, not only that of one that failed
+cargo xtask bench [NAME…]
+    Medians of ten, beside the bars of the design: start, up, build, launcher, image
+cargo xtask size
+    What the image weighs, part by part
+";
+
+fn main() -> ExitCode {
+    match run(std::env::args().skip(1).collect()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(mut words: Vec<String>) -> Result<ExitCode> {
+    if words.is_empty() || words.iter().any(|word| word == "--help" || word == "-h") {
+        print!("{HELP}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    match words.remove(0).as_str() {
+        "test" => test::run(&test::Options::parse(words)?),
+        "bench" => bench::run(&words),
+        "size" => size::run(),
+        other => bail!("no task `{other}`; `cargo xtask --help` lists them"),
+    }
+}

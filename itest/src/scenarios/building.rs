@@ -6,7 +6,8 @@ use super::{Scenario, scenario};
 use crate::Environment;
 use crate::image::{BOX, Tree};
 
-pub(super) const SCENARIOS: &[Scenario] = &[
+/// The area's table.
+pub const SCENARIOS: &[Scenario] = &[
     scenario("building::from_a_directory", from_a_directory),
     scenario("building::from_standard_input", from_standard_input),
     scenario("building::a_failing_step", a_failing_step),

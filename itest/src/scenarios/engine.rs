@@ -5,7 +5,8 @@ use anyhow::{Result, ensure};
 use super::{Scenario, scenario};
 use crate::Environment;
 
-pub(super) const SCENARIOS: &[Scenario] = &[
+/// The area's table.
+pub const SCENARIOS: &[Scenario] = &[
     scenario("engine::version", version),
     scenario("engine::info", info),
     scenario("engine::no_shell", no_shell),

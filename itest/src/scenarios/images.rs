@@ -6,7 +6,8 @@ use super::{Scenario, scenario};
 use crate::Environment;
 use crate::image::{self, BOX, Packing};
 
-pub(super) const SCENARIOS: &[Scenario] = &[
+/// The area's table.
+pub const SCENARIOS: &[Scenario] = &[
     scenario("images::import", import),
     scenario("images::load_plain", |env| load(env, Packing::Plain)),
     scenario("images::load_gzip", |env| load(env, Packing::Gzip)),

@@ -9,7 +9,8 @@ use crate::Environment;
 use crate::command::eventually;
 use crate::image::BOX;
 
-pub(super) const SCENARIOS: &[Scenario] =
+/// The area's table.
+pub const SCENARIOS: &[Scenario] =
     &[scenario("limits::memory_kills", memory_kills), scenario("limits::pids", pids)];
 
 /// `dd` fills a buffer of its block size: 64 MB where 16 MB are allowed, and the same where 128 MB are.

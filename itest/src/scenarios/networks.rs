@@ -9,7 +9,8 @@ use crate::Environment;
 use crate::command::eventually;
 use crate::image::BOX;
 
-pub(super) const SCENARIOS: &[Scenario] = &[
+/// The area's table.
+pub const SCENARIOS: &[Scenario] = &[
     scenario("networks::by_name", by_name),
     scenario("networks::published_port", published_port),
     scenario("networks::default_bridge", default_bridge),

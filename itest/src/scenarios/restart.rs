@@ -9,7 +9,8 @@ use crate::Environment;
 use crate::command::eventually;
 use crate::image::BOX;
 
-pub(super) const SCENARIOS: &[Scenario] = &[scenario("restart::keeps_state_and_stops_in_order", keeps_state)];
+/// The area's table.
+pub const SCENARIOS: &[Scenario] = &[scenario("restart::keeps_state_and_stops_in_order", keeps_state)];
 
 fn keeps_state(env: &dyn Environment) -> Result<()> {
     env.docker(&["tag", BOX, "kept-image:1"])?;

@@ -6,7 +6,8 @@ use super::{Scenario, scenario};
 use crate::Environment;
 use crate::image::BOX;
 
-pub(super) const SCENARIOS: &[Scenario] = &[
+/// The area's table.
+pub const SCENARIOS: &[Scenario] = &[
     scenario("running::exit_codes_of_run", exit_codes_of_run),
     scenario("running::exit_codes_of_exec", exit_codes_of_exec),
     scenario("running::standard_streams", standard_streams),

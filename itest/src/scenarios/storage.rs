@@ -6,7 +6,8 @@ use super::{Scenario, scenario};
 use crate::Environment;
 use crate::image::BOX;
 
-pub(super) const SCENARIOS: &[Scenario] = &[
+/// The area's table.
+pub const SCENARIOS: &[Scenario] = &[
     scenario("storage::named_volume", named_volume),
     scenario("storage::bind_mount", bind_mount),
     scenario("storage::tmpfs_and_read_only", tmpfs_and_read_only),

@@ -13,8 +13,8 @@ use crate::image::BOX;
 /// As many as the issue asks for.
 const ROUNDS: usize = 50;
 
-pub(super) const SCENARIOS: &[Scenario] =
-    &[scenario("zombies::none_after_fifty_of_each", none_after_fifty_of_each)];
+/// The area's table.
+pub const SCENARIOS: &[Scenario] = &[scenario("zombies::none_after_fifty_of_each", none_after_fifty_of_each)];
 
 fn none_after_fifty_of_each(env: &dyn Environment) -> Result<()> {
     env.docker(&["run", "-d", "--name", "busy", BOX, "sleep", "600"])?;

@@ -1,0 +1,119 @@
+//! The image as a privileged container of an outer engine, which is our own under `up`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use crate::command::{Outcome, eventually};
+use crate::environment::{Environment, Exchange};
+use crate::image::{self, BOX};
+use crate::suite;
+use crate::up::Instance;
+
+/// A running container with an engine of its own; dropping it removes it and its volumes.
+pub struct Nested {
+    outer: Arc<Instance>,
+    container: String,
+    exchange: Exchange,
+}
+
+impl Nested {
+    /// `docker run --name NAME --privileged -d IMAGE ARGS…`, as the seed has it, but for the exchange directory.
+    pub fn run(outer: Arc<Instance>, container: &str, image: &str, args: &[&str]) -> Result<Self> {
+        let shared = outer.exchange().directory(container)?;
+        let mount = format!("{}:/exchange", shared.inside);
+        let environment: &dyn Environment = &*outer;
+        let head = ["run", "--name", container, "--privileged", "-v", &mount, "-d", image];
+        environment.docker(&head.iter().chain(args).copied().collect::<Vec<_>>())?;
+        let exchange = Exchange { outside: PathBuf::from(&shared.outside), inside: "/exchange".to_owned() };
+        let nested = Nested { outer, container: container.to_owned(), exchange };
+        nested.wait()?;
+        Ok(nested)
+    }
+
+    /// With the base image in it, so that scenarios can run.
+    pub fn with_base_image(self) -> Result<Self> {
+        let environment: &dyn Environment = &self;
+        environment.docker_with_input(&["import", "-", BOX], &image::busybox_rootfs()?)?.success()?;
+        Ok(self)
+    }
+
+    /// Name of the container in the outer engine.
+    pub fn container(&self) -> &str {
+        &self.container
+    }
+
+    /// A command of the outer engine's client.
+    pub fn outer(&self) -> &dyn Environment {
+        &*self.outer
+    }
+
+    /// Until the inner engine answers; a container that has ended will not, and its log says why.
+    fn wait(&self) -> Result<()> {
+        let inner: &dyn Environment = self;
+        eventually("the nested engine answers", Duration::from_secs(60), || {
+            let running =
+                self.outer().docker(&["inspect", "--format", "{{.State.Status}}", &self.container])?;
+            ensure!(running == "running", "container `{}` is {running}", self.container);
+            inner.docker(&["ps"]).map(|_| true)
+        })
+        .map_err(|error| error.context(self.log_tail()))
+    }
+
+    /// A container runs in it and ends with the status of its program.
+    pub fn runs_a_container(&self) -> Result<()> {
+        let inner: &dyn Environment = self;
+        let said =
+            inner.try_docker(&["run", "--rm", BOX, "sh", "-c", "echo from deep inside; exit 3"])?.exits(3)?;
+        ensure!(said.text() == "from deep inside", "{}", said.text());
+        Ok(())
+    }
+}
+
+impl Drop for Nested {
+    fn drop(&mut self) {
+        if let Err(error) = self.outer().remove(&[&self.container]) {
+            eprintln!("error: container `{}` was not removed: {}", self.container, suite::told(&error));
+        }
+    }
+}
+
+impl Environment for Nested {
+    fn name(&self) -> &str {
+        &self.container
+    }
+
+    fn exec(&self, argv: &[&str], input: &[u8]) -> Result<Outcome> {
+        let args: Vec<&str> = ["exec", "-i", &self.container].iter().chain(argv).copied().collect();
+        self.outer().docker_with_input(&args, input)
+    }
+
+    fn exec_tty(&self, argv: &[&str]) -> Result<Outcome> {
+        let args: Vec<&str> =
+            ["docker", "exec", "-it", &self.container].iter().chain(argv).copied().collect();
+        self.outer.exec_tty(&args)
+    }
+
+    fn restart(&self) -> Result<Outcome> {
+        // More than `docker stop` gives by default: how long the stop takes is for the scenario to judge.
+        let stop = self.outer().try_docker(&["stop", "--time", "60", &self.container])?.exits(0)?;
+        let status = self.outer().docker(&["inspect", "--format", "{{.State.ExitCode}}", &self.container])?;
+        ensure!(status == "0", "after `docker stop` the exit status is {status}\n{}", self.log_tail());
+        self.outer().docker(&["start", &self.container])?;
+        self.wait()?;
+        Ok(stop)
+    }
+
+    fn exchange(&self) -> &Exchange {
+        &self.exchange
+    }
+
+    fn log_tail(&self) -> String {
+        match self.outer().try_docker(&["logs", "--tail", "25", &self.container]) {
+            Ok(outcome) => format!("{}{}", outcome.text(), outcome.stderr),
+            Err(error) => format!("{error:#}"),
+        }
+    }
+}

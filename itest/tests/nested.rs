@@ -1,0 +1,152 @@
+//! The `nested_` tier: the image inside our own engine, with the seed's commands word for word, and embedded in two bases.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use itest::build::{self, IMAGE};
+use itest::nested::Nested;
+use itest::scenarios;
+use itest::suite::{Shared, Suite};
+use itest::up::Instance;
+use itest::{Environment, Need, Scenario, image, product};
+
+/// The engine that all of them are nested in; it has our image.
+static OUTER: Shared<Instance> = Shared::new(outer);
+
+/// One container for the scenarios.
+static NESTED: Shared<Nested> =
+    Shared::new(|| Nested::run(OUTER.get()?, "scenarios", IMAGE, &[])?.with_base_image());
+
+/// What can go wrong when an engine runs inside another one. The rest is the same as under `up`.
+const SCENARIOS: &[&[Scenario]] = &[
+    scenarios::engine::SCENARIOS,
+    scenarios::running::SCENARIOS,
+    scenarios::networks::SCENARIOS,
+    scenarios::storage::SCENARIOS,
+    scenarios::limits::SCENARIOS,
+    scenarios::building::SCENARIOS,
+    scenarios::restart::SCENARIOS,
+];
+
+fn main() -> ExitCode {
+    let bookworm: &[Need] = &[Need::Bookworm];
+    Suite::new("nested_up", &[Need::Root, Need::Busybox, Need::Program("script")])
+        .test("seed::run_and_exec", &[], run_and_exec)
+        .test("seed::old_spelling", &[], old_spelling)
+        .test("embedded::in_a_bare_busybox", &[], || embedded("embedded-box", image::BOX, BUSYBOX))
+        .test("embedded::in_the_stable_release", bookworm, in_bookworm)
+        .scenarios(&NESTED, SCENARIOS)
+        .run(|| {
+            drop(NESTED.take());
+            OUTER.take().and_then(Arc::into_inner).map_or(Ok(()), |mut outer| outer.tear_down())
+        })
+}
+
+fn outer() -> Result<Instance> {
+    let instance = Instance::start("nested")?;
+    let archive = build::output("nested", "docker", "image.tar")?;
+    std::fs::rename(archive, instance.exchange().outside.join("image.tar"))?;
+    let environment: &dyn Environment = &instance;
+    let loaded = environment.docker(&["load", "-i", "/exchange/image.tar"])?;
+    ensure!(loaded.contains(IMAGE), "load said: {loaded}");
+    Ok(instance)
+}
+
+/// `docker run --name daemon --privileged -d IMAGE`, `docker exec -it daemon docker ps`.
+fn run_and_exec() -> Result<()> {
+    let daemon = Nested::run(OUTER.get()?, "daemon", IMAGE, &[])?;
+    let listed = daemon.exec_tty(&["docker", "ps"])?.exits(0)?;
+    ensure!(listed.text().contains("CONTAINER ID"), "{}", listed.text());
+    let listed = daemon.exec(&["docker", "ps"], b"")?.exits(0)?;
+    ensure!(listed.text().contains("CONTAINER ID"), "{}", listed.text());
+    daemon.with_base_image()?.runs_a_container()
+}
+
+/// `docker run --name daemon --privileged -d IMAGE daemon -s overlay`: the driver of that name is gone from Docker.
+fn old_spelling() -> Result<()> {
+    let daemon = Nested::run(OUTER.get()?, "daemon", IMAGE, &["daemon", "-s", "overlay"])?;
+    let inner: &dyn Environment = &daemon;
+    ensure!(inner.docker(&["info", "--format", "{{.Driver}}"])? == "overlay2");
+    let log = daemon.outer().try_docker(&["logs", daemon.container()])?;
+    ensure!(
+        log.stderr
+            .lines()
+            .chain(log.text().lines())
+            .any(|line| line.contains("overlay2") && line.contains("overlay")),
+        "nothing says that the old spelling was translated: {}",
+        log.stderr
+    );
+    daemon.with_base_image()?.runs_a_container()
+}
+
+/// Commands of the base and what they print: they must still work beside a running engine.
+type BasePrograms = &'static [(&'static [&'static str], &'static str)];
+
+const BUSYBOX: BasePrograms = &[
+    (&["busybox", "ls", "-d", "/bin"], "/bin"),
+    (&["/bin/sh", "-c", "echo $((6 * 7))"], "42"),
+    (&["/bin/ps"], "PID"),
+];
+
+const DEBIAN: BasePrograms = &[
+    (&["apt-get", "--version"], "apt 2"),
+    (&["bash", "-c", "echo $BASH_VERSION"], "5."),
+    (&["perl", "-e", "print 6 * 7"], "42"),
+    (&["ls", "-d", "/usr/bin/perl"], "/usr/bin/perl"),
+];
+
+fn in_bookworm() -> Result<()> {
+    let outer = OUTER.get()?;
+    let environment: &dyn Environment = &*outer;
+    std::fs::copy(product::bookworm(), environment.exchange().outside.join("bookworm.tar"))?;
+    environment.docker(&["import", "/exchange/bookworm.tar", "bookworm"])?;
+    embedded("embedded-bookworm", "bookworm", DEBIAN)
+}
+
+/// The seed's recipe: export the files, add them to any base, build, run privileged.
+fn embedded(name: &'static str, base: &str, programs: BasePrograms) -> Result<()> {
+    let outer = OUTER.get()?;
+    let environment: &dyn Environment = &*outer;
+    let context = environment.exchange().directory(&format!("{name}-context"))?;
+    let created = environment.docker(&["create", IMAGE])?;
+    let files = environment.try_docker(&["export", &created])?.exits(0)?.stdout;
+    environment.remove(&[&created])?;
+    nothing_outside_usr(&files)?;
+    context.write("files.tar", files)?;
+    context.write(
+        "Dockerfile",
+        format!(
+            "FROM {base}\nADD files.tar /\nENTRYPOINT [\"/usr/bin/dockerlaunch\", \"/usr/bin/docker\"]\n\
+             VOLUME /var/lib/docker\nCMD [\"-d\", \"-s\", \"overlay\"]\n"
+        ),
+    )?;
+    environment.docker(&["build", "-t", "custom-dind", &context.inside])?;
+    std::fs::remove_dir_all(&context.outside)?;
+
+    let nested = Nested::run(Arc::clone(&outer), name, "custom-dind", &[])?.with_base_image()?;
+    nested.runs_a_container()?;
+    for (command, printed) in programs {
+        let outcome = nested.exec(command, b"")?.exits(0)?;
+        ensure!(outcome.text().contains(printed), "`{}` printed: {}", command.join(" "), outcome.text());
+    }
+    drop(nested);
+    environment.docker(&["rmi", "custom-dind"]).map(drop)
+}
+
+/// What an image adds to a base lies below `/usr`. The rest of an export are mount points that the engine makes itself.
+fn nothing_outside_usr(export: &[u8]) -> Result<()> {
+    for entry in tar::Archive::new(export).entries()? {
+        let entry = entry?;
+        let path = entry.path()?.into_owned();
+        let top = path.components().next().context("an entry without a name")?;
+        let engines_own = ["dev", "proc", "sys", "etc", "var", ".dockerenv"];
+        let ours = top.as_os_str() == "usr";
+        ensure!(
+            ours || engines_own.iter().any(|own| top.as_os_str() == *own && entry.size() == 0),
+            "the export has `{}`, which would replace the base's own",
+            path.display()
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,146 @@
+//! The `repro_` tier: who builds, where and when must not show in the bytes.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use itest::command;
+use itest::product;
+use itest::suite::{Suite, told};
+use tempfile::TempDir;
+
+/// Any user that is not root: nothing is installed, so no account is needed.
+const SOMEBODY: u32 = 65534;
+
+fn main() -> ExitCode {
+    Suite::new("repro", &[])
+        .test("repro_tar", &[], || compare("image.tar"))
+        .test("repro_docker", &[], || compare("docker.tar"))
+        .test("repro_oci", &[], || compare("oci"))
+        .test("repro_initramfs", &[], || compare("initramfs"))
+        .run(|| {
+            drop(BUILT.get().map(|built| built.lock().unwrap_or_else(PoisonError::into_inner).take()));
+            Ok(())
+        })
+}
+
+type Pair = (TempDir, TempDir);
+static BUILT: OnceLock<Mutex<Option<Result<Pair, String>>>> = OnceLock::new();
+
+/// Both builds, made once for all outputs.
+fn built() -> Result<(PathBuf, PathBuf)> {
+    let built = BUILT.get_or_init(|| Mutex::new(Some(build_both().map_err(|error| told(&error)))));
+    match &*built.lock().unwrap_or_else(PoisonError::into_inner) {
+        Some(Ok((one, other))) => Ok((one.path().into(), other.path().into())),
+        Some(Err(error)) => bail!("{error}"),
+        None => bail!("the builds are gone"),
+    }
+}
+
+fn build_both() -> Result<Pair> {
+    // Not below target/: the second builder is somebody who may not look into a home directory.
+    let (one, other) = (TempDir::with_prefix("repro-")?, TempDir::with_prefix("repro-")?);
+    let here = ("022", "UTC", "C", product::workspace());
+    let elsewhere = ("077", "Pacific/Kiritimati", "C.UTF-8", PathBuf::from("/"));
+    build(one.path(), here, None)?;
+    let root = rustix::process::geteuid().is_root();
+    build(other.path(), elsewhere, root.then_some(SOMEBODY))?;
+    Ok((one, other))
+}
+
+/// One build with all outputs, a cache of its own and nothing in its environment but what is said here.
+fn build(
+    to: &Path,
+    (umask, zone, locale, from): (&str, &str, &str, PathBuf),
+    user: Option<u32>,
+) -> Result<()> {
+    let program = to.join("from-scratch");
+    fs::copy(product::from_scratch()?, &program)?;
+    fs::set_permissions(to, PermissionsExt::from_mode(0o755))?;
+    chown(to, user, user)?;
+    let output = |kind: &str, name: &str| format!("{kind}:{}", to.join(name).display());
+    // Setting the umask of another process takes a shell.
+    let mut build = Command::new("sh");
+    build.args(["-c", "umask \"$0\" && exec \"$@\"", umask]).arg(program).args([
+        "build",
+        "--compression",
+        "zstd:3",
+    ]);
+    build.arg("--cache-dir").arg(to.join("cache"));
+    for (kind, name) in
+        [("tar", "image.tar"), ("docker", "docker.tar"), ("oci", "oci"), ("initramfs", "initramfs")]
+    {
+        build.arg("-o").arg(output(kind, name));
+    }
+    build.current_dir(from).env_clear().env("PATH", "/usr/bin:/bin").env("TZ", zone).env("LC_ALL", locale);
+    build.env("HOME", to);
+    for proxy in ["http_proxy", "https_proxy", "no_proxy"] {
+        build.envs(std::env::var_os(proxy).map(|value| (proxy, value)));
+    }
+    if let Some(user) = user {
+        build.uid(user).gid(user);
+    }
+    command::run_within(&mut build, b"", Duration::from_secs(900))?.success().map(drop)
+}
+
+fn compare(name: &str) -> Result<()> {
+    let (one, other) = built()?;
+    let (one, other) = (files(&one.join(name))?, files(&other.join(name))?);
+    let (names, others): (Vec<_>, Vec<_>) = (one.keys().collect(), other.keys().collect());
+    ensure!(names == others, "different files in `{name}`: {names:?} and {others:?}");
+    for (file, bytes) in &one {
+        if *bytes != other[file] {
+            bail!("`{name}` differs in `{}`: {}", file.display(), first_difference(bytes, &other[file])?);
+        }
+    }
+    Ok(())
+}
+
+/// A file as it is, or all files of a directory.
+fn files(root: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
+    let mut found = BTreeMap::new();
+    let mut left = vec![root.to_path_buf()];
+    while let Some(path) = left.pop() {
+        if path.is_dir() {
+            for entry in fs::read_dir(&path)? {
+                left.push(entry?.path());
+            }
+        } else {
+            let bytes = fs::read(&path).with_context(|| format!("reading `{}`", path.display()))?;
+            found.insert(path.strip_prefix(root)?.to_path_buf(), bytes);
+        }
+    }
+    ensure!(!found.is_empty(), "`{}` is empty", root.display());
+    Ok(found)
+}
+
+/// In a tar the first entry that differs, which is what one wants to know; in other files the offset.
+fn first_difference(one: &[u8], other: &[u8]) -> Result<String> {
+    let mut left = tar::Archive::new(one);
+    let mut right = tar::Archive::new(other);
+    for (a, b) in left.entries()?.zip(right.entries()?) {
+        let (Ok(mut a), Ok(mut b)) = (a, b) else { break };
+        let (path_a, path_b) = (a.path()?.into_owned(), b.path()?.into_owned());
+        if path_a != path_b {
+            return Ok(format!("entry `{}` where the other has `{}`", path_a.display(), path_b.display()));
+        }
+        if a.header().as_bytes() != b.header().as_bytes() {
+            return Ok(format!("entry `{}`: {:?} and {:?}", path_a.display(), a.header(), b.header()));
+        }
+        let (mut content_a, mut content_b) = (Vec::new(), Vec::new());
+        a.read_to_end(&mut content_a)?;
+        b.read_to_end(&mut content_b)?;
+        if content_a != content_b {
+            return Ok(format!("the content of entry `{}`", path_a.display()));
+        }
+    }
+    let offset = one.iter().zip(other).position(|(a, b)| a != b).unwrap_or(one.len().min(other.len()));
+    Ok(format!("from byte {offset} on ({} and {} bytes)", one.len(), other.len()))
+}

@@ -1,0 +1,88 @@
+//! The `vm_` tier: one boot, looked at from several sides. This is where cgroup v2 and real modules are proved.
+
+use std::process::ExitCode;
+use std::sync::OnceLock;
+
+use anyhow::{Result, anyhow, ensure};
+use itest::Need;
+use itest::suite::{Suite, told};
+use itest::vm::{self, Boot};
+
+const NEEDS: &[Need] =
+    &[Need::Busybox, Need::Kernel, Need::Program("qemu-system-x86_64"), Need::Program("cpio")];
+
+/// Runs in the machine, when its engine is ready. Each line answers one of the tests below.
+const SCRIPT: &str = r#"
+b=/itest/busybox
+say() { echo "itest: $1=$2"; }
+say cgroup "$($b awk '$2 == "/sys/fs/cgroup" {print $3}' /proc/mounts)"
+say root "$($b awk '$2 == "/" {fs = $3} END {print fs}' /proc/mounts)"
+say version "$(docker info --format '{{.CgroupVersion}} {{.Driver}}')"
+docker import /itest/box.tar box > /dev/null
+say import $?
+say hello "$(docker run --rm box echo from a container)"
+docker run --rm --memory 128m --memory-swap 128m box dd if=/dev/zero of=/dev/null bs=64M count=1
+say enough $?
+docker run --name starved --memory 16m --memory-swap 16m box dd if=/dev/zero of=/dev/null bs=64M count=1
+say starved $?
+say oom "$(docker inspect --format '{{.State.OOMKilled}}' starved)"
+docker network create named > /dev/null
+docker run -d --name server --network named box sh -c 'mkdir /www; echo by-name > /www/index.html; exec httpd -f -p 80 -h /www' > /dev/null
+$b sleep 2
+say network "$(docker run --rm --network named box wget -q -T 10 -O - http://server/)"
+say modules "$($b awk '{printf "%s ", $1}' /proc/modules)"
+docker kill server > /dev/null
+say zombies "$($b ps -o stat,comm | $b grep -c '^Z')"
+say done yes
+exit 7
+"#;
+
+fn main() -> ExitCode {
+    Suite::new("vm", NEEDS)
+        .test("vm_boots_and_powers_off", &[], || {
+            let boot = boot()?;
+            ensure!(boot.said("done")? == "yes");
+            ensure!(boot.status == 0, "qemu ended with {}", boot.status);
+            ensure!(!boot.log.contains("Kernel panic"), "{}", boot.tail());
+            Ok(())
+        })
+        .test("vm_cgroup_v2", &[], || {
+            ensure!(boot()?.said("cgroup")? == "cgroup2");
+            expect("version", "2 overlay2")
+        })
+        .test("vm_root_can_be_pivoted", &[], || {
+            expect("root", "tmpfs")?;
+            expect("import", "0")?;
+            expect("hello", "from a container")
+        })
+        .test("vm_memory_limit_bites", &[], || {
+            expect("enough", "0")?;
+            expect("starved", "137")?;
+            expect("oom", "true")
+        })
+        .test("vm_network_by_name", &[], || expect("network", "by-name"))
+        .test("vm_modules_by_need", &[], || {
+            let modules = boot()?.said("modules")?;
+            for module in ["overlay", "bridge", "veth", "nf_nat"] {
+                ensure!(modules.split(' ').any(|loaded| loaded == module), "no {module} among: {modules}");
+            }
+            Ok(())
+        })
+        .test("vm_no_zombies", &[], || expect("zombies", "0"))
+        .run(|| Ok(()))
+}
+
+fn expect(word: &str, answer: &str) -> Result<()> {
+    let boot = boot()?;
+    let said = boot.said(word)?;
+    ensure!(said == answer, "the machine said {word}={said}, expected {answer}; its end:\n{}", boot.tail());
+    Ok(())
+}
+
+/// One boot for all tests.
+fn boot() -> Result<&'static Boot> {
+    static BOOT: OnceLock<Result<Boot, String>> = OnceLock::new();
+    BOOT.get_or_init(|| vm::boot(SCRIPT).map_err(|error| told(&error)))
+        .as_ref()
+        .map_err(|error| anyhow!("{error}"))
+}

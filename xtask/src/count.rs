@@ -1,0 +1,69 @@
+//! How many tests ran, read from the closing lines of the runners.
+
+/// Sums over all the closing lines of one output.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Count {
+    pub(crate) passed: usize,
+    pub(crate) failed: usize,
+    pub(crate) ignored: usize,
+}
+
+impl std::ops::AddAssign for Count {
+    fn add_assign(&mut self, other: Count) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.ignored += other.ignored;
+    }
+}
+
+/// Reads `cargo test` (libtest and libtest-mimic) and nextest. What nextest calls skipped is not counted: there it means
+/// filtered out, which another tier runs.
+pub(crate) fn read(output: &str) -> Count {
+    let mut count = Count::default();
+    for line in output.lines().map(str::trim) {
+        if let Some(rest) = line.strip_prefix("test result: ") {
+            count += Count {
+                passed: before(rest, "passed"),
+                failed: before(rest, "failed"),
+                ignored: before(rest, "ignored"),
+            };
+        } else if let Some(rest) = line.strip_prefix("Summary [") {
+            let flaky_or_failed = before(rest, "failed") + before(rest, "timed out");
+            count += Count { passed: before(rest, "passed"), failed: flaky_or_failed, ignored: 0 };
+        }
+    }
+    count
+}
+
+/// The number that stands before `word`.
+fn before(line: &str, word: &str) -> usize {
+    let Some((left, _)) = line.split_once(&format!(" {word}")) else { return 0 };
+    left.rsplit(|c: char| !c.is_ascii_digit()).next().and_then(|digits| digits.parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn closing_lines_of_cargo_test_add_up() {
+        let output = "running 3 tests\n\
+            test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.11s\n\
+            test result: FAILED. 10 passed; 2 failed; 0 ignored; 0 measured; 7 filtered out; finished in 1s\n";
+        assert_eq!(read(output), Count { passed: 13, failed: 2, ignored: 1 });
+    }
+
+    #[test]
+    fn closing_line_of_nextest() {
+        let good = "     Summary [   0.010s] 12 tests run: 12 passed, 3 skipped\n";
+        assert_eq!(read(good), Count { passed: 12, failed: 0, ignored: 0 });
+        let bad =
+            "     Summary [  61.3s] 12 tests run: 9 passed (1 slow), 2 failed, 1 timed out, 0 skipped\n";
+        assert_eq!(read(bad), Count { passed: 9, failed: 3, ignored: 0 });
+    }
+
+    #[test]
+    fn other_lines_count_nothing() {
+        assert_eq!(read("12 passed\ntest result\nSummary: 3 passed"), Count::default());
+    }
+}

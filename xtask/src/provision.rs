@@ -1,0 +1,234 @@
+//! What the tests need from outside: programs of the distribution, a static busybox, a kernel, a base system.
+//!
+//! Everything comes through apt from the mirror that this machine is set up with. Downloaded things are kept in
+//! `target/itest/`, where `itest::product` looks for them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::process::{self, command, find, output, target};
+
+/// Something that a tier cannot do without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Need {
+    /// A program and the package that has it.
+    Program(&'static str, &'static str),
+    /// What all test images are made of.
+    Busybox,
+    /// Root file system of the distribution's own release.
+    Bookworm,
+    /// Kernel package, unpacked, with `modules.dep`.
+    Kernel,
+    /// Real root.
+    Root,
+    /// User namespaces for processes without privileges.
+    UserNamespaces,
+}
+
+impl Need {
+    /// Is it here already?
+    pub(crate) fn met(self) -> bool {
+        match self {
+            Need::Program(name, _) => find(name).is_some(),
+            Need::Busybox => busybox().is_file(),
+            Need::Bookworm => bookworm().is_file(),
+            Need::Kernel => kept("kernel").join("complete").is_file(),
+            Need::Root => process::is_root(),
+            Need::UserNamespaces => command(&["unshare", "--user", "--map-root-user", "true"])
+                .output()
+                .is_ok_and(|output| output.status.success()),
+        }
+    }
+
+    /// In words, for the plan and for what is left out.
+    pub(crate) fn told(self) -> String {
+        match self {
+            Need::Program(name, package) => format!("`{name}` (package {package})"),
+            Need::Busybox => "a static busybox (package busybox-static, unpacked in target/)".to_owned(),
+            Need::Bookworm => "a base system (debootstrap, into target/)".to_owned(),
+            Need::Kernel => {
+                "a cloud kernel (package linux-image-cloud-amd64, unpacked in target/)".to_owned()
+            }
+            Need::Root => "root".to_owned(),
+            Need::UserNamespaces => "user namespaces".to_owned(),
+        }
+    }
+}
+
+/// Gets what can be got. Says what it will do before it does it; what cannot be had stays unmet, and the error tells why.
+pub(crate) fn provide(needs: &[Need]) -> Vec<(Need, anyhow::Error)> {
+    let mut missing: Vec<Need> = needs.iter().copied().filter(|need| !need.met()).collect();
+    missing.sort_unstable();
+    missing.dedup();
+    missing.retain(|need| !matches!(need, Need::Root | Need::UserNamespaces));
+    if missing.is_empty() {
+        return Vec::new();
+    }
+    println!("missing here, to be fetched with apt:");
+    for need in &missing {
+        println!("  {}", need.told());
+    }
+    let mut failed = Vec::new();
+    if let Err(error) = package_lists() {
+        failed.extend(missing.iter().map(|need| (*need, anyhow::anyhow!("{error:#}"))));
+        return failed;
+    }
+    // Programs come first in the order of `Need`: debootstrap and depmod are among them.
+    let packages: Vec<&str> = missing
+        .iter()
+        .filter_map(|need| if let Need::Program(_, package) = need { Some(*package) } else { None })
+        .collect();
+    let installed = if packages.is_empty() { Ok(()) } else { install(&packages) };
+    let why = installed.err().map(|error| format!("{error:#}"));
+    for need in missing {
+        let got = match need {
+            Need::Program(..) => match &why {
+                Some(why) if !need.met() => Err(anyhow::anyhow!("{why}")),
+                _ => Ok(()),
+            },
+            Need::Busybox => fetch_busybox(),
+            Need::Bookworm => make_bookworm(),
+            Need::Kernel => fetch_kernel(),
+            Need::Root | Need::UserNamespaces => Ok(()),
+        };
+        failed.extend(got.err().map(|error| (need, error)));
+    }
+    failed
+}
+
+/// A new machine has no package lists yet.
+fn package_lists() -> Result<()> {
+    ensure!(find("apt-get").is_some(), "no apt-get here");
+    if output(command(&["apt-cache", "policy", "busybox-static"]).env("LC_ALL", "C"))?.contains("Candidate:")
+    {
+        return Ok(());
+    }
+    ensure!(process::is_root(), "apt's package lists are empty and `apt-get update` needs root");
+    output(&mut command(&["apt-get", "update", "--quiet"])).map(drop)
+}
+
+fn install(packages: &[&str]) -> Result<()> {
+    ensure!(process::is_root(), "installing needs root");
+    let mut apt = command(&["apt-get", "install", "--yes", "--quiet", "--no-install-recommends"]);
+    output(apt.args(packages).env("DEBIAN_FRONTEND", "noninteractive")).map(drop)
+}
+
+fn kept(name: &str) -> PathBuf {
+    target().join("itest").join(name)
+}
+
+fn busybox() -> PathBuf {
+    kept("busybox/bin/busybox")
+}
+
+fn bookworm() -> PathBuf {
+    kept("bookworm.tar")
+}
+
+/// Downloads a package and unpacks it, without installing: busybox-static would replace the machine's own busybox.
+fn unpack(package: &str, name: &str) -> Result<PathBuf> {
+    let directory = kept(name);
+    let downloads = kept(&format!("{name}.download"));
+    for stale in [&directory, &downloads] {
+        if stale.exists() {
+            fs::remove_dir_all(stale)?;
+        }
+        fs::create_dir_all(stale)?;
+    }
+    // As root apt drops to `_apt` for downloads and complains when that user cannot write here; the result is the same.
+    output(command(&["apt-get", "download", "--quiet", package]).current_dir(&downloads))?;
+    let archive = fs::read_dir(&downloads)?.next().context("apt-get downloaded nothing")??.path();
+    output(Command::new("dpkg-deb").arg("--extract").arg(archive).arg(&directory))?;
+    fs::remove_dir_all(&downloads)?;
+    Ok(directory)
+}
+
+fn fetch_busybox() -> Result<()> {
+    let directory = unpack("busybox-static", "busybox")?;
+    // Newer releases have it in /usr/bin.
+    let merged = directory.join("usr/bin/busybox");
+    if merged.is_file() {
+        fs::create_dir_all(directory.join("bin"))?;
+        fs::rename(merged, busybox())?;
+    }
+    ensure!(busybox().is_file(), "package busybox-static has no busybox");
+    Ok(())
+}
+
+fn fetch_kernel() -> Result<()> {
+    let depends = output(&mut command(&["apt-cache", "depends", "--important", "linux-image-cloud-amd64"]))?;
+    let package = depends
+        .lines()
+        .find_map(|line| {
+            line.trim().strip_prefix("Depends: ").filter(|name| name.starts_with("linux-image-"))
+        })
+        .context("linux-image-cloud-amd64 depends on no kernel")?;
+    let directory = unpack(package, "kernel")?;
+    let version = package.trim_start_matches("linux-image-");
+    // Kernel packages carry no modules.dep: their install script makes it.
+    let depmod = find("depmod").context("no depmod")?;
+    output(Command::new(depmod).arg("--basedir").arg(&directory).arg(version))?;
+    fs::write(directory.join("complete"), version)?;
+    Ok(())
+}
+
+fn make_bookworm() -> Result<()> {
+    ensure!(process::is_root(), "debootstrap needs root");
+    let (codename, mirror) = own_release()?;
+    let directory = kept("bookworm");
+    if directory.exists() {
+        fs::remove_dir_all(&directory)?;
+    }
+    fs::create_dir_all(kept(""))?;
+    let debootstrap = find("debootstrap").context("no debootstrap")?;
+    let made =
+        output(Command::new(debootstrap).args(["--variant=minbase", &codename]).arg(&directory).arg(mirror))
+            .and_then(|_| pack(&directory));
+    // Thousands of files are worth nothing once they are packed, or when something went wrong.
+    fs::remove_dir_all(&directory)?;
+    made
+}
+
+/// Packed under another name first: a half-written tar must not be taken for a whole one.
+fn pack(directory: &Path) -> Result<()> {
+    let part = kept("bookworm.tar.part");
+    let lists = ["--exclude=./var/cache/apt/*", "--exclude=./var/lib/apt/lists/*"];
+    output(
+        Command::new("tar")
+            .args(lists)
+            .arg("--create")
+            .arg("--file")
+            .arg(&part)
+            .arg("--directory")
+            .arg(directory)
+            .arg("."),
+    )?;
+    fs::rename(part, bookworm()).map_err(Into::into)
+}
+
+/// Codename and mirror of this machine's release, as apt is set up; apt parses its own configuration best.
+fn own_release() -> Result<(String, String)> {
+    let format = [
+        "apt-get",
+        "indextargets",
+        "--format",
+        "$(ORIGIN)|$(COMPONENT)|$(CODENAME)|$(REPO_URI)",
+        "Identifier: Packages",
+    ];
+    let targets = output(&mut command(&format))?;
+    let release = fs::read_to_string("/etc/os-release")?;
+    let own =
+        release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME=")).context("no release name")?;
+    for line in targets.lines() {
+        let fields: Vec<&str> = line.split('|').collect();
+        if let ["Debian", "main", codename, mirror] = fields[..]
+            && codename == own.trim_matches('"')
+        {
+            return Ok((codename.to_owned(), mirror.to_owned()));
+        }
+    }
+    bail!("apt has no Debian source for {own}")
+}

@@ -1,0 +1,163 @@
+//! The tiers of the test suite: what each needs and how it is run.
+
+use crate::provision::Need;
+
+/// One line of the summary.
+#[derive(Debug)]
+pub(crate) struct Tier {
+    pub(crate) name: &'static str,
+    pub(crate) proves: &'static str,
+    pub(crate) needs: &'static [Need],
+    pub(crate) steps: &'static [Step],
+    /// A tier of tests in which no test ran proves nothing.
+    pub(crate) has_tests: bool,
+    /// Run only by `--full`, or when asked for by name.
+    pub(crate) long: bool,
+}
+
+/// One command of a tier.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Step {
+    /// A cargo command as it stands.
+    Cargo(&'static [&'static str]),
+    /// The tests of all crates but itest whose name has this prefix; "" is all that have none of the prefixes.
+    Tests(&'static str),
+    /// A test binary of the scenario harness.
+    Scenarios(&'static str),
+}
+
+/// A test whose name, or the name of one of its modules, starts so is of that tier.
+pub(crate) const PREFIXES: [&str; 5] = ["ns_", "repro_", "root_", "nested_", "vm_"];
+
+const BUSYBOX: &[Need] = &[
+    Need::Root,
+    Need::Busybox,
+    Need::Program("script", "bsdutils"),
+    Need::Program("ip", "iproute2"),
+    Need::Program("nft", "nftables"),
+];
+const NESTED: &[Need] = &[
+    Need::Root,
+    Need::Program("debootstrap", "debootstrap"),
+    Need::Busybox,
+    Need::Bookworm,
+    Need::Program("script", "bsdutils"),
+];
+const VM: &[Need] = &[
+    Need::Root,
+    Need::Program("qemu-system-x86_64", "qemu-system-x86"),
+    Need::Program("depmod", "kmod"),
+    Need::Program("cpio", "cpio"),
+    Need::Busybox,
+    Need::Kernel,
+];
+/// Oracles of the unit tests: what our own ELF and archive code is compared with.
+const ORACLES: &[Need] = &[
+    Need::Program("patchelf", "patchelf"),
+    Need::Program("readelf", "binutils"),
+    Need::Program("zstd", "zstd"),
+    Need::Program("xz", "xz-utils"),
+    Need::Program("cpio", "cpio"),
+];
+
+pub(crate) const TIERS: &[Tier] = &[
+    Tier {
+        name: "format",
+        proves: "rustfmt agrees",
+        needs: &[],
+        steps: &[Step::Cargo(&["fmt", "--all", "--check"])],
+        has_tests: false,
+        long: false,
+    },
+    Tier {
+        name: "lint",
+        proves: "clippy has nothing to say",
+        needs: &[],
+        steps: &[Step::Cargo(&[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--locked",
+            "--",
+            "-D",
+            "warnings",
+        ])],
+        has_tests: false,
+        long: false,
+    },
+    Tier {
+        name: "unit",
+        proves: "parsers, rules, plans (unit, property, snapshot)",
+        needs: ORACLES,
+        steps: &[
+            Step::Tests(""),
+            Step::Cargo(&["test", "--locked", "--package", "itest", "--lib"]),
+            Step::Cargo(&["test", "--locked", "--workspace", "--doc"]),
+        ],
+        has_tests: true,
+        long: false,
+    },
+    Tier {
+        name: "ns",
+        proves: "actions act, PID 1 reaps (user namespaces)",
+        needs: &[Need::UserNamespaces],
+        steps: &[Step::Tests("ns_")],
+        has_tests: true,
+        long: false,
+    },
+    Tier {
+        name: "repro",
+        proves: "two builds give the same bytes",
+        needs: &[],
+        steps: &[Step::Tests("repro_"), Step::Scenarios("repro")],
+        has_tests: true,
+        long: false,
+    },
+    Tier {
+        name: "root",
+        proves: "what users do, under `up`",
+        needs: BUSYBOX,
+        steps: &[Step::Tests("root_"), Step::Scenarios("root_up")],
+        has_tests: true,
+        long: false,
+    },
+    Tier {
+        name: "nested",
+        proves: "the image inside itself, and in other bases",
+        needs: NESTED,
+        steps: &[Step::Scenarios("nested")],
+        has_tests: true,
+        long: false,
+    },
+    Tier {
+        name: "vm",
+        proves: "the kernel's init, cgroup v2, real modules",
+        needs: VM,
+        steps: &[Step::Scenarios("vm")],
+        has_tests: true,
+        long: false,
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_prefix_has_a_tier_that_runs_it() {
+        for prefix in PREFIXES {
+            let name = prefix.trim_end_matches('_');
+            assert!(TIERS.iter().any(|tier| tier.name == name), "no tier for {prefix}");
+        }
+    }
+
+    #[test]
+    fn every_scenario_binary_exists() {
+        for step in TIERS.iter().flat_map(|tier| tier.steps) {
+            if let Step::Scenarios(name) = step {
+                let file = crate::process::workspace().join(format!("itest/tests/{name}.rs"));
+                assert!(file.is_file(), "no {}", file.display());
+            }
+        }
+    }
+}
