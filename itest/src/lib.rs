@@ -9,6 +9,7 @@ pub mod build;
 pub mod command;
 pub mod environment;
 pub mod host;
+pub mod host_command;
 pub mod image;
 pub mod need;
 pub mod nested;

@@ -69,6 +69,11 @@ impl Instance {
         &self.socket
     }
 
+    /// The state directory, which is its own.
+    pub fn state(&self) -> &Path {
+        &self.state
+    }
+
     /// `from-scratch` with this instance's name and state directory.
     pub fn command(&self, subcommand: &str) -> Result<Command> {
         let mut command = Command::new(product::from_scratch()?);
@@ -88,7 +93,8 @@ impl Instance {
         Ok(())
     }
 
-    fn run_up(&self) -> Result<Outcome> {
+    /// Runs `up` and reports how it went.
+    pub fn run_up(&self) -> Result<Outcome> {
         let mut up = self.command("up")?;
         up.args(["--network", "none", "-v"])
             .arg(format!("{}:{EXCHANGE}", self.exchange.outside.display()))

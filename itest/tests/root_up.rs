@@ -4,12 +4,22 @@ use std::process::ExitCode;
 
 use itest::suite::{Shared, Suite};
 use itest::up::Instance;
-use itest::{Need, SCENARIOS};
+use itest::{Need, SCENARIOS, host_command};
 
 static UP: Shared<Instance> = Shared::new(|| Instance::start("root"));
 
+/// What the host is looked at with.
+const HOST_TOOLS: &[Need] = &[Need::Program("ip"), Need::Program("nft")];
+
 fn main() -> ExitCode {
     Suite::new("root_up", &[Need::Root, Need::Busybox, Need::Program("script")])
+        .test("command::host_untouched", HOST_TOOLS, host_command::host_untouched)
+        .test("command::nothing_runs", &[], host_command::nothing_runs)
+        .test("command::without_root", &[], host_command::without_root)
+        .test("command::up_twice", &[], host_command::up_twice)
+        .test("command::side_by_side", &[], host_command::side_by_side)
+        .test("command::killed_and_started_again", &[], host_command::killed_and_started_again)
+        .test("command::socket_on_the_host", &[], || host_command::socket_on_the_host(&*UP.get()?))
         .scenarios(&UP, SCENARIOS)
         .run(|| UP.take().map_or(Ok(()), take_down))
 }
