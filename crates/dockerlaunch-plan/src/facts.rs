@@ -130,7 +130,7 @@ impl Facts {
 
     /// The mount that a path lies on.
     pub fn mount_of(&self, path: &str) -> Option<&Mount> {
-        self.mounts.iter().rev().filter(|m| is_below(path, &m.target)).max_by_key(|m| m.target.len())
+        self.mounts.iter().filter(|m| is_below(path, &m.target)).max_by_key(|m| m.target.len())
     }
 
     /// Whether something is mounted strictly below the path.

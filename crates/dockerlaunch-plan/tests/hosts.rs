@@ -1,0 +1,40 @@
+//! Plans for known kinds of systems, as snapshots. The facts of each stand in `fixtures/hosts/NAME/facts.json`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use dockerlaunch_plan::config::{Config, Engine};
+use dockerlaunch_plan::{Facts, plan, render};
+
+#[allow(clippy::disallowed_methods, reason = "a test may read its fixtures")]
+fn facts(host: &str) -> Facts {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/hosts").join(host).join("facts.json");
+    serde_json::from_str(&std::fs::read_to_string(path).expect("fixture")).expect("facts")
+}
+
+fn shown(host: &str) -> String {
+    let plan = plan(&Config::new(Engine::default(), &BTreeMap::new()), &facts(host));
+    let mut text = render::plan(&plan);
+    for problem in plan.blockers() {
+        text += &format!("\n{}", render::problem(problem));
+    }
+    text
+}
+
+macro_rules! hosts {
+    ($($test:ident: $host:literal),* $(,)?) => { $(
+        #[test]
+        fn $test() {
+            insta::assert_snapshot!($host, shown($host));
+        }
+    )* };
+}
+
+hosts! {
+    the_kernels_init_in_an_initramfs: "vm-initramfs",
+    a_bare_sandbox_on_hybrid_cgroups: "sandbox-hybrid",
+    a_privileged_container_on_cgroup_v2: "privileged-container-v2",
+    a_container_without_privileges: "unprivileged-container",
+    a_user_namespace: "user-namespace",
+    a_container_started_again_after_a_crash: "restarted-container",
+}

@@ -1,0 +1,147 @@
+//! The two laws of planning, over systems that nobody thought of.
+
+use dockerlaunch_plan::config::{Config, Engine};
+use dockerlaunch_plan::facts::{Capability, Entry, Facts, Link, Mount, cgroups, state_files};
+use dockerlaunch_plan::{Verdict, plan};
+use proptest::prelude::*;
+
+fn config() -> Config {
+    Config::new(Engine::default(), &std::collections::BTreeMap::new())
+}
+
+fn mounts() -> impl Strategy<Value = Vec<Mount>> {
+    let one = |target: &'static str, fstype: &'static str| {
+        (any::<bool>(), any::<bool>(), any::<bool>()).prop_map(move |(there, ro, shared)| {
+            there.then(|| Mount::new(target, fstype, &[if ro { "ro" } else { "rw" }], &["rw"], shared))
+        })
+    };
+    let all = [
+        one("/", "ext4").boxed(),
+        one("/proc", "proc").boxed(),
+        one("/sys", "sysfs").boxed(),
+        one("/dev", "tmpfs").boxed(),
+        one("/dev/pts", "devpts").boxed(),
+        one("/dev/shm", "tmpfs").boxed(),
+        one("/dev/mqueue", "mqueue").boxed(),
+        one("/run", "tmpfs").boxed(),
+        one("/run/docker", "ext4").boxed(),
+        one("/sys/fs/cgroup", "cgroup2").boxed(),
+        one("/sys/fs/cgroup/cpu", "cgroup").boxed(),
+        one("/var/lib/docker", "ext4").boxed(),
+    ];
+    all.to_vec().prop_map(|mounts| mounts.into_iter().flatten().collect())
+}
+
+fn cgroup_facts() -> impl Strategy<Value = cgroups::Cgroups> {
+    let names = ["cpu", "cpuacct", "memory", "pids"];
+    (proptest::collection::vec((0u32..3, any::<bool>()), 4), any::<(bool, bool, bool)>()).prop_map(
+        move |(states, (unified, is_true_root, has_processes))| {
+            let controllers: Vec<_> = names
+                .iter()
+                .zip(&states)
+                .map(|(name, (hierarchy, enabled))| cgroups::Controller {
+                    name: (*name).into(),
+                    hierarchy: *hierarchy,
+                    enabled: *enabled,
+                })
+                .collect();
+            let mut membership: Vec<_> = (1..3)
+                .filter_map(|hierarchy| {
+                    let set: Vec<&str> = controllers
+                        .iter()
+                        .filter(|c| c.hierarchy == hierarchy)
+                        .map(|c| c.name.as_str())
+                        .collect();
+                    let controllers = set.join(",");
+                    (!set.is_empty()).then(|| cgroups::Membership {
+                        hierarchy,
+                        controllers,
+                        path: "/".into(),
+                    })
+                })
+                .collect();
+            membership.push(cgroups::Membership {
+                hierarchy: 0,
+                controllers: String::new(),
+                path: "/".into(),
+            });
+            let unified = unified.then(|| cgroups::Unified {
+                is_true_root,
+                controllers: Some(vec!["cpu".into(), "memory".into()]),
+                enabled: if has_processes { vec![] } else { vec!["cpu".into()] },
+                has_processes,
+            });
+            cgroups::Cgroups { controllers, membership, unified }
+        },
+    )
+}
+
+prop_compose! {
+    fn facts()(
+        mounts in mounts(),
+        cgroups in cgroup_facts(),
+        present in proptest::collection::vec(any::<bool>(), dockerlaunch_plan::facts::WATCHED_PATHS.len()),
+        (pid, kernel_init, pivotable, powerful) in (1u32..3, any::<bool>(), any::<bool>(), any::<bool>()),
+        nofile in (0u64..3_000_000, 0u64..3_000_000),
+        (up, forward, has_modules, modern) in any::<(bool, bool, bool, bool)>(),
+        stale in any::<bool>(),
+    ) -> Facts {
+        let mut facts = Facts { mounts, cgroups, ..Facts::default() };
+        for (path, _) in dockerlaunch_plan::facts::WATCHED_PATHS.iter().zip(present).filter(|(_, there)| *there) {
+            facts.paths.insert((*path).into(), Entry::Dir(0o755));
+        }
+        facts.paths.insert("/usr/bin/dockerd".into(), Entry::File(0o755));
+        facts.process.pid = pid;
+        facts.process.is_kernel_init = pid == 1 && kernel_init;
+        facts.process.root_can_be_pivoted = pivotable;
+        facts.process.capabilities = if powerful { u64::MAX } else { u64::MAX & !(1 << Capability::SysResource as u32) };
+        facts.process.nofile = nofile;
+        facts.kernel.filesystems = ["proc", "sysfs", "tmpfs", "cgroup", "mqueue"].map(str::to_owned).to_vec();
+        if modern { facts.kernel.filesystems.push("cgroup2".into()); }
+        facts.kernel.has_modules = has_modules;
+        facts.knobs.insert("/proc/sys/net/ipv4/ip_forward".into(), if forward { "1" } else { "0" }.into());
+        facts.knobs.insert("/proc/sys/kernel/modprobe".into(), "/sbin/modprobe".into());
+        facts.links.push(Link { name: "lo".into(), loopback: true, up });
+        facts.etc_defaults = vec!["passwd".into(), "ssl/certs/ca-certificates.crt".into()];
+        if stale {
+            facts.leftovers.pid_files.push(state_files::PidFile {
+                path: "/var/run/docker.pid".into(), owner: Some("sh".into()), program: "dockerd".into() });
+            facts.leftovers.broken_json.push("/var/lib/docker/key.json".into());
+        }
+        facts
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1024))]
+
+    #[test]
+    fn same_inputs_same_plan(facts in facts()) {
+        prop_assert_eq!(plan(&config(), &facts), plan(&config(), &facts.clone()));
+    }
+
+    #[test]
+    fn planning_over_predicted_facts_needs_nothing_more(facts in facts()) {
+        let mut predicted = facts.clone();
+        let first = plan(&config(), &facts);
+        first.needed().flat_map(|(_, actions)| actions).for_each(|a| a.predict(&mut predicted));
+        let again = plan(&config(), &predicted);
+        let more: Vec<_> = again.needed().collect();
+        prop_assert!(more.is_empty(), "still needed: {:#?}\nat first: {:#?}", more, first);
+        // What was impossible stays so, and nothing that was possible becomes impossible.
+        for (before, after) in first.steps.iter().zip(&again.steps) {
+            let blocked = |v: &Verdict| matches!(v, Verdict::Blocked { .. });
+            prop_assert_eq!(blocked(&before.verdict), blocked(&after.verdict));
+        }
+    }
+
+    #[test]
+    fn whatever_stops_a_launch_has_a_remedy(facts in facts(), capabilities: u64, program in "[a-z/]{1,12}") {
+        let mut facts = facts;
+        facts.process.capabilities = capabilities;
+        let config = Config { engine: Engine::new(&program, &[]), ..config() };
+        for problem in plan(&config, &facts).blockers() {
+            prop_assert!(!problem.hints.is_empty() && problem.step.is_some());
+        }
+    }
+}
