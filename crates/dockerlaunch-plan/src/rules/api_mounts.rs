@@ -1,7 +1,7 @@
 //! API file systems: `/proc`, `/sys`, `/dev` and what belongs below it, `/run`.
 
 use crate::facts::{Entry, Facts};
-use crate::{Action, Config, Verdict};
+use crate::{Action, Config, Problem, Verdict};
 
 /// A mount action; missing mount points are created first.
 fn mount(facts: &Facts, fstype: &str, target: &str, flags: &[&str], data: &[&str]) -> Vec<Action> {
@@ -78,7 +78,15 @@ pub fn dev_nodes(_: &Config, facts: &Facts) -> Verdict {
     let mut actions = Vec::new();
     for &(path, major, minor, mode) in NODES {
         // Only what every system has is created in a /dev that somebody else set up.
-        if facts.exists(path) || (!owns_dev(facts) && major != 1) {
+        let essential = major == 1;
+        if facts.exists(path) || (!owns_dev(facts) && !essential) {
+            continue;
+        }
+        if facts.process.in_user_namespace {
+            // mknod(2) of devices is refused in every user namespace but the first.
+            if essential {
+                return Verdict::Blocked { problem: no_nodes_in_user_namespace(path) };
+            }
             continue;
         }
         if path.starts_with("/dev/net/") && !facts.exists("/dev/net") {
@@ -92,6 +100,11 @@ pub fn dev_nodes(_: &Config, facts: &Facts) -> Verdict {
         }
     }
     Verdict::needed_or(actions, "all nodes exist")
+}
+
+fn no_nodes_in_user_namespace(path: &str) -> Problem {
+    Problem::new(format!("{path} does not exist, and devices cannot be created in a user namespace"))
+        .hint("let the outer runtime bind the host's device nodes, as container runtimes do")
 }
 
 /// Whether `/dev` is a fresh tmpfs of ours (it has no `pts` yet) or the kernel's devtmpfs that we mounted.

@@ -1,0 +1,254 @@
+//! The launcher as PID 1 of an empty system, in namespaces of an unprivileged user: as real root the same code would
+//! write the host's own knobs.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// An empty root with the launcher, the host's programs to script with, and an engine that is a shell script.
+struct EmptySystem {
+    dir: tempfile::TempDir,
+}
+
+/// What PID 1 of the pid namespace does before it becomes the launcher. `$1` is the prepared directory.
+const STAGE: &str = r#"
+set -eu
+mount -t tmpfs root "$1/root"
+cd "$1/root"
+mkdir usr dev launcher
+mount --rbind -o ro /usr usr
+for link in bin sbin lib lib64; do ln -s "usr/$link" "$link"; done
+cp "$1/dockerlaunch" launcher/dockerlaunch
+cp "$1/dockerd" launcher/dockerd
+mount -t tmpfs dev dev
+for node in null zero full random urandom tty; do : > dev/$node; mount --bind /dev/$node dev/$node; done
+shift
+exec env -i container=test PATH=/launcher:/usr/sbin:/usr/bin:/sbin:/bin DOCKER_LAUNCH_DEBUG=true \
+  chroot . /launcher/dockerlaunch "$@"
+"#;
+
+impl EmptySystem {
+    fn new(engine: &str) -> Self {
+        let dir = tempfile::Builder::new().prefix("ns-launch").tempdir_in("/tmp").expect("dir");
+        let put = |name: &str, content: &[u8]| {
+            let path = dir.path().join(name);
+            fs::write(&path, content).expect("write");
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("chmod");
+        };
+        put("dockerlaunch", &fs::read(env!("CARGO_BIN_EXE_dockerlaunch")).expect("launcher"));
+        put("dockerd", format!("#!/bin/sh\n{engine}\n").as_bytes());
+        put("stage", STAGE.as_bytes());
+        let root = dir.path().join("root");
+        fs::create_dir(&root).expect("root");
+        for path in [dir.path(), &root] {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o777)).expect("chmod");
+        }
+        Self { dir }
+    }
+
+    fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Runs the launcher to its end.
+    fn launch(&self, args: &[&str]) -> Output {
+        let mut command = if rustix::process::geteuid().is_root() {
+            let mut drop = Command::new("setpriv");
+            drop.args(["--reuid=65534", "--regid=65534", "--clear-groups", "unshare"]);
+            drop
+        } else {
+            Command::new("unshare")
+        };
+        command
+            .args([
+                "--user",
+                "--map-root-user",
+                "--mount",
+                "--pid",
+                "--fork",
+                "--kill-child",
+                "--net",
+                "--ipc",
+            ])
+            .args(["--uts", "--cgroup", "sh"])
+            .arg(self.path().join("stage"))
+            .arg(self.path())
+            .args(args);
+        command.output().expect("setpriv and unshare of util-linux")
+    }
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[track_caller]
+fn assert_status(output: &Output, status: i32) {
+    assert_eq!(output.status.code(), Some(status), "{}", text(output));
+}
+
+#[test]
+fn ns_an_empty_system_becomes_what_the_plan_predicted() {
+    let system = EmptySystem::new(
+        "cat /proc/self/mountinfo; ls -ld /tmp /root /var/run; cat /sys/class/net/lo/flags; exit 0",
+    );
+    let output = system.launch(&["dockerd"]);
+    assert_status(&output, 0);
+    let text = text(&output);
+    for wanted in [" /proc ", " /sys ", " /dev/pts ", " /dev/shm ", " /dev/mqueue ", " /run "] {
+        assert!(
+            text.lines().any(|l| l.contains(" - ") && l.contains(wanted)),
+            "{wanted} is not mounted:\n{text}"
+        );
+    }
+    assert!(text.contains("drwxrwxrwt"), "/tmp is sticky whatever the umask:\n{text}");
+    assert!(text.contains("/var/run -> /run"), "{text}");
+    // IFF_UP | IFF_LOOPBACK (| IFF_RUNNING): 0x9 or 0x49.
+    assert!(text.contains("0x9") || text.contains("0x49"), "loopback is up:\n{text}");
+    assert!(!text.contains("the system does not show it"), "prediction and new probe differ:\n{text}");
+}
+
+#[test]
+fn ns_the_engine_gets_sockets_for_its_own_pid_and_no_blocked_signal() {
+    let system = EmptySystem::new(
+        r#"[ "$LISTEN_PID" = "$$" ] && echo "pid is mine"; echo "fds $LISTEN_FDS"; readlink /proc/$$/fd/3
+           ls -l /proc/$$/fd | grep -c socket:; grep SigBlk /proc/$$/status; ls -l /run/docker.sock; echo "args $*""#,
+    );
+    let output = system.launch(&["dockerd", "--debug"]);
+    assert_status(&output, 0);
+    let text = text(&output);
+    for wanted in [
+        "pid is mine",
+        "fds 1",
+        "socket:[",
+        "SigBlk:\t0000000000000000",
+        "srw-rw----",
+        "args --debug -H fd://",
+    ] {
+        assert!(text.contains(wanted), "no `{wanted}` in:\n{text}");
+    }
+}
+
+#[test]
+fn ns_own_listeners_of_the_user_are_left_alone() {
+    let system = EmptySystem::new(r#"echo "args $*"; echo "fds ${LISTEN_FDS-none}""#);
+    let output = system.launch(&["dockerd", "-H", "unix:///run/x.sock"]);
+    assert_status(&output, 0);
+    assert!(text(&output).contains("args -H unix:///run/x.sock\nfds none\n"), "{}", text(&output));
+}
+
+#[test]
+fn ns_the_engines_end_is_ours() {
+    assert_status(&EmptySystem::new("exit 42").launch(&["dockerd"]), 42);
+    assert_status(&EmptySystem::new("kill -9 $$").launch(&["dockerd"]), 137);
+}
+
+#[test]
+fn ns_signals_are_forwarded_once() {
+    // The engine signals its parent, as `docker stop` would signal PID 1, and counts what comes back.
+    let system = EmptySystem::new(
+        r#"n=0; trap 'n=$((n+1))' TERM; trap 'echo hup' HUP
+           kill -HUP $PPID; sleep 0.3; kill -TERM $PPID; sleep 0.5; echo "terms $n"; exit 7"#,
+    );
+    let output = system.launch(&["dockerd"]);
+    assert_status(&output, 7);
+    assert!(text(&output).contains("hup\nterms 1\n"), "{}", text(&output));
+}
+
+#[test]
+fn ns_orphans_are_reaped() {
+    // Fifty orphans end while the engine lives; none may be left as a zombie.
+    let system = EmptySystem::new(
+        r#"i=0; while [ $i -lt 50 ]; do (sleep 0.05 &) ; i=$((i+1)); done; sleep 1
+           echo "zombies $(cat /proc/[0-9]*/stat 2>/dev/null | grep -c ') Z ')""#,
+    );
+    let output = system.launch(&["dockerd"]);
+    assert_status(&output, 0);
+    assert!(text(&output).contains("zombies 0\n"), "{}", text(&output));
+}
+
+#[test]
+fn ns_a_job_runs_when_the_engine_is_ready_and_its_status_wins() {
+    let ready = r#"trap 'echo engine stops; exit 0' TERM; sleep 0.2; echo engine ready
+        perl -MIO::Socket::UNIX -MSocket -e '$s = IO::Socket::UNIX->new(Type => SOCK_DGRAM, Peer => $ENV{NOTIFY_SOCKET}) or die $!; $s->send("READY=1\n")'
+        while :; do sleep 0.1; done"#;
+    let output = EmptySystem::new(ready).launch(&["run", "--", "sh", "-c", "echo job; exit 9"]);
+    assert_status(&output, 9);
+    let text = text(&output);
+    let order: Vec<&str> = text.lines().filter(|l| l.starts_with("engine") || *l == "job").collect();
+    assert_eq!(order, ["engine ready", "job", "engine stops"], "{text}");
+}
+
+#[test]
+fn ns_an_engine_that_is_not_there_or_not_executable() {
+    let system = EmptySystem::new("exit 0");
+    let output = system.launch(&["/no/such/dockerd"]);
+    assert_status(&output, 127);
+    assert!(
+        text(&output).contains("engine `/no/such/dockerd` not found") && text(&output).contains("hint: ")
+    );
+    let output = system.launch(&["/usr/lib/os-release-dockerd"]);
+    assert_status(&output, 127);
+    fs::write(system.path().join("dockerd"), "not a program").expect("write");
+    fs::set_permissions(system.path().join("dockerd"), fs::Permissions::from_mode(0o644)).expect("chmod");
+    assert_status(&system.launch(&["/launcher/dockerd"]), 126);
+}
+
+#[test]
+fn ns_an_option_that_docker_no_longer_knows_is_named() {
+    let output = EmptySystem::new("exit 0").launch(&["dockerd", "--cluster-store=etcd://x"]);
+    assert_status(&output, 125);
+    assert!(text(&output).contains("no longer knows `--cluster-store`") && text(&output).contains("hint: "));
+}
+
+#[test]
+fn ns_old_spellings_start_todays_engine() {
+    let system = EmptySystem::new(r#"echo "args $*""#);
+    for old in [&["daemon", "-s", "overlay"][..], &["/launcher/docker", "-d", "-s", "overlay"]] {
+        let output = system.launch(old);
+        assert_status(&output, 0);
+        assert!(text(&output).contains("args --storage-driver overlay2 -H fd://"), "{}", text(&output));
+        assert!(text(&output).contains("is now `dockerd`"), "{}", text(&output));
+    }
+}
+
+#[test]
+fn ns_without_reaping_the_launcher_becomes_the_engine() {
+    let system = EmptySystem::new(r#"echo "pid $$ listen $LISTEN_PID""#);
+    fs::write(system.path().join("stage"), STAGE.replace("env -i", "env -i DOCKER_LAUNCH_REAP=false"))
+        .expect("write");
+    let output = system.launch(&["dockerd"]);
+    assert_status(&output, 0);
+    assert!(text(&output).contains("pid 1 listen 1"), "{}", text(&output));
+}
+
+/// Without any privilege everything that is missing is told at once, and nothing is touched.
+#[test]
+fn ns_without_privileges_everything_missing_is_told() {
+    let launcher = env!("CARGO_BIN_EXE_dockerlaunch");
+    let dir = tempfile::tempdir().expect("dir");
+    let copy: PathBuf = dir.path().join("dockerlaunch");
+    fs::copy(launcher, &copy).expect("copy");
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("chmod");
+    let output = if rustix::process::geteuid().is_root() {
+        Command::new("setpriv")
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+            .args([copy.as_os_str(), "/bin/dockerd".as_ref()])
+            .output()
+    } else {
+        Command::new(&copy).arg("/bin/dockerd").output()
+    }
+    .expect("run");
+    assert_status(&output, 125);
+    let text = text(&output);
+    for wanted in [
+        "CAP_SYS_ADMIN is absent",
+        "CAP_NET_ADMIN is absent",
+        "CAP_MKNOD is absent",
+        "not found",
+        "--privileged",
+    ] {
+        assert!(text.contains(wanted), "no `{wanted}` in:\n{text}");
+    }
+}
