@@ -115,7 +115,9 @@ fn owns_dev(facts: &Facts) -> bool {
 /// `/dev/pts`, an instance of our own.
 pub fn pts(_: &Config, facts: &Facts) -> Verdict {
     let data = ["newinstance", "ptmxmode=0666", "mode=0620", "gid=5"];
-    mount_unless_there(facts, "devpts", "/dev/pts", &["nosuid", "noexec"], &data)
+    // The group `tty` has no number in a user namespace that does not map it.
+    let data = if facts.process.in_user_namespace { &data[..3] } else { &data };
+    mount_unless_there(facts, "devpts", "/dev/pts", &["nosuid", "noexec"], data)
 }
 
 /// `/dev/shm`.
