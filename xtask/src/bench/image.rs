@@ -1,0 +1,71 @@
+//! What a build takes and what comes out of it.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+
+use super::{Bench, Line, ROUNDS, median, seconds};
+use crate::process::{command, output};
+
+/// MB are 10^6 bytes here, as on a package mirror.
+const MB: f64 = 1e6;
+
+/// Seconds that a warm build with one component changed may take.
+const REBUILD: f64 = 10.0;
+
+/// MB of the tar, and of the tar through `zstd -19`.
+const TAR: f64 = 200.0;
+const TAR_ZSTD: f64 = 56.0;
+
+/// A build over a warm cache, with and without xz in turn, so that each round changes one component.
+pub(super) fn rebuild(bench: &Bench) -> Result<Vec<Line>> {
+    let directory = bench.scratch.join("oci");
+    let output_to = format!("oci:{}", directory.display());
+    let build = |change: &[&str]| -> Result<()> {
+        if directory.exists() {
+            fs::remove_dir_all(&directory)?;
+        }
+        let words = ["build", "--compression", "zstd:3", "-o", &output_to];
+        output(bench.product(&words).args(change)).map(drop)
+    };
+    build(&[])?;
+    let mut rounds = Vec::new();
+    for round in 0..ROUNDS {
+        let change: &[&str] = if round % 2 == 0 { &["--without", "xz"] } else { &[] };
+        rounds.push(seconds(|| build(change))?);
+    }
+    let measured = median(rounds)?;
+    Ok(vec![Line {
+        what: "warm `build -o oci:`, one component changed, zstd:3".to_owned(),
+        measured: format!("{measured:.2} s"),
+        bar: format!("{REBUILD} s"),
+        met: measured < REBUILD,
+    }])
+}
+
+/// The tar, as it is and compressed: deterministic, so once is enough.
+pub(super) fn weight(bench: &Bench) -> Result<Vec<Line>> {
+    let (plain, packed) = weigh(bench, &bench.scratch.join("image.tar"))?;
+    Ok(vec![line("image as `tar:`", plain, TAR), line("… through `zstd -19`", packed, TAR_ZSTD)])
+}
+
+fn line(what: &str, bytes: u64, bar: f64) -> Line {
+    let measured = bytes as f64 / MB;
+    Line {
+        what: what.to_owned(),
+        measured: format!("{measured:.1} MB"),
+        bar: format!("{bar} MB"),
+        met: measured <= bar,
+    }
+}
+
+fn weigh(bench: &Bench, tar: &Path) -> Result<(u64, u64)> {
+    output(&mut bench.product(&["build", "-o", &format!("tar:{}", tar.display())]))?;
+    let packed = tar.with_extension("tar.zst");
+    let mut zstd = command(&["zstd", "-19", "-T0", "--quiet", "--force", "-o"]);
+    output(zstd.arg(&packed).arg(tar))?;
+    let sizes = (tar.metadata()?.len(), packed.metadata()?.len());
+    ensure!(sizes.0 > sizes.1, "packing made it larger");
+    Ok(sizes)
+}
