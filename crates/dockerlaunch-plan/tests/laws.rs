@@ -94,7 +94,7 @@ prop_compose! {
         facts.process.pid = pid;
         facts.process.is_kernel_init = pid == 1 && kernel_init;
         facts.process.root_can_be_pivoted = pivotable;
-        facts.process.capabilities = if powerful { u64::MAX } else { u64::MAX & !(1 << Capability::SysResource as u32) };
+        facts.process.capabilities = if powerful { u64::MAX } else { !(1 << Capability::SysResource as u32) };
         facts.process.nofile = nofile;
         facts.kernel.filesystems = ["proc", "sysfs", "tmpfs", "cgroup", "mqueue"].map(str::to_owned).to_vec();
         if modern { facts.kernel.filesystems.push("cgroup2".into()); }

@@ -36,6 +36,24 @@ pub fn is_kernel_init() -> bool {
     probe::is_kernel_init()
 }
 
+/// As the kernel's init: mounts what is needed to see anything at all, and gives the arguments that the kernel command
+/// line has for init. `None` for everybody else.
+///
+/// # Errors
+/// `/dev`, `/proc` or `/sys` cannot be mounted.
+pub fn kernel_arguments() -> Result<Option<Vec<String>>, LaunchFailure> {
+    if !is_kernel_init() {
+        return Ok(None);
+    }
+    Launch::new(Engine::default()).early()?;
+    if !is_kernel_init() {
+        // Nobody told us, but /proc now shows a pid namespace of somebody else's.
+        return Ok(None);
+    }
+    let cmdline = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    Ok(Some(dockerlaunch_plan::facts::kernel::parse_init_arguments(&cmdline)))
+}
+
 /// One launch.
 #[derive(Debug)]
 pub struct Launch {
@@ -108,14 +126,20 @@ impl Launch {
         })
     }
 
+    fn early(&self) -> Result<(), LaunchFailure> {
+        let (facts, early) = self.plan();
+        let mut executor = System { trace: self.config.debug };
+        apply(&early, Stage::Early, &facts, &mut executor).map_err(|e| self.failure(&facts, e))?;
+        Ok(())
+    }
+
     /// Both stages, each on facts of its own.
     fn prepare(&self) -> Result<(Facts, Plan), LaunchFailure> {
         let mut executor = System { trace: self.config.debug };
         for notice in &self.config.engine.notices {
             eprintln!("dockerlaunch: {notice}");
         }
-        let (facts, early) = self.plan();
-        apply(&early, Stage::Early, &facts, &mut executor).map_err(|e| self.failure(&facts, e))?;
+        self.early()?;
         let (facts, main) = self.plan();
         let report = apply(&main, Stage::Main, &facts, &mut executor).map_err(|e| self.failure(&facts, e))?;
         for problem in &report.degraded {

@@ -28,13 +28,37 @@ fn main() -> ExitCode {
     if let Some(code) = dockerlaunch::run_if_asked(&argv) {
         return code;
     }
-    match parse(&argv) {
+    match engine::kernel_arguments() {
+        Ok(None) => run(&argv),
+        // The kernel panics when its init ends, so the machine ends with it.
+        Ok(Some(args)) => {
+            let argv: Vec<String> = argv.into_iter().take(1).chain(args).collect();
+            let status = run(&argv);
+            dockerlaunch::end_machine(status != ExitCode::SUCCESS, None);
+        }
+        Err(failure) => {
+            let text = tell(&failure);
+            dockerlaunch::end_machine(true, Some(&text));
+        }
+    }
+}
+
+fn run(argv: &[String]) -> ExitCode {
+    match parse(argv) {
         Ok(invocation) => act(invocation),
         Err(error) => {
             eprintln!("error: {error}\n\nhint: write: `{}`", error.hint);
             ExitCode::from(2)
         }
     }
+}
+
+/// Tells every problem of a failed launch.
+fn tell(failure: &LaunchFailure) -> String {
+    let texts: Vec<String> = failure.error.problems.iter().map(render::problem).collect();
+    let text = texts.join("\n");
+    eprint!("{text}");
+    text
 }
 
 fn act(invocation: Invocation) -> ExitCode {
@@ -122,15 +146,12 @@ fn launch(engine: Engine, job: Option<Vec<String>>) -> ExitCode {
     match result {
         Ok(status) => {
             if engine::is_kernel_init() {
-                eprintln!("dockerlaunch: the engine has ended with status {status}");
-                dockerlaunch::end_machine(status != 0, None);
+                eprintln!("dockerlaunch: ended with status {status}");
             }
             ExitCode::from(u8::try_from(status).unwrap_or(1))
         }
         Err(failure) => {
-            let texts: Vec<String> = failure.error.problems.iter().map(render::problem).collect();
-            let text = texts.join("\n");
-            eprint!("{text}");
+            let text = tell(&failure);
             if failure.is_kernel_init {
                 dockerlaunch::end_machine(true, Some(&text));
             }

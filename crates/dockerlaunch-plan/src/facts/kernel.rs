@@ -29,6 +29,30 @@ pub fn parse_parameters(cmdline: &str) -> Vec<String> {
         .collect()
 }
 
+/// Arguments for init on a kernel command line: what follows the first `--`, double quotes as the kernel reads them
+/// (kernel Documentation/admin-guide/kernel-parameters.rst). The kernel itself hands over no more than stands before
+/// a second `--`, and words of its own that it did not know, so we read them here.
+pub fn parse_init_arguments(cmdline: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word = String::new();
+    let mut quoted = false;
+    for c in cmdline.trim_end().chars().chain([' ']) {
+        match c {
+            '"' => quoted = !quoted,
+            c if c.is_whitespace() && !quoted => {
+                if !word.is_empty() {
+                    words.push(std::mem::take(&mut word));
+                }
+            }
+            c => word.push(c),
+        }
+    }
+    match words.iter().position(|w| w == "--") {
+        Some(at) => words.split_off(at + 1),
+        None => Vec::new(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -37,5 +61,11 @@ mod tests {
     fn both_files() {
         assert_eq!(parse_filesystems("nodev\tsysfs\n\text4\n"), ["sysfs", "ext4"]);
         assert_eq!(parse_parameters("quiet dockerlaunch.on-failure=wait -- x"), ["on-failure=wait"]);
+    }
+
+    #[test]
+    fn arguments_for_init_follow_the_first_dashes() {
+        assert_eq!(parse_init_arguments("quiet rw\n"), [""; 0]);
+        assert_eq!(parse_init_arguments("a=b -- run -- \"/x y\" z\n"), ["run", "--", "/x y", "z"]);
     }
 }
