@@ -14,6 +14,7 @@ pub mod image;
 pub mod need;
 pub mod nested;
 pub mod product;
+pub mod sandbox;
 pub mod scenarios;
 pub mod suite;
 pub mod up;

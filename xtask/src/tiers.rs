@@ -117,7 +117,7 @@ pub(crate) const TIERS: &[Tier] = &[
         name: "root",
         proves: "what users do, under `up`",
         needs: BUSYBOX,
-        steps: &[Step::Tests("root_"), Step::Scenarios("root_up")],
+        steps: &[Step::Tests("root_"), Step::Scenarios("root_up"), Step::Scenarios("sandbox")],
         has_tests: true,
         long: false,
     },

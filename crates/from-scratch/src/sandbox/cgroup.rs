@@ -131,14 +131,22 @@ impl Cgroups {
         all
     }
 
-    /// Kills what is in them. The caller knows that all of it belongs to the instance.
+    /// Kills what is in them, and what that starts meanwhile. The caller knows that all of it belongs to the
+    /// instance.
     pub(crate) fn kill(&self) {
         let own = std::process::id() as i32;
-        for pid in self.processes().into_iter().filter(|pid| *pid != own) {
-            if let Some(pid) = Pid::from_raw(pid) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let mut left = self.processes();
+            left.retain(|pid| *pid != own);
+            if left.is_empty() || Instant::now() >= deadline {
+                return;
+            }
+            for pid in left.into_iter().filter_map(Pid::from_raw) {
                 // It may have ended by itself meanwhile.
                 let _ = kill_process(pid, Signal::KILL);
             }
+            std::thread::sleep(Duration::from_millis(2));
         }
     }
 

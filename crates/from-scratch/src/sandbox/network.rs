@@ -100,13 +100,12 @@ pub(crate) fn new_namespace() -> anyhow::Result<File> {
         .context("cannot make a network namespace")
 }
 
-/// Starts pasta out of `tools`, a directory that the builder has made, and returns when it is ready.
+/// Starts pasta out of `tools`, a directory that the builder has made.
 pub(crate) fn start_pasta(
     tools: &Path,
     namespace: &File,
     ports: &[Port],
     dir: &InstanceDir,
-    signals: &Signals,
 ) -> anyhow::Result<ProcessId> {
     let (program, mut args) = command(tools)?;
     args.extend(["-f", "--config-net", "--runas", "0", "--no-map-gw"].map(OsString::from));
@@ -130,15 +129,20 @@ pub(crate) fn start_pasta(
         .fd(&log, 2)?
         .start()
         .with_context(|| format!("cannot run `{}`", program.display()))?;
-    wait_until_ready(pid, dir, signals)
+    Ok(ProcessId::of(pid)?)
 }
 
-fn wait_until_ready(pid: i32, dir: &InstanceDir, signals: &Signals) -> anyhow::Result<ProcessId> {
-    let process = ProcessId::of(pid)?;
+/// Returns when pasta has set up its side.
+pub(crate) fn wait_until_ready(
+    process: &ProcessId,
+    dir: &InstanceDir,
+    signals: &Signals,
+) -> anyhow::Result<()> {
+    let pid = process.pid;
     let deadline = Instant::now() + PATIENCE;
     loop {
         if fs::read(dir.pasta_pid()).is_ok_and(|text| !text.is_empty()) {
-            return Ok(process);
+            return Ok(());
         }
         let failed = match waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG))? {
             WaitStatus::StillAlive if Instant::now() < deadline => None,
@@ -150,7 +154,7 @@ fn wait_until_ready(pid: i32, dir: &InstanceDir, signals: &Signals) -> anyhow::R
         };
         let interrupted = signals.next()?;
         if failed.is_some() || interrupted.is_some() {
-            super::stop::end_process(&process, Duration::ZERO)?;
+            super::stop::end_process(process, Duration::ZERO)?;
             let _ = waitpid(Pid::from_raw(pid), None);
         }
         if let Some(signal) = interrupted {

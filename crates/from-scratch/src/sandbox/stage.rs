@@ -42,6 +42,8 @@ pub(crate) const PLAN_FD: RawFd = 5;
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Plan {
     pub(crate) name: InstanceName,
+    /// The `up` that waits for the answer.
+    pub(crate) parent: i32,
     /// The instance's directory, with `upper`, `work` and `root` in it.
     pub(crate) dir: PathBuf,
     /// The unpacked image, which stays as it is.
@@ -88,6 +90,12 @@ fn start() -> anyhow::Result<i32> {
     close_above(PLAN_FD)?;
     umask(Mode::from_bits_truncate(0o022));
     let plan: Plan = serde_json::from_str(&fs::read_to_string(own_fd(PLAN_FD))?)?;
+    // An `up` that is killed must not leave somebody behind who goes on where the next `up` clears away.
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+    anyhow::ensure!(
+        rustix::process::Pid::as_raw(rustix::process::getppid()) == plan.parent,
+        "`up` has ended"
+    );
     Cgroups::of(&plan.name)?.enter()?;
     setns(File::open(own_fd(NETWORK_FD))?, CloneFlags::CLONE_NEWNET)
         .context("cannot enter the new network namespace")?;

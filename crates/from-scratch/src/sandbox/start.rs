@@ -62,7 +62,7 @@ pub(crate) struct Launch {
 
 /// Starts it and returns when Docker answers. The caller holds the lock, and signals are held back.
 ///
-/// Whatever fails, and whenever the user stops it: nothing of it is left but the data.
+/// Whatever fails, and whenever the user stops it: nothing of it is left but the data that were there before.
 pub(crate) fn start(dir: &InstanceDir, launch: &Launch, signals: &Signals) -> anyhow::Result<Record> {
     // PID 1 and pasta become children of this process, which can then tell how they ended.
     rustix::process::set_child_subreaper(rustix::process::Pid::from_raw(1))?;
@@ -80,9 +80,10 @@ pub(crate) fn start(dir: &InstanceDir, launch: &Launch, signals: &Signals) -> an
         boot: boot_id()?,
         created: now(),
     };
+    let data_is_new = !dir.docker_data().exists();
     let started = start_and_wait(dir, launch, signals, &mut record);
     if started.is_err() {
-        let undone = stop::end(dir, &record, Duration::ZERO).and_then(|_| dir.clear_data(false));
+        let undone = stop::end(dir, &record, Duration::ZERO).and_then(|_| dir.clear_data(data_is_new));
         if let Err(error) = undone {
             eprintln!("warning: cannot undo everything: {error:#}");
         }
@@ -114,6 +115,7 @@ fn start_and_wait(
     }
     let plan = Plan {
         name: dir.name.clone(),
+        parent: std::process::id() as i32,
         dir: dir.path().to_owned(),
         rootfs: launch.rootfs.clone(),
         binds: binds(dir, launch),
@@ -152,14 +154,17 @@ fn way_out(
     record: &mut Record,
 ) -> anyhow::Result<()> {
     let started = match &launch.tools {
-        Ok(tools) => network::start_pasta(tools, namespace, &launch.ports, dir, signals),
+        Ok(tools) => network::start_pasta(tools, namespace, &launch.ports, dir),
         Err(why) => Err(anyhow::anyhow!("{why}")),
     };
-    match started {
-        Ok(pasta) => {
-            record.pasta = Some(pasta);
-            dir.write_record(record)
-        }
+    let ready = started.and_then(|pasta| {
+        // Written down before anything else can happen: nobody but `down` ends it.
+        record.pasta = Some(pasta.clone());
+        dir.write_record(record)?;
+        network::wait_until_ready(&pasta, dir, signals)
+    });
+    match ready {
+        Ok(()) => Ok(()),
         Err(error) if error.is::<Interrupted>() => Err(error),
         Err(error) if !launch.ports.is_empty() => Err(Hinted::new("cannot publish the ports")
             .because(error)
@@ -168,7 +173,8 @@ fn way_out(
         Err(error) => {
             eprintln!("warning: the instance has no way out, as pasta cannot be started: {error:#}");
             record.network = Network::None;
-            Ok(())
+            record.pasta = None;
+            dir.write_record(record)
         }
     }
 }

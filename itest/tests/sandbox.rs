@@ -1,0 +1,17 @@
+//! The `root_` tier, second part: the sandbox's own promises, each in instances of its own.
+
+use std::process::ExitCode;
+
+use itest::suite::Suite;
+use itest::{Need, sandbox};
+
+fn main() -> ExitCode {
+    Suite::new("root_sandbox", &[Need::Root, Need::Busybox])
+        .test("exec", &[], sandbox::exec)
+        .test("terminal", &[Need::Program("script")], sandbox::terminal)
+        .test("interrupted", &[], sandbox::interrupted)
+        .test("bad_disks", &[Need::Program("unshare")], sandbox::bad_disks)
+        .test("odd_paths", &[], sandbox::odd_paths)
+        .test("run_of_an_instance", &[], sandbox::run_of_an_instance)
+        .run(|| Ok(()))
+}
