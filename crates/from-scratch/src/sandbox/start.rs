@@ -185,8 +185,24 @@ fn binds(dir: &InstanceDir, launch: &Launch) -> Vec<Bind> {
     std::iter::once(data).chain(launch.volumes.iter().cloned()).collect()
 }
 
+/// Variables for the launcher and the engine (CONTRACT §3); `DOCKER_HOST` is not among them: it is the client's.
+const LAUNCHER_PREFIXES: [&str; 2] = ["DOCKER_LAUNCH_", "DOCKERLAUNCH_"];
+const LAUNCHER_VARIABLES: [&str; 3] = ["DOCKER_DRIVER", "DOCKER_IPTABLES_LEGACY", "DOCKER_MIN_API_VERSION"];
+
+/// The image's environment, the caller's proxies, and what is meant for the launcher and the engine.
 fn environment() -> Vec<OsString> {
     let mut env: Vec<OsString> = IMAGE_ENV.iter().map(OsString::from).collect();
+    for (name, value) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if LAUNCHER_PREFIXES.iter().any(|p| text.starts_with(p))
+            || LAUNCHER_VARIABLES.contains(&text.as_ref())
+        {
+            let mut variable = name.clone();
+            variable.push("=");
+            variable.push(value);
+            env.push(variable);
+        }
+    }
     for name in PROXIES {
         for name in [name.to_string(), name.to_lowercase()] {
             if let Some(value) = std::env::var_os(&name) {
