@@ -20,7 +20,7 @@ pub const MARK: &str = "itest:";
 pub struct Boot {
     /// The whole serial log.
     pub log: String,
-    /// qemu's exit status: 0 only after a power-off, as it runs with `-no-reboot`.
+    /// qemu's exit status.
     pub status: i32,
 }
 

@@ -42,6 +42,8 @@ fn main() -> ExitCode {
         .test("vm_boots_and_powers_off", &[], || {
             let boot = boot()?;
             ensure!(boot.said("done")? == "yes");
+            // qemu ends with 0 after a panic too, as that makes it reboot.
+            ensure!(boot.log.contains("reboot: Power down"), "no power-off: {}", boot.tail());
             ensure!(boot.status == 0, "qemu ended with {}", boot.status);
             ensure!(!boot.log.contains("Kernel panic"), "{}", boot.tail());
             Ok(())

@@ -16,7 +16,7 @@ impl std::ops::AddAssign for Count {
     }
 }
 
-/// Reads `cargo test` (libtest and libtest-mimic) and nextest. What nextest calls skipped is not counted: there it means
+/// Reads `cargo test` (libtest and libtest-mimic), nextest and libFuzzer. What nextest calls skipped is not counted: there it means
 /// filtered out, which another tier runs.
 pub(crate) fn read(output: &str) -> Count {
     let mut count = Count::default();
@@ -30,6 +30,9 @@ pub(crate) fn read(output: &str) -> Count {
         } else if let Some(rest) = line.strip_prefix("Summary [") {
             let flaky_or_failed = before(rest, "failed") + before(rest, "timed out");
             count += Count { passed: before(rest, "passed"), failed: flaky_or_failed, ignored: 0 };
+        } else if line.starts_with("Done ") && line.contains(" runs in ") {
+            // A fuzz target that found nothing in its time.
+            count.passed += 1;
         }
     }
     count
@@ -60,6 +63,11 @@ mod tests {
         let bad =
             "     Summary [  61.3s] 12 tests run: 9 passed (1 slow), 2 failed, 1 timed out, 0 skipped\n";
         assert_eq!(read(bad), Count { passed: 9, failed: 3, ignored: 0 });
+    }
+
+    #[test]
+    fn closing_line_of_a_fuzz_target() {
+        assert_eq!(read("Done 451979 runs in 9 second(s)\n"), Count { passed: 1, failed: 0, ignored: 0 });
     }
 
     #[test]

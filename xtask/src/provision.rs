@@ -1,6 +1,6 @@
 //! What the tests need from outside: programs of the distribution, a static busybox, a kernel, a base system.
 //!
-//! Everything comes through apt from the mirror that this machine is set up with. Downloaded things are kept in
+//! All but cargo's own tools comes through apt from the mirror that this machine is set up with. Downloaded things are kept in
 //! `target/itest/`, where `itest::product` looks for them.
 
 use std::fs;
@@ -16,6 +16,8 @@ use crate::process::{self, command, find, output, target};
 pub(crate) enum Need {
     /// A program and the package that has it.
     Program(&'static str, &'static str),
+    /// A program that comes from crates.io, under the crate's name.
+    Crate(&'static str),
     /// What all test images are made of.
     Busybox,
     /// Root file system of the distribution's own release.
@@ -33,6 +35,9 @@ impl Need {
     pub(crate) fn met(self) -> bool {
         match self {
             Need::Program(name, _) => find(name).is_some(),
+            Need::Crate(name) => {
+                output(&mut command(&["cargo", name.trim_start_matches("cargo-"), "--version"])).is_ok()
+            }
             Need::Busybox => busybox().is_file(),
             Need::Bookworm => bookworm().is_file(),
             Need::Kernel => kept("kernel").join("complete").is_file(),
@@ -47,6 +52,7 @@ impl Need {
     pub(crate) fn told(self) -> String {
         match self {
             Need::Program(name, package) => format!("`{name}` (package {package})"),
+            Need::Crate(name) => format!("`{name}` (crates.io)"),
             Need::Busybox => "a static busybox (package busybox-static, unpacked in target/)".to_owned(),
             Need::Bookworm => "a base system (debootstrap, into target/)".to_owned(),
             Need::Kernel => {
@@ -67,12 +73,14 @@ pub(crate) fn provide(needs: &[Need]) -> Vec<(Need, anyhow::Error)> {
     if missing.is_empty() {
         return Vec::new();
     }
-    println!("missing here, to be fetched with apt:");
+    println!("missing here, to be fetched with apt or cargo:");
     for need in &missing {
         println!("  {}", need.told());
     }
     let mut failed = Vec::new();
-    if let Err(error) = package_lists() {
+    if missing.iter().any(|need| !matches!(need, Need::Crate(_)))
+        && let Err(error) = package_lists()
+    {
         failed.extend(missing.iter().map(|need| (*need, anyhow::anyhow!("{error:#}"))));
         return failed;
     }
@@ -89,6 +97,9 @@ pub(crate) fn provide(needs: &[Need]) -> Vec<(Need, anyhow::Error)> {
                 Some(why) if !need.met() => Err(anyhow::anyhow!("{why}")),
                 _ => Ok(()),
             },
+            Need::Crate(name) => {
+                output(&mut command(&["cargo", "install", "--locked", "--quiet", name])).map(drop)
+            }
             Need::Busybox => fetch_busybox(),
             Need::Bookworm => make_bookworm(),
             Need::Kernel => fetch_kernel(),

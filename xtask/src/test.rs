@@ -106,8 +106,14 @@ fn run_tier(tier: &'static Tier, options: &Options, runner: &Runner) -> Line {
 fn run_steps(tier: &Tier, options: &Options, runner: &Runner, count: &mut Count) -> Verdict {
     let mut log = String::new();
     let mut failed = None;
+    let mut commands = Vec::new();
     for step in tier.steps {
-        let Some(mut command) = runner.command(*step) else { continue };
+        match runner.commands(*step, options) {
+            Ok(more) => commands.extend(more),
+            Err(error) => return Verdict::Failed(format!("{error:#}")),
+        }
+    }
+    for mut command in commands {
         if options.ci {
             command.env("FROM_SCRATCH_CI", "1");
         }
@@ -160,9 +166,9 @@ impl Runner {
         Ok(Runner { nextest: here() })
     }
 
-    /// `None` when another step has run these tests already.
-    fn command(&self, step: Step) -> Option<Command> {
-        Some(match step {
+    /// None when another step has run these tests already.
+    fn commands(&self, step: Step, options: &Options) -> Result<Vec<Command>> {
+        let one = match step {
             Step::Cargo(words) => {
                 let mut cargo = command(&["cargo"]);
                 cargo.args(words);
@@ -175,12 +181,25 @@ impl Runner {
             }
             // Its filters are plain substrings, with which no prefix can be told: all at once, in the first of the tiers.
             Step::Tests("") => command(&["cargo", "test", "--locked", "--workspace", "--exclude", "itest"]),
-            Step::Tests(_) => return None,
+            Step::Tests(_) => return Ok(Vec::new()),
             Step::Scenarios(name) => {
                 command(&["cargo", "test", "--locked", "--package", "itest", "--test", name])
             }
-        })
+            Step::Fuzz => return fuzz(if options.full { 60 } else { 10 }),
+        };
+        Ok(vec![one])
     }
+}
+
+/// A run of each fuzz target. The parsers are safe code: without a sanitizer the pinned toolchain does, and is faster.
+fn fuzz(seconds: u32) -> Result<Vec<Command>> {
+    let listed = output(&mut command(&["cargo", "fuzz", "list"]))?;
+    let run = |target: &str| {
+        let mut run = command(&["cargo", "fuzz", "run", "--sanitizer", "none", target, "--"]);
+        run.arg(format!("-max_total_time={seconds}")).arg("-rss_limit_mb=1024");
+        run
+    };
+    Ok(listed.lines().map(run).collect())
 }
 
 /// nextest's filter for a prefix, as `.config/nextest.toml` has it.

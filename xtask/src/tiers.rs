@@ -24,6 +24,8 @@ pub(crate) enum Step {
     Tests(&'static str),
     /// A test binary of the scenario harness.
     Scenarios(&'static str),
+    /// Each target in `fuzz/`: ten seconds, a minute with `--full`.
+    Fuzz,
 }
 
 /// A test whose name, or the name of one of its modules, starts so is of that tier.
@@ -126,6 +128,14 @@ pub(crate) const TIERS: &[Tier] = &[
         proves: "the image inside itself, and in other bases",
         needs: NESTED,
         steps: &[Step::Scenarios("nested")],
+        has_tests: true,
+        long: false,
+    },
+    Tier {
+        name: "fuzz",
+        proves: "no input makes a parser panic",
+        needs: &[Need::Crate("cargo-fuzz")],
+        steps: &[Step::Fuzz],
         has_tests: true,
         long: false,
     },

@@ -1,0 +1,17 @@
+//! What the kernel writes in /proc: mount points and cgroups carry names that users choose.
+#![no_main]
+
+use dockerlaunch_plan::facts::{cgroups, kernel, mountinfo, process};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &str| {
+    let mounts = mountinfo::parse(text);
+    assert!(mounts.len() <= text.lines().count());
+    mountinfo::root_has_parent(text);
+    cgroups::parse_controllers(text);
+    cgroups::parse_membership(text);
+    kernel::parse_filesystems(text);
+    assert!(kernel::parse_parameters(text).iter().all(|word| !word.contains(char::is_whitespace)));
+    process::parse_effective_capabilities(text);
+    process::is_initial_uid_map(text);
+});
