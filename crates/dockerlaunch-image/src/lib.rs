@@ -1,1 +1,60 @@
-//! The image builder.
+//! Builds the Docker image: a root file system that holds only what Docker needs, from signed distribution packages.
+//!
+//! The way of a build, each step one module:
+//!
+//! ```text
+//! image/*.toml ─▶ spec ─┐
+//! apt, mirror ─▶ source ─▶ verify ─▶ resolve ─▶ fetch ─▶ deb ─▶ recipe + elf ─▶ tree ─▶ lint ─▶ emit
+//! ```
+//!
+//! [`build`] runs it all for a [`BuildRequest`] and returns a [`BuildReport`]. Nothing that has not been verified is
+//! unpacked, nothing that comes out of a package is executed, and no step needs root.
+
+#![forbid(unsafe_code)]
+
+mod build;
+mod cache;
+mod closure;
+mod config;
+mod deb;
+mod digest;
+mod elf;
+mod emit;
+mod error;
+mod fetch;
+mod lint;
+mod progress;
+mod recipe;
+mod request;
+mod resolve;
+pub mod source;
+pub mod spec;
+pub mod tree;
+pub mod verify;
+mod version;
+
+pub use build::{BuildReport, PackageRecord, WrittenOutput, build};
+pub use config::ImageConfig;
+pub use deb::UnpackError;
+pub use digest::Digest;
+pub use elf::ElfError;
+pub use emit::EmitError;
+pub use error::{BuildError, Hints};
+pub use fetch::FetchError;
+pub use lint::Finding;
+pub use progress::{Event, Progress, Silent};
+pub use recipe::RecipeError;
+pub use request::{Arch, BuildRequest, Compression, Output, ParseOptionError};
+pub use version::Version;
+
+/// Where everything of the image lies, without the leading slash.
+pub const PRIVATE_DIR: &str = "usr/lib/dockerlaunch";
+
+/// The program interpreter of every dynamic executable in the image.
+///
+/// 24 characters on purpose: it fits in place of the loader path of every architecture Debian packages use, so that no
+/// executable has to grow for it.
+pub const INTERPRETER: &str = "/usr/lib/dockerlaunch/ld";
+
+/// Where the image's shared libraries lie, as executables name it in their DT_RPATH.
+pub const LIBRARY_DIR: &str = "/usr/lib/dockerlaunch/lib";

@@ -1,0 +1,195 @@
+//! One build from beginning to end.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::cache::Cache;
+use crate::config::ImageConfig;
+use crate::digest::Digest;
+use crate::emit::{EmitError, Emitter};
+use crate::error::BuildError;
+use crate::fetch::{FetchError, Fetcher};
+use crate::lint;
+use crate::progress::{Event, Progress};
+use crate::recipe::{self, Kitchen};
+use crate::request::BuildRequest;
+use crate::resolve::Resolver;
+use crate::source::{Archive, SourceError};
+use crate::spec::{Component, Spec};
+
+/// What a build has made.
+#[derive(Debug, Clone, Serialize)]
+pub struct BuildReport {
+    /// Codename of the suite.
+    pub suite: String,
+    /// Names of the components.
+    pub components: Vec<String>,
+    /// Digest of the container image's tree: equal digests, equal images.
+    pub tree_digest: Digest,
+    /// Bytes of all files in it.
+    pub tree_size: u64,
+    /// The packages that files were taken from, by name.
+    pub packages: Vec<PackageRecord>,
+    /// What was written, in the order of the request.
+    pub outputs: Vec<WrittenOutput>,
+    /// How the image is run.
+    pub config: ImageConfig,
+    /// What the user was told besides.
+    pub warnings: Vec<String>,
+}
+
+/// A package that went into an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PackageRecord {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Digest of its file.
+    pub digest: Digest,
+}
+
+/// An output that was written.
+#[derive(Debug, Clone, Serialize)]
+pub struct WrittenOutput {
+    /// `KIND:PATH`.
+    pub output: String,
+    /// What names it: the manifest's digest for `oci:`, the tree's for `dir:`, else the file's.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// What every image says about itself, in its private directory. No paths, dates or hosts of the build: they would
+/// make two builds differ.
+#[derive(Serialize)]
+struct Description<'a> {
+    suite: &'a str,
+    architecture: &'a str,
+    components: &'a [&'a str],
+    packages: &'a [PackageRecord],
+}
+
+/// Builds an image and writes the outputs that the request names.
+///
+/// # Errors
+///
+/// See [`BuildError`]. An output is written whole or not at all.
+pub fn build(request: &BuildRequest, progress: &dyn Progress) -> Result<BuildReport, BuildError> {
+    run(request, progress).map_err(|error| match error {
+        BuildError::Fetch(FetchError::Cancelled)
+        | BuildError::Source(SourceError::Fetch(FetchError::Cancelled))
+        | BuildError::Emit(EmitError::Cancelled) => BuildError::Cancelled,
+        error => error,
+    })
+}
+
+fn run(request: &BuildRequest, progress: &dyn Progress) -> Result<BuildReport, BuildError> {
+    let step = |text: &str| {
+        if progress.cancelled() {
+            return Err(BuildError::Cancelled);
+        }
+        progress.event(Event::Step(text));
+        Ok(())
+    };
+    let components = Spec::embedded()?.select(
+        &request.profile,
+        &request.with,
+        &request.without,
+        request.only.as_deref(),
+    )?;
+    let names: Vec<&str> = components.iter().map(|component| component.name.as_str()).collect();
+    let root = request.cache_dir.clone().or_else(Cache::default_root).ok_or(FetchError::NoCacheDir)?;
+    let cache = Cache::open(root.clone()).map_err(|source| FetchError::Cache { path: root, source })?;
+    let fetcher = Fetcher::new(&cache, request.offline, progress);
+
+    step(&format!("reading the package index of {}", request.suite))?;
+    let archive = Archive::open(request, &fetcher, Timestamp::now())?;
+    for warning in &archive.warnings {
+        progress.event(Event::Warning(warning));
+    }
+
+    step("fetching packages")?;
+    let mut resolver = Resolver::new(&archive, &fetcher, progress, recipe::patterns(&components)?);
+    resolver.open(&packages_of(&components, &archive.codename))?;
+
+    step("putting the image together")?;
+    let describe = |resolver: &Resolver<'_>| {
+        let packages = records(resolver);
+        let description = Description {
+            suite: &archive.codename,
+            architecture: request.arch.name(),
+            components: &names,
+            packages: &packages,
+        };
+        let mut json = serde_json::to_vec_pretty(&description)?;
+        json.push(b'\n');
+        Ok(json)
+    };
+    let kitchen = Kitchen {
+        components: &components,
+        codename: &archive.codename,
+        arch: request.arch,
+        launcher: &request.launcher,
+        resolver: &mut resolver,
+    };
+    let trees = recipe::cook(kitchen, &describe)?;
+    let findings = lint::lint(&trees.container);
+    if !findings.is_empty() {
+        return Err(BuildError::Lint(findings));
+    }
+
+    let packages = records(&resolver);
+    let config = ImageConfig::new(labels(&archive.codename, &packages));
+    let emitter = Emitter { request, trees: &trees, config: &config, cache: &cache, progress };
+    let mut outputs = Vec::new();
+    for output in &request.outputs {
+        step(&format!("writing {output}"))?;
+        let written = emitter.emit(output)?;
+        outputs.push(WrittenOutput {
+            output: output.to_string(),
+            digest: written.digest,
+            size: written.size,
+        });
+    }
+    Ok(BuildReport {
+        suite: archive.codename.clone(),
+        components: names.into_iter().map(str::to_owned).collect(),
+        tree_digest: trees.container.digest(),
+        tree_size: trees.container.size(),
+        packages,
+        outputs,
+        config,
+        warnings: archive.warnings.clone(),
+    })
+}
+
+fn packages_of<'a>(components: &[&'a Component], codename: &str) -> Vec<&'a str> {
+    components.iter().flat_map(|component| &component.files).map(|file| file.package_for(codename)).collect()
+}
+
+fn records(resolver: &Resolver<'_>) -> Vec<PackageRecord> {
+    resolver
+        .iter()
+        .map(|open| PackageRecord {
+            name: open.package.name.clone(),
+            version: open.package.version.to_string(),
+            digest: open.package.digest,
+        })
+        .collect()
+}
+
+fn labels(codename: &str, packages: &[PackageRecord]) -> BTreeMap<String, String> {
+    let version =
+        |name: &str| packages.iter().find(|package| package.name == name).map(|package| &package.version);
+    let mut labels = BTreeMap::from([("io.from-scratch.suite".to_owned(), codename.to_owned())]);
+    if let Some(version) = version("docker.io") {
+        labels.insert("org.opencontainers.image.version".to_owned(), version.clone());
+    }
+    let list: Vec<String> =
+        packages.iter().map(|package| format!("{}={}", package.name, package.version)).collect();
+    labels.insert("io.from-scratch.packages".to_owned(), list.join(" "));
+    labels
+}

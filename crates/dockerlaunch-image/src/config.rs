@@ -1,0 +1,140 @@
+//! The image's configuration: how a container engine runs it.
+
+use std::collections::{BTreeMap, HashMap};
+
+use oci_spec::image::{
+    Arch as OciArch, Config, ConfigBuilder, HistoryBuilder, ImageConfigurationBuilder, Os, RootFsBuilder,
+};
+use serde::Serialize;
+
+use crate::digest::Digest;
+use crate::request::Arch;
+
+/// How the image is run. `from-scratch up` reads it too.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ImageConfig {
+    /// Program and arguments.
+    pub entrypoint: Vec<String>,
+    /// Environment, as `NAME=value`.
+    pub env: Vec<String>,
+    /// Directories that get a volume of their own.
+    pub volumes: Vec<String>,
+    /// Ports, as `NUMBER/PROTOCOL`.
+    pub exposed_ports: Vec<String>,
+    /// Signal that stops it.
+    pub stop_signal: String,
+    /// Command of the health check.
+    pub healthcheck: Vec<String>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Nanoseconds, the unit of Docker's health check fields.
+const SECOND: u64 = 1_000_000_000;
+
+impl ImageConfig {
+    /// The configuration of every image, with these labels besides the fixed ones.
+    #[must_use]
+    pub fn new(labels: BTreeMap<String, String>) -> Self {
+        let strings = |items: &[&str]| items.iter().map(|&item| item.to_owned()).collect::<Vec<_>>();
+        let mut labels = labels;
+        for (name, value) in [
+            ("org.opencontainers.image.title", "Docker FROM scratch"),
+            ("org.opencontainers.image.description", "Docker in an image that holds nothing else"),
+            ("org.opencontainers.image.licenses", "Apache-2.0"),
+        ] {
+            labels.insert(name.to_owned(), value.to_owned());
+        }
+        Self {
+            entrypoint: strings(&["/usr/bin/dockerlaunch"]),
+            env: strings(&[
+                "PATH=/usr/lib/dockerlaunch/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+                "XTABLES_LIBDIR=/usr/lib/dockerlaunch/xtables",
+            ]),
+            volumes: strings(&["/var/lib/docker"]),
+            exposed_ports: strings(&["2375/tcp", "2376/tcp"]),
+            stop_signal: "SIGTERM".to_owned(),
+            healthcheck: strings(&["CMD", "/usr/bin/dockerlaunch", "healthcheck"]),
+            labels,
+        }
+    }
+
+    fn oci(&self) -> Result<Config, oci_spec::OciSpecError> {
+        ConfigBuilder::default()
+            .entrypoint(self.entrypoint.clone())
+            .env(self.env.clone())
+            .volumes(self.volumes.clone())
+            .exposed_ports(self.exposed_ports.clone())
+            .stop_signal(self.stop_signal.clone())
+            .labels(self.labels.clone().into_iter().collect::<HashMap<_, _>>())
+            .build()
+    }
+
+    /// The configuration document, in the bytes whose digest is the image's id.
+    pub(crate) fn to_json(
+        &self,
+        arch: Arch,
+        diff_id: Digest,
+        epoch: u64,
+    ) -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> {
+        let created = timestamp(epoch)?;
+        let oci_arch = match arch {
+            Arch::Amd64 => OciArch::Amd64,
+            Arch::Arm64 => OciArch::ARM64,
+        };
+        let document = ImageConfigurationBuilder::default()
+            .architecture(oci_arch)
+            .os(Os::Linux)
+            .created(created.clone())
+            .config(self.oci()?)
+            .rootfs(RootFsBuilder::default().typ("layers").diff_ids(vec![diff_id.to_string()]).build()?)
+            .history(vec![
+                HistoryBuilder::default().created(created).created_by("from-scratch build").build()?,
+            ])
+            .build()?;
+        let mut value = serde_json::to_value(document)?;
+        // Docker's own field; the OCI specification has none for health checks.
+        value["config"]["Healthcheck"] = serde_json::json!({
+            "Test": self.healthcheck,
+            "Interval": 10 * SECOND,
+            "Timeout": 5 * SECOND,
+            "StartPeriod": 30 * SECOND,
+            "Retries": 3,
+        });
+        // A `Value`'s maps are sorted, so the hash maps of oci-spec leave no trace of their order.
+        Ok(serde_json::to_vec(&value)?)
+    }
+}
+
+fn timestamp(epoch: u64) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
+    Ok(jiff::Timestamp::from_second(i64::try_from(epoch)?)?.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_is_what_docker_expects() {
+        let config = ImageConfig::new(BTreeMap::from([("a".to_owned(), "b".to_owned())]));
+        let json = config.to_json(Arch::Amd64, Digest::of(b""), 0).unwrap();
+        let value: serde_json::Value = serde_json::from_slice(&json).unwrap();
+        assert_eq!(value["architecture"], "amd64");
+        assert_eq!(value["created"], "1970-01-01T00:00:00Z");
+        assert_eq!(value["config"]["Entrypoint"][0], "/usr/bin/dockerlaunch");
+        assert!(value["config"].get("Cmd").is_none());
+        assert_eq!(value["config"]["Volumes"]["/var/lib/docker"], serde_json::json!({}));
+        assert_eq!(value["config"]["ExposedPorts"]["2376/tcp"], serde_json::json!({}));
+        assert_eq!(value["config"]["StopSignal"], "SIGTERM");
+        assert_eq!(value["config"]["Labels"]["a"], "b");
+        assert_eq!(value["config"]["Healthcheck"]["Interval"], 10 * SECOND);
+        assert_eq!(value["rootfs"]["type"], "layers");
+        for _ in 0..8 {
+            assert_eq!(
+                config.to_json(Arch::Amd64, Digest::of(b""), 0).unwrap(),
+                json,
+                "always the same bytes"
+            );
+        }
+    }
+}

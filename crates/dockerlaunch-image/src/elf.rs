@@ -1,0 +1,275 @@
+//! ELF: what an executable asks of the system, and how it is made to ask for the image's private loader and libraries.
+//!
+//! The files are read through their program headers, as the kernel and the loader read them, and never through their
+//! section headers, which may say something else.
+
+use object::elf::{self, FileHeader64, ProgramHeader64};
+use object::read::elf::{Dyn as _, FileHeader as _, ProgramHeader as _};
+use object::{Endianness, ReadRef as _};
+
+use crate::error::Hints;
+use crate::{INTERPRETER, LIBRARY_DIR};
+
+/// An executable cannot be read or adapted.
+#[derive(Debug, thiserror::Error)]
+pub enum ElfError {
+    /// It is damaged, or of a kind we do not handle.
+    #[error("cannot read the executable `{name}`: {message}")]
+    Read {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// The library that rewrites it failed.
+    #[error("cannot adapt the executable `{name}`: {message}")]
+    Rewrite {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// The library that rewrites it did something else than it was told.
+    #[error("the adapted executable `{name}` is wrong: {message}")]
+    Check {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        message: String,
+    },
+}
+
+impl Hints for ElfError {
+    fn hints(&self) -> Vec<String> {
+        vec![
+            "this is a fault of this program or of the package: please report it, with the suite's name"
+                .to_owned(),
+        ]
+    }
+}
+
+/// What the loader sees of an executable or a library.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct ElfFacts {
+    pub(crate) machine: u16,
+    pub(crate) interpreter: Option<String>,
+    pub(crate) needed: Vec<String>,
+    pub(crate) soname: Option<String>,
+    pub(crate) rpath: Option<String>,
+    pub(crate) runpath: Option<String>,
+}
+
+impl ElfFacts {
+    /// Whether it runs without a loader and without libraries.
+    pub(crate) fn is_static(&self) -> bool {
+        self.interpreter.is_none() && self.needed.is_empty()
+    }
+}
+
+/// Whether these are the bytes of an ELF file.
+pub(crate) fn is_elf(bytes: &[u8]) -> bool {
+    bytes.starts_with(&elf::ELFMAG)
+}
+
+type Segments<'a> = (Endianness, &'a FileHeader64<Endianness>, &'a [ProgramHeader64<Endianness>]);
+
+fn segments(bytes: &[u8]) -> Result<Segments<'_>, String> {
+    let header = FileHeader64::<Endianness>::parse(bytes).map_err(|error| error.to_string())?;
+    let endian = header.endian().map_err(|error| error.to_string())?;
+    let segments = header.program_headers(endian, bytes).map_err(|error| error.to_string())?;
+    Ok((endian, header, segments))
+}
+
+/// Reads what the loader would see.
+pub(crate) fn inspect(name: &str, bytes: &[u8]) -> Result<ElfFacts, ElfError> {
+    read_facts(bytes).map_err(|message| ElfError::Read { name: name.to_owned(), message })
+}
+
+fn read_facts(bytes: &[u8]) -> Result<ElfFacts, String> {
+    let text = |error: object::Error| error.to_string();
+    let (endian, header, segments) = segments(bytes)?;
+    let mut facts = ElfFacts { machine: header.e_machine.get(endian), ..ElfFacts::default() };
+    for segment in segments {
+        if let Some(interpreter) = segment.interpreter(endian, bytes).map_err(text)? {
+            facts.interpreter = Some(String::from_utf8_lossy(interpreter).into_owned());
+        }
+        let Some(dynamic) = segment.dynamic(endian, bytes).map_err(text)? else { continue };
+        let value = |tag: u32| {
+            dynamic.iter().find(|entry| entry.tag32(endian) == Some(tag)).map(|entry| entry.d_val(endian))
+        };
+        let Some(strings) = value(elf::DT_STRTAB) else { continue };
+        let size = value(elf::DT_STRSZ).unwrap_or_default();
+        let string = |offset: u64| -> Result<String, String> {
+            if offset >= size {
+                return Err(format!("string {offset} lies outside of the string table"));
+            }
+            let start = file_offset(endian, segments, strings.wrapping_add(offset))
+                .ok_or("the dynamic string table is not loaded from the file")?;
+            let end = start.saturating_add(size - offset).min(bytes.len() as u64);
+            let found = bytes
+                .read_bytes_at_until(start..end, 0)
+                .map_err(|()| format!("string {offset} does not end"))?;
+            Ok(String::from_utf8_lossy(found).into_owned())
+        };
+        for entry in dynamic.iter().take_while(|entry| entry.tag32(endian) != Some(elf::DT_NULL)) {
+            let offset = entry.d_val(endian);
+            match entry.tag32(endian) {
+                Some(elf::DT_NEEDED) => facts.needed.push(string(offset)?),
+                Some(elf::DT_SONAME) => facts.soname = Some(string(offset)?),
+                Some(elf::DT_RPATH) => facts.rpath = Some(string(offset)?),
+                Some(elf::DT_RUNPATH) => facts.runpath = Some(string(offset)?),
+                _ => {}
+            }
+        }
+    }
+    Ok(facts)
+}
+
+fn file_offset(endian: Endianness, segments: &[ProgramHeader64<Endianness>], address: u64) -> Option<u64> {
+    segments.iter().filter(|segment| segment.p_type(endian) == elf::PT_LOAD).find_map(|segment| {
+        let into = address.checked_sub(segment.p_vaddr(endian))?;
+        (into < segment.p_filesz(endian)).then(|| segment.p_offset(endian) + into)
+    })
+}
+
+/// Makes an executable use the private loader and look for its libraries in the private directory first of all.
+///
+/// DT_RPATH and not DT_RUNPATH: the latter loses to a base image's `LD_LIBRARY_PATH`, and does not count for the
+/// libraries' own libraries, which stay as they are.
+pub(crate) fn relocate(name: &str, bytes: &[u8]) -> Result<Vec<u8>, ElfError> {
+    let failed = |error: object_rewrite::Error| ElfError::Rewrite {
+        name: name.to_owned(),
+        message: error.to_string(),
+    };
+    let before = inspect(name, bytes)?;
+    let mut rewriter = object_rewrite::Rewriter::read(bytes).map_err(failed)?;
+    if before.interpreter.is_some() {
+        rewriter.elf_set_interpreter(INTERPRETER.as_bytes().to_vec()).map_err(failed)?;
+    }
+    rewriter.elf_set_runpath(LIBRARY_DIR.as_bytes().to_vec()).map_err(failed)?;
+    rewriter.elf_use_rpath().map_err(failed)?;
+    let mut after = Vec::with_capacity(bytes.len() + (64 << 10));
+    rewriter.write(&mut after).map_err(failed)?;
+    check(bytes, &before, &after).map_err(|message| ElfError::Check { name: name.to_owned(), message })?;
+    Ok(after)
+}
+
+/// Does not trust the rewriter: version 0.1.1 was seen to cut off a long interpreter without a word.
+fn check(original: &[u8], before: &ElfFacts, rewritten: &[u8]) -> Result<(), String> {
+    let after = read_facts(rewritten)?;
+    let expected = ElfFacts {
+        interpreter: before.interpreter.as_ref().map(|_| INTERPRETER.to_owned()),
+        rpath: Some(LIBRARY_DIR.to_owned()),
+        runpath: None,
+        ..before.clone()
+    };
+    if after != expected {
+        return Err(format!("expected {expected:?}, found {after:?}"));
+    }
+    let (endian, old_header, old_segments) = segments(original)?;
+    let (_, new_header, new_segments) = segments(rewritten)?;
+    if old_header.e_entry.get(endian) != new_header.e_entry.get(endian) {
+        return Err("the entry point moved".to_owned());
+    }
+    for segment in new_segments.iter().filter(|segment| segment.p_type(endian) == elf::PT_LOAD) {
+        let (offset, address) = (segment.p_offset(endian), segment.p_vaddr(endian));
+        let align = segment.p_align(endian).max(1);
+        if offset % align != address % align {
+            return Err(format!("the segment at {address:#x} cannot be mapped: file offset {offset:#x}"));
+        }
+        if offset.saturating_add(segment.p_filesz(endian)) > rewritten.len() as u64 {
+            return Err(format!("the segment at {address:#x} is cut off"));
+        }
+    }
+    for segment in old_segments.iter().filter(|segment| is_code(endian, segment)) {
+        let address = segment.p_vaddr(endian);
+        let kept = new_segments.iter().any(|other| {
+            is_code(endian, other)
+                && other.p_vaddr(endian) == address
+                && other.data(endian, rewritten).ok() == segment.data(endian, original).ok()
+        });
+        // The first segment of some executables holds headers and code together, and the headers do change.
+        if !kept && segment.p_offset(endian) != 0 {
+            return Err(format!("the code at {address:#x} changed"));
+        }
+    }
+    Ok(())
+}
+
+fn is_code(endian: Endianness, segment: &ProgramHeader64<Endianness>) -> bool {
+    segment.p_type(endian) == elf::PT_LOAD && segment.p_flags(endian) & elf::PF_X != 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A dynamic executable that every machine with a Rust toolchain has: this test.
+    fn own_executable() -> Vec<u8> {
+        std::fs::read(std::env::current_exe().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_interpreter_fits_in_place_of_every_packaged_one() {
+        for packaged in
+            ["/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1", "/lib/ld-linux-armhf.so.3"]
+        {
+            assert!(INTERPRETER.len() <= packaged.len(), "{packaged}");
+        }
+    }
+
+    #[test]
+    fn facts_are_what_the_loader_sees() {
+        let facts = inspect("self", &own_executable()).unwrap();
+        assert!(facts.interpreter.as_deref().unwrap().contains("ld-linux"));
+        assert!(facts.needed.iter().any(|name| name.starts_with("libc.so")));
+        assert!(!facts.is_static());
+    }
+
+    #[test]
+    fn a_relocated_executable_names_the_private_loader_and_libraries() {
+        let original = own_executable();
+        let before = inspect("self", &original).unwrap();
+        let after = inspect("self", &relocate("self", &original).unwrap()).unwrap();
+        assert_eq!(after.interpreter.as_deref(), Some(INTERPRETER));
+        assert_eq!(after.rpath.as_deref(), Some(LIBRARY_DIR));
+        assert_eq!(after.runpath, None);
+        assert_eq!(after.needed, before.needed);
+    }
+
+    #[test]
+    fn a_rewrite_that_went_wrong_is_found() {
+        let original = own_executable();
+        let before = inspect("self", &original).unwrap();
+        let good = relocate("self", &original).unwrap();
+        assert!(check(&original, &before, &original).is_err(), "nothing was rewritten");
+        let place =
+            good.windows(INTERPRETER.len()).position(|window| window == INTERPRETER.as_bytes()).unwrap();
+        let mut cut = good.clone();
+        cut[place + 10] = 0;
+        assert!(check(&original, &before, &cut).is_err(), "the interpreter is cut off");
+        assert!(check(&original, &before, &good[..good.len() / 2]).is_err(), "half of the file is missing");
+        let (endian, _, segments) = segments(&good).unwrap();
+        let code = segments.iter().find(|segment| is_code(endian, segment)).unwrap();
+        let mut flipped = good.clone();
+        flipped[usize::try_from(code.p_offset(endian)).unwrap() + 100] ^= 1;
+        assert!(check(&original, &before, &flipped).is_err(), "a bit of the code changed");
+    }
+
+    #[test]
+    fn other_files_are_refused() {
+        assert!(!is_elf(b"#!/bin/sh"));
+        assert!(inspect("x", b"\x7fELF").is_err());
+        assert!(relocate("x", b"text").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_reader_panic(tail in prop::collection::vec(any::<u8>(), 0..400)) {
+            let mut bytes = b"\x7fELF\x02\x01\x01".to_vec();
+            bytes.extend(tail);
+            let _ = inspect("x", &bytes);
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Writing a tree: each output appears whole or not at all, and is bit for bit the same each time.
+
+mod compress;
+mod cpio;
+mod dir;
+mod docker;
+mod layer;
+mod oci;
+mod staging;
+mod tar;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::cache::Cache;
+use crate::config::ImageConfig;
+use crate::digest::Digest;
+use crate::error::Hints;
+use crate::progress::Progress;
+use crate::recipe::Trees;
+use crate::request::{BuildRequest, Output};
+
+/// An output cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum EmitError {
+    /// Writing failed.
+    #[error("cannot write `{}`", path.display())]
+    Write {
+        /// The output.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Something that this program did not write stands at the path.
+    #[error("`{}` exists and {what}", path.display())]
+    Exists {
+        /// The output.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+    },
+    /// The configuration document cannot be made.
+    #[error("cannot describe the image")]
+    Config(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The user asked to stop.
+    #[error("interrupted")]
+    Cancelled,
+}
+
+impl Hints for EmitError {
+    fn hints(&self) -> Vec<String> {
+        match self {
+            Self::Write { path, source } => match source.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                    vec!["free some space (an image takes about 200 MB), or write to another disk".to_owned()]
+                }
+                io::ErrorKind::NotFound => {
+                    let parent = path.parent().unwrap_or(path);
+                    vec![format!("make the directory first: `mkdir -p {}`", parent.display())]
+                }
+                _ => vec!["choose a place that you can write to".to_owned()],
+            },
+            Self::Exists { path, .. } => {
+                vec![format!(
+                    "choose another path, or remove `{}` yourself if nothing in it is needed",
+                    path.display()
+                )]
+            }
+            Self::Config(_) => vec!["this is a fault of this program: please report it".to_owned()],
+            Self::Cancelled => vec![],
+        }
+    }
+}
+
+/// What has been written.
+#[derive(Debug, Clone)]
+pub(crate) struct Written {
+    /// What names the output: the manifest's digest, the file's, or the tree's.
+    pub(crate) digest: Digest,
+    /// Bytes on disk.
+    pub(crate) size: u64,
+}
+
+/// All that the writers need.
+pub(crate) struct Emitter<'a> {
+    pub(crate) request: &'a BuildRequest,
+    pub(crate) trees: &'a Trees,
+    pub(crate) config: &'a ImageConfig,
+    pub(crate) cache: &'a Cache,
+    pub(crate) progress: &'a dyn Progress,
+}
+
+impl Emitter<'_> {
+    /// Writes one output.
+    pub(crate) fn emit(&self, output: &Output) -> Result<Written, EmitError> {
+        match output {
+            Output::Tar(path) => self.tar(path),
+            Output::Dir(path) => self.dir(path),
+            Output::Oci(path) => self.oci(path),
+            Output::Docker(path) => self.docker(path),
+            Output::Initramfs(path) => self.initramfs(path),
+        }
+    }
+
+    fn check_cancelled(&self) -> Result<(), EmitError> {
+        if self.progress.cancelled() { Err(EmitError::Cancelled) } else { Ok(()) }
+    }
+}
+
+/// Gives an I/O error the output's path; a request to stop stays one.
+fn write_error(path: &Path) -> impl Fn(io::Error) -> EmitError {
+    move |source| {
+        if source.get_ref().is_some_and(|inner| inner.is::<Stopped>()) {
+            EmitError::Cancelled
+        } else {
+            EmitError::Write { path: path.to_owned(), source }
+        }
+    }
+}
+
+/// Ends a writer from within when the user asked to stop.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted")]
+struct Stopped;
+
+fn stop_if_cancelled(progress: &dyn Progress) -> io::Result<()> {
+    if progress.cancelled() { Err(io::Error::other(Stopped)) } else { Ok(()) }
+}

@@ -1,0 +1,100 @@
+//! Compression with one outcome for one input, on any number of cores.
+
+use std::io::{self, Write};
+
+use crate::request::Compression;
+
+/// Jobs of a Zstandard stream are cut by size alone; any number of workers from one up gives the same bytes, none at
+/// all gives others. So there is always at least one.
+const MAX_WORKERS: usize = 8;
+
+/// A compressing writer.
+pub(super) enum Compressor<W: Write> {
+    None(W),
+    Gzip(flate2::write::GzEncoder<W>),
+    Zstd(zstd::Encoder<'static, W>),
+}
+
+impl<W: Write> Compressor<W> {
+    pub(super) fn new(compression: Compression, writer: W) -> io::Result<Self> {
+        Ok(match compression {
+            Compression::None => Self::None(writer),
+            // flate2 writes no time and no name into the header.
+            Compression::Gzip(level) => {
+                Self::Gzip(flate2::write::GzEncoder::new(writer, flate2::Compression::new(level.into())))
+            }
+            Compression::Zstd(level) => {
+                let mut encoder = zstd::Encoder::new(writer, level.into())?;
+                let workers =
+                    std::thread::available_parallelism().map_or(1, usize::from).clamp(1, MAX_WORKERS);
+                encoder.multithread(u32::try_from(workers).unwrap_or(1))?;
+                encoder.include_checksum(true)?;
+                Self::Zstd(encoder)
+            }
+        })
+    }
+
+    pub(super) fn finish(self) -> io::Result<W> {
+        match self {
+            Self::None(writer) => Ok(writer),
+            Self::Gzip(encoder) => encoder.finish(),
+            Self::Zstd(encoder) => encoder.finish(),
+        }
+    }
+}
+
+impl<W: Write> Write for Compressor<W> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::None(writer) => writer.write(buffer),
+            Self::Gzip(encoder) => encoder.write(buffer),
+            Self::Zstd(encoder) => encoder.write(buffer),
+        }
+    }
+
+    /// Passes nothing on early: a flush in the middle would put a boundary into the compressed stream.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_can_be_read_back() {
+        let text = b"text ".repeat(10_000);
+        for compression in [Compression::None, Compression::Gzip(6), Compression::Zstd(3)] {
+            let mut compressor = Compressor::new(compression, Vec::new()).unwrap();
+            compressor.write_all(&text).unwrap();
+            let packed = compressor.finish().unwrap();
+            let mut unpacked = Vec::new();
+            match compression {
+                Compression::None => unpacked.clone_from(&packed),
+                Compression::Gzip(_) => {
+                    io::copy(&mut flate2::read::GzDecoder::new(packed.as_slice()), &mut unpacked).unwrap();
+                }
+                Compression::Zstd(_) => unpacked = zstd::decode_all(packed.as_slice()).unwrap(),
+            }
+            assert!(unpacked == text, "{compression}");
+        }
+    }
+
+    #[test]
+    fn the_number_of_workers_does_not_show() {
+        // Several jobs' worth of text that does not compress to nothing.
+        let text: Vec<u8> =
+            (0..6_000_000u32).flat_map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+        let pack = |workers: u32| {
+            let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+            encoder.multithread(workers).unwrap();
+            encoder.include_checksum(true).unwrap();
+            encoder.write_all(&text).unwrap();
+            encoder.finish().unwrap()
+        };
+        let one = pack(1);
+        assert!(pack(2) == one);
+        assert!(pack(5) == one);
+    }
+}

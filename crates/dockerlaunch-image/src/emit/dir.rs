@@ -1,0 +1,59 @@
+//! `dir:` the unpacked root file system. It needs no root; without it all files belong to the user who builds.
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
+
+use super::staging::StagedDir;
+use super::{EmitError, Emitter, Written, stop_if_cancelled, write_error};
+use crate::PRIVATE_DIR;
+use crate::progress::Progress;
+use crate::tree::{Kind, Tree};
+
+impl Emitter<'_> {
+    pub(super) fn dir(&self, path: &Path) -> Result<Written, EmitError> {
+        let tree = &self.trees.container;
+        let staged = StagedDir::create(path, is_image)?;
+        write_tree(tree, staged.path(), self.request.epoch, self.progress).map_err(write_error(path))?;
+        staged.commit()?;
+        Ok(Written { digest: tree.digest(), size: tree.size() })
+    }
+}
+
+/// A directory with an image in it and nothing else: once something ran in it, it may hold what nobody wants to lose.
+fn is_image(path: &Path) -> bool {
+    let only_usr =
+        fs::read_dir(path).is_ok_and(|entries| entries.flatten().all(|entry| entry.file_name() == "usr"));
+    only_usr && path.join(PRIVATE_DIR).join("image.json").is_file()
+}
+
+fn write_tree(tree: &Tree, root: &Path, epoch: u64, progress: &dyn Progress) -> io::Result<()> {
+    let root_user = rustix::process::geteuid().is_root();
+    for (path, node) in tree.iter() {
+        stop_if_cancelled(progress)?;
+        let place = root.join(path);
+        match &node.kind {
+            Kind::Dir => fs::create_dir(&place)?,
+            Kind::File(content) => fs::write(&place, content.bytes())?,
+            Kind::Symlink(target) => symlink(target, &place)?,
+        }
+        if root_user {
+            // A parent with the set-group-id bit would otherwise hand its group down.
+            std::os::unix::fs::lchown(&place, Some(node.uid), Some(node.gid))?;
+        }
+        if !matches!(node.kind, Kind::Symlink(_)) {
+            fs::set_permissions(&place, Permissions::from_mode(node.mode))?;
+        }
+    }
+    // Times last and children first, because writing into a directory changes its own.
+    let time = Timespec { tv_sec: i64::try_from(epoch).unwrap_or(i64::MAX), tv_nsec: 0 };
+    let times = Timestamps { last_access: time, last_modification: time };
+    let paths: Vec<&str> = tree.iter().map(|(path, _)| path).collect();
+    for path in paths.into_iter().rev() {
+        utimensat(CWD, root.join(path), &times, AtFlags::SYMLINK_NOFOLLOW)?;
+    }
+    Ok(())
+}

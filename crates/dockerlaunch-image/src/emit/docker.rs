@@ -1,0 +1,74 @@
+//! `docker:` an archive for `docker load` and `podman load`, uncompressed as `docker save` writes it.
+
+use std::path::Path;
+
+use super::staging::StagedFile;
+use super::tar::{append_document, write_tar};
+use super::{EmitError, Emitter, Written, stop_if_cancelled, write_error};
+use crate::digest::{Digest, Hasher};
+
+impl Emitter<'_> {
+    pub(super) fn docker(&self, path: &Path) -> Result<Written, EmitError> {
+        let fail = write_error(path);
+        let epoch = self.request.epoch;
+        // The archive gives the layer's size before the layer; in memory it is about 200 MB, for a moment.
+        let mut layer = Hasher::new(Vec::new());
+        write_tar(&self.trees.container, epoch, self.progress, &mut layer).map_err(&fail)?;
+        let (diff_id, _, layer) = layer.finish();
+        let config = self.config.to_json(self.request.arch, diff_id, epoch).map_err(EmitError::Config)?;
+        let config_name = format!("{}.json", Digest::of(&config).hex());
+        let layer_name = format!("{}/layer.tar", diff_id.hex());
+        let manifest = serde_json::to_vec(&serde_json::json!([{
+            "Config": config_name,
+            "RepoTags": [with_tag(&self.request.tag)],
+            "Layers": [layer_name],
+        }]))
+        .map_err(|error| EmitError::Config(Box::new(error)))?;
+
+        let mut file = StagedFile::create(path)?;
+        let mut builder = ::tar::Builder::new(&mut file);
+        for (name, bytes) in
+            [("manifest.json", &manifest), (config_name.as_str(), &config), (layer_name.as_str(), &layer)]
+        {
+            stop_if_cancelled(self.progress).map_err(&fail)?;
+            append_document(&mut builder, name, bytes, epoch).map_err(&fail)?;
+        }
+        builder.into_inner().map_err(&fail)?;
+        let (digest, size) = file.commit()?;
+        Ok(Written { digest, size })
+    }
+}
+
+/// `NAME` means `NAME:latest`.
+fn with_tag(name: &str) -> String {
+    let tagged = name.rsplit_once(':').is_some_and(|(_, tag)| !tag.contains('/'));
+    if tagged { name.to_owned() } else { format!("{name}:latest") }
+}
+
+/// A name as containerd knows it: with a registry and a tag.
+pub(super) fn full_name(name: &str) -> String {
+    let name = with_tag(name);
+    match name.split_once('/') {
+        Some((first, _)) if first.contains(['.', ':']) || first == "localhost" => name,
+        Some(_) => format!("docker.io/{name}"),
+        None => format!("docker.io/library/{name}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_completed_as_docker_does() {
+        for (short, full) in [
+            ("a", "docker.io/library/a:latest"),
+            ("a:1", "docker.io/library/a:1"),
+            ("team/a:1", "docker.io/team/a:1"),
+            ("localhost:5000/a", "localhost:5000/a:latest"),
+            ("registry.example/a:2", "registry.example/a:2"),
+        ] {
+            assert_eq!(full_name(short), full);
+        }
+    }
+}

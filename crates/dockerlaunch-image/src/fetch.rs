@@ -1,0 +1,373 @@
+//! Downloads: parallel, resumable, verified, and never the same bytes twice.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use crate::cache::{Cache, write_atomically};
+use crate::digest::{Digest, hash_reader};
+use crate::error::Hints;
+use crate::progress::{Event, Progress};
+
+/// Downloads at a time. More do not help against one mirror.
+const PARALLEL: usize = 4;
+
+/// Attempts for one file; each goes on where the last one stopped.
+const ATTEMPTS: u32 = 4;
+
+/// A Release file larger than this is none.
+const MAX_RELEASE: u64 = 16 << 20;
+
+/// Something cannot be fetched.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// The server cannot be reached, or the connection broke and stayed broken.
+    #[error("cannot fetch `{url}`")]
+    Transport {
+        /// What was to be fetched.
+        url: String,
+        /// What the last attempt met.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The server says no.
+    #[error("cannot fetch `{url}`: the server answered {status}")]
+    Status {
+        /// What was to be fetched.
+        url: String,
+        /// The HTTP status.
+        status: u16,
+    },
+    /// What came is not what was signed.
+    #[error("`{url}` is not what the archive signed: expected {expected}, got {found}")]
+    WrongDigest {
+        /// What was fetched.
+        url: String,
+        /// Digest in the signed index.
+        expected: Digest,
+        /// Digest of what came.
+        found: Digest,
+    },
+    /// `--offline`, and the cache does not have it.
+    #[error("`{url}` is not in the cache, and `--offline` forbids fetching it")]
+    Offline {
+        /// What would have been fetched.
+        url: String,
+    },
+    /// The cache cannot be written.
+    #[error("cannot use the cache `{}`", path.display())]
+    Cache {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// No place for the cache.
+    #[error("no place for the cache: neither XDG_CACHE_HOME nor HOME is set")]
+    NoCacheDir,
+    /// The user asked to stop.
+    #[error("interrupted")]
+    Cancelled,
+}
+
+impl Hints for FetchError {
+    fn hints(&self) -> Vec<String> {
+        match self {
+            Self::Transport { .. } => vec![
+                "run the same command again: it goes on where it stopped".to_owned(),
+                "try another mirror with `--mirror URL`".to_owned(),
+            ],
+            Self::Status { status: 404, .. } => vec![
+                "the mirror may have been updated just now: run the command again".to_owned(),
+                "try another mirror with `--mirror URL`".to_owned(),
+            ],
+            Self::Status { .. } => vec!["try another mirror with `--mirror URL`".to_owned()],
+            Self::WrongDigest { .. } => vec![
+                "the file was changed or damaged on its way, or a proxy serves an old copy: try another mirror with `--mirror URL`"
+                    .to_owned(),
+            ],
+            Self::Offline { .. } => vec!["run once without `--offline`".to_owned()],
+            Self::Cache { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                vec!["free some space (about 500 MB), or name another place with `--cache-dir DIR`".to_owned()]
+            }
+            Self::Cache { .. } => vec!["name a writable place with `--cache-dir DIR`".to_owned()],
+            Self::NoCacheDir => vec!["name a place with `--cache-dir DIR`".to_owned()],
+            Self::Cancelled => vec![],
+        }
+    }
+}
+
+/// A file to fetch, known by its digest.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted {
+    /// Where it may be found, the best place first.
+    pub(crate) urls: Vec<String>,
+    pub(crate) digest: Digest,
+    pub(crate) size: u64,
+}
+
+impl Wanted {
+    fn name(&self) -> &str {
+        let url = self.urls.first().map_or("", String::as_str);
+        url.rsplit('/').next().unwrap_or(url)
+    }
+}
+
+pub(crate) struct Fetcher<'a> {
+    agent: ureq::Agent,
+    pub(crate) cache: &'a Cache,
+    offline: bool,
+    progress: &'a dyn Progress,
+}
+
+impl<'a> Fetcher<'a> {
+    pub(crate) fn new(cache: &'a Cache, offline: bool, progress: &'a dyn Progress) -> Self {
+        let agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_connect(Some(Duration::from_secs(20)))
+            .timeout_recv_response(Some(Duration::from_secs(60)))
+            .user_agent(concat!("from-scratch/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .new_agent();
+        Self { agent, cache, offline, progress }
+    }
+
+    /// Fetches what the cache does not have yet, several files at a time.
+    pub(crate) fn blobs(&self, wanted: &[Wanted]) -> Result<(), FetchError> {
+        let mut missing: Vec<&Wanted> =
+            wanted.iter().filter(|wanted| !self.cache.blob(wanted.digest).exists()).collect();
+        missing.sort_by_key(|wanted| (wanted.digest, wanted.size));
+        missing.dedup_by_key(|wanted| wanted.digest);
+        // The largest first, so that the end is not one long download alone; popped from the back.
+        missing.sort_by_key(|wanted| wanted.size);
+        let queue = Mutex::new(missing);
+        let failure = Mutex::new(None);
+        let lock =
+            |mutex: &Mutex<Option<FetchError>>| mutex.lock().map(|guard| guard.is_some()).unwrap_or(true);
+        std::thread::scope(|scope| {
+            for _ in 0..PARALLEL {
+                scope.spawn(|| {
+                    while !lock(&failure) {
+                        let Some(next) = queue.lock().ok().and_then(|mut queue| queue.pop()) else { return };
+                        if let Err(error) = self.blob(next)
+                            && let Ok(mut slot) = failure.lock()
+                        {
+                            slot.get_or_insert(error);
+                        }
+                    }
+                });
+            }
+        });
+        match failure.into_inner() {
+            Ok(None) => Ok(()),
+            Ok(Some(error)) => Err(error),
+            Err(_) => Err(FetchError::Cancelled),
+        }
+    }
+
+    /// Fetches one file into the cache, unless it is there.
+    pub(crate) fn blob(&self, wanted: &Wanted) -> Result<PathBuf, FetchError> {
+        let target = self.cache.blob(wanted.digest);
+        if target.exists() {
+            return Ok(target);
+        }
+        let url = || wanted.urls.first().cloned().unwrap_or_default();
+        if self.offline {
+            return Err(FetchError::Offline { url: url() });
+        }
+        let part = self.cache.part(wanted.digest);
+        let cache_error = |source| FetchError::Cache { path: part.clone(), source };
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&part)
+            .map_err(cache_error)?;
+        // Another process may be fetching the same file: wait, then use what it fetched.
+        file.lock().map_err(cache_error)?;
+        if target.exists() {
+            return Ok(target);
+        }
+        let mut last = None;
+        for attempt in 0..ATTEMPTS {
+            if self.progress.cancelled() {
+                return Err(FetchError::Cancelled);
+            }
+            if attempt > 0 {
+                std::thread::sleep(Duration::from_millis(200 << attempt));
+            }
+            match self.attempt(wanted, &mut file, &part) {
+                Ok(()) => {
+                    self.settle(wanted, &mut file, &part, &target)?;
+                    self.progress.event(Event::FetchFinished { name: wanted.name() });
+                    return Ok(target);
+                }
+                Err(error @ FetchError::Transport { .. }) => last = Some(error),
+                Err(error @ FetchError::Status { status, .. }) if status >= 500 => last = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(last.unwrap_or(FetchError::Cancelled))
+    }
+
+    /// Checks a complete download and gives it its place.
+    fn settle(&self, wanted: &Wanted, file: &mut File, part: &Path, target: &Path) -> Result<(), FetchError> {
+        let cache_error = |source| FetchError::Cache { path: part.to_owned(), source };
+        file.seek(SeekFrom::Start(0)).map_err(cache_error)?;
+        let found = hash_reader(&mut *file).map_err(cache_error)?;
+        if found != wanted.digest {
+            fs::remove_file(part).map_err(cache_error)?;
+            let url = wanted.urls.first().cloned().unwrap_or_default();
+            return Err(FetchError::WrongDigest { url, expected: wanted.digest, found });
+        }
+        fs::rename(part, target).map_err(cache_error)
+    }
+
+    /// One attempt, over the places in turn; appends to what an earlier one left.
+    fn attempt(&self, wanted: &Wanted, file: &mut File, part: &Path) -> Result<(), FetchError> {
+        let mut refused = None;
+        for url in &wanted.urls {
+            match self.transfer(url, wanted, file, part) {
+                Err(error @ FetchError::Status { status: 404, .. }) => refused = Some(error),
+                result => return result,
+            }
+        }
+        Err(refused.unwrap_or(FetchError::Cancelled))
+    }
+
+    fn transfer(&self, url: &str, wanted: &Wanted, file: &mut File, part: &Path) -> Result<(), FetchError> {
+        let cache_error = |source| FetchError::Cache { path: part.to_owned(), source };
+        let transport = |source: Box<dyn std::error::Error + Send + Sync>| FetchError::Transport {
+            url: url.to_owned(),
+            source,
+        };
+        let mut have = file.seek(SeekFrom::End(0)).map_err(cache_error)?;
+        if have >= wanted.size && wanted.size > 0 {
+            if have == wanted.size {
+                return Ok(());
+            }
+            file.set_len(0).map_err(cache_error)?;
+            have = 0;
+        }
+        let mut request = self.agent.get(url);
+        if have > 0 {
+            request = request.header("Range", format!("bytes={have}-"));
+        }
+        let response = request.call().map_err(|error| transport(Box::new(error)))?;
+        let status = response.status().as_u16();
+        let continued = response
+            .headers()
+            .get("content-range")
+            .and_then(|value| value.to_str().ok())
+            .is_some_and(|value| value.starts_with(&format!("bytes {have}-")));
+        match status {
+            206 if continued => {}
+            // The server knows no ranges, or answered another one: from the beginning.
+            200 | 206 | 416 => {
+                file.set_len(0).and_then(|()| file.seek(SeekFrom::Start(0))).map_err(cache_error)?;
+                have = 0;
+                if status != 200 {
+                    return Err(transport("the server answered a wrong range".into()));
+                }
+            }
+            _ => return Err(FetchError::Status { url: url.to_owned(), status }),
+        }
+        let name = wanted.name();
+        self.progress.event(Event::FetchStarted { name, size: Some(wanted.size), resumed_from: have });
+        let mut body = response.into_body().into_reader();
+        let mut buffer = vec![0; 64 << 10];
+        while have < wanted.size {
+            if self.progress.cancelled() {
+                return Err(FetchError::Cancelled);
+            }
+            let count = match body.read(&mut buffer) {
+                Ok(0) => {
+                    return Err(transport(
+                        format!("the connection ended at {have} of {} bytes", wanted.size).into(),
+                    ));
+                }
+                Ok(count) => count,
+                Err(error) => return Err(transport(Box::new(error))),
+            };
+            // What is more than the index says is dropped; the digest decides.
+            let useful = count.min(usize::try_from(wanted.size - have).unwrap_or(usize::MAX));
+            file.write_all(&buffer[..useful]).map_err(cache_error)?;
+            have += useful as u64;
+            self.progress.event(Event::FetchAdvanced { name, bytes: useful as u64 });
+        }
+        Ok(())
+    }
+
+    /// A Release file: asked for each time, sent again only when it has changed. `None` when there is none.
+    pub(crate) fn release(&self, url: &str) -> Result<Option<Vec<u8>>, FetchError> {
+        let directory = self.cache.release(url);
+        let cache_error = |source| FetchError::Cache { path: directory.clone(), source };
+        let kept = fs::read(directory.join("InRelease")).ok();
+        if self.offline {
+            return kept.map(Some).ok_or_else(|| FetchError::Offline { url: url.to_owned() });
+        }
+        let transport = |source: Box<dyn std::error::Error + Send + Sync>| FetchError::Transport {
+            url: url.to_owned(),
+            source,
+        };
+        let mut last = None;
+        for attempt in 0..ATTEMPTS {
+            if self.progress.cancelled() {
+                return Err(FetchError::Cancelled);
+            }
+            if attempt > 0 {
+                std::thread::sleep(Duration::from_millis(200 << attempt));
+            }
+            let mut request = self.agent.get(url);
+            if let (Some(_), Ok(date)) = (&kept, fs::read_to_string(directory.join("Last-Modified"))) {
+                request = request.header("If-Modified-Since", date);
+            }
+            let response = match request.call() {
+                Ok(response) => response,
+                Err(error) => {
+                    last = Some(transport(Box::new(error)));
+                    continue;
+                }
+            };
+            match response.status().as_u16() {
+                200 => {}
+                304 if kept.is_some() => return Ok(kept),
+                404 | 403 => return Ok(None),
+                status if status >= 500 => {
+                    last = Some(FetchError::Status { url: url.to_owned(), status });
+                    continue;
+                }
+                status => return Err(FetchError::Status { url: url.to_owned(), status }),
+            }
+            let date = response
+                .headers()
+                .get("last-modified")
+                .and_then(|value| value.to_str().ok())
+                .map(str::to_owned);
+            match response.into_body().into_with_config().limit(MAX_RELEASE).read_to_vec() {
+                Ok(bytes) => {
+                    self.keep_release(&directory, &bytes, date.as_deref()).map_err(cache_error)?;
+                    return Ok(Some(bytes));
+                }
+                Err(error) => last = Some(transport(Box::new(error))),
+            }
+        }
+        Err(last.unwrap_or(FetchError::Cancelled))
+    }
+
+    fn keep_release(&self, directory: &Path, bytes: &[u8], date: Option<&str>) -> io::Result<()> {
+        fs::create_dir_all(directory)?;
+        // The date goes first and comes back last, so that a new date never stands beside an old file.
+        let date_file = directory.join("Last-Modified");
+        match fs::remove_file(&date_file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        write_atomically(&directory.join("InRelease"), bytes)?;
+        date.map_or(Ok(()), |date| write_atomically(&date_file, date.as_bytes()))
+    }
+}

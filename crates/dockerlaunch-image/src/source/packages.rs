@@ -1,0 +1,127 @@
+//! The Packages index: one stanza a package.
+
+use std::collections::HashMap;
+
+use crate::digest::Digest;
+use crate::version::Version;
+
+/// A package as an index describes it.
+#[derive(Debug, Clone)]
+pub struct Package {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: Version,
+    /// Path of the file below the archive's base URL.
+    pub filename: String,
+    /// Size of the file.
+    pub size: u64,
+    /// SHA-256 of the file.
+    pub digest: Digest,
+    /// Names of the packages it depends on; of alternatives, all.
+    pub depends: Vec<String>,
+    /// Base URL of the archive that has it.
+    pub base: String,
+}
+
+/// A parsed Packages index. Stanzas are found by name at once and parsed when asked for: the index has 60 MB.
+#[derive(Debug)]
+pub struct PackageIndex {
+    text: String,
+    base: String,
+    stanzas: HashMap<String, Vec<(usize, usize)>>,
+}
+
+impl PackageIndex {
+    /// Notes where each package's stanza lies.
+    #[must_use]
+    pub fn new(text: String, base: &str) -> Self {
+        let mut stanzas: HashMap<String, Vec<(usize, usize)>> = HashMap::new();
+        let mut start = 0;
+        while start < text.len() {
+            let end = text[start..].find("\n\n").map_or(text.len(), |length| start + length);
+            if let Some(name) = field(&text[start..end], "Package") {
+                stanzas.entry(name.to_owned()).or_default().push((start, end));
+            }
+            start = end + 2;
+        }
+        Self { text, base: base.to_owned(), stanzas }
+    }
+
+    /// All versions of a package in this index. Stanzas that lack what a download needs are passed over.
+    pub fn versions(&self, name: &str) -> impl Iterator<Item = Package> {
+        self.stanzas
+            .get(name)
+            .into_iter()
+            .flatten()
+            .filter_map(|&(start, end)| parse_stanza(&self.text[start..end], &self.base))
+    }
+}
+
+fn parse_stanza(stanza: &str, base: &str) -> Option<Package> {
+    let depends = [field(stanza, "Pre-Depends"), field(stanza, "Depends")];
+    Some(Package {
+        name: field(stanza, "Package")?.to_owned(),
+        version: Version::new(field(stanza, "Version")?),
+        filename: field(stanza, "Filename").filter(|path| is_plain(path))?.to_owned(),
+        size: field(stanza, "Size")?.parse().ok()?,
+        digest: field(stanza, "SHA256")?.parse().ok()?,
+        depends: depends.into_iter().flatten().flat_map(parse_relation).collect(),
+        base: base.to_owned(),
+    })
+}
+
+/// A path that stays below the archive's base.
+fn is_plain(path: &str) -> bool {
+    !path.starts_with('/') && path.split('/').all(|part| !part.is_empty() && part != "." && part != "..")
+}
+
+/// The names in a relation field: `a (>= 1) | b, c:any` gives a, b, c.
+fn parse_relation(text: &str) -> impl Iterator<Item = String> {
+    text.split([',', '|'])
+        .filter_map(|item| item.split_whitespace().next())
+        .map(|name| name.split([':', '(']).next().unwrap_or(name).to_owned())
+}
+
+fn field<'a>(stanza: &'a str, name: &str) -> Option<&'a str> {
+    stanza.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const TEXT: &str = "Package: a\nVersion: 1\nDepends: b (>= 2) | c:any, d(= 1)\nPre-Depends: e\nFilename: pool/a.deb\n\
+        Size: 5\nSHA256: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\n\n\
+        Package: b\nVersion: 1\n\n\
+        Package: a\nVersion: 2\nFilename: pool/a2.deb\nSize: 5\n\
+        SHA256: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\n";
+
+    #[test]
+    fn stanzas_are_found_by_name() {
+        let index = PackageIndex::new(TEXT.to_owned(), "http://x");
+        let versions: Vec<Package> = index.versions("a").collect();
+        assert_eq!(versions.len(), 2);
+        assert_eq!(versions[0].depends, ["e", "b", "c", "d"]);
+        assert_eq!(versions[1].filename, "pool/a2.deb");
+        assert_eq!(index.versions("b").count(), 0, "nothing to fetch");
+        assert_eq!(index.versions("z").count(), 0);
+    }
+
+    #[test]
+    fn paths_that_leave_the_archive_are_refused() {
+        for path in ["/etc/passwd", "pool/../../x", "./x", "a//b", ""] {
+            assert!(!is_plain(path), "{path}");
+        }
+        assert!(is_plain("pool/main/d/docker.io/docker.io_28.deb"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_the_parser_panic(text in "(\\PC|\n){0,200}") {
+            let index = PackageIndex::new(format!("Package: a\n{text}"), "");
+            let _ = index.versions("a").count();
+        }
+    }
+}
