@@ -42,7 +42,8 @@ pub(crate) fn close(roots: Vec<Needing>, resolver: &mut Resolver<'_>) -> Result<
     let mut closure = Closure::default();
     let mut open: VecDeque<(String, Needing)> = VecDeque::new();
     for root in roots {
-        let names = root.facts.needed.iter().chain(&loader_name).cloned();
+        let loader = loader_name.iter().filter(|_| root.facts.interpreter.is_some());
+        let names = root.facts.needed.iter().chain(loader).cloned();
         open.extend(names.map(|name| (name, root.clone())).collect::<Vec<_>>());
     }
     while !open.is_empty() {

@@ -111,7 +111,8 @@ pub(crate) struct Wanted {
 
 impl Wanted {
     fn name(&self) -> &str {
-        let url = self.urls.first().map_or("", String::as_str);
+        // The last place has the name that people know; earlier ones may name the file by its digest.
+        let url = self.urls.last().map_or("", String::as_str);
         url.rsplit('/').next().unwrap_or(url)
     }
 }

@@ -85,10 +85,13 @@ fn executables(tree: &Tree) -> impl Iterator<Item = (&str, ElfFacts)> {
 fn loaders(tree: &Tree) -> Vec<String> {
     let has_loader = tree.get(INTERPRETER.trim_start_matches('/')).is_some();
     executables(tree)
-        .filter(|(_, facts)| {
-            let program_ok = facts.interpreter.as_deref().is_none_or(|interpreter| {
-                interpreter == INTERPRETER && has_loader && facts.rpath.as_deref() == Some(LIBRARY_DIR)
-            });
+        .filter(|(path, facts)| {
+            // The C library names an interpreter as well, for those who start it as a program; nobody here does.
+            let library = path.starts_with(&format!("{}/", LIBRARY_DIR.trim_start_matches('/')));
+            let program_ok = library
+                || facts.interpreter.as_deref().is_none_or(|interpreter| {
+                    interpreter == INTERPRETER && has_loader && facts.rpath.as_deref() == Some(LIBRARY_DIR)
+                });
             !program_ok || facts.runpath.is_some()
         })
         .map(|(path, _)| format!("/{path}"))

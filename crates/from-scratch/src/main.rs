@@ -6,6 +6,8 @@ use clap::Parser;
 
 mod cli;
 mod commands;
+mod launcher;
+mod progress;
 mod report;
 mod sandbox;
 

@@ -1,23 +1,125 @@
 //! `from-scratch build`.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Options of `build`; `up` takes the same ones through `SourceArgs`.
+use anyhow::Context as _;
+use dockerlaunch_image::{Arch, BuildReport, BuildRequest, Compression, Output};
+
+use crate::launcher;
+use crate::progress::BuildProgress;
+
+/// Options of `build`; `up` takes those of `SourceArgs` too.
 #[derive(Debug, clap::Args)]
 pub(crate) struct BuildArgs {
     #[command(flatten)]
     pub(crate) source: SourceArgs,
+    /// How layers and the initramfs are compressed: none, gzip:1-9 or zstd:1-22
+    #[arg(long, value_name = "KIND:LEVEL", default_value_t = Compression::default())]
+    compression: Compression,
+    /// Name that the image carries in oci: and docker: outputs
+    #[arg(long, value_name = "NAME", default_value = "from-scratch:latest")]
+    tag: String,
+    /// What to write: oci:DIR, docker:FILE, tar:FILE, initramfs:FILE or dir:DIR; repeatable
+    #[arg(short, long, value_name = "KIND:PATH", required = true)]
+    output: Vec<Output>,
+    /// Print a report for programs instead of one line an output
+    #[arg(long)]
+    json: bool,
 }
 
 /// What goes into the image, and where it comes from: shared by `build` and `up`.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct SourceArgs {
     /// Distribution suite that the packages come from
-    #[arg(long, default_value = "forky")]
+    #[arg(long, default_value = "forky", help_heading = "Image")]
     pub(crate) suite: String,
+    /// Set of components: minimal or default
+    #[arg(long, default_value = "default", help_heading = "Image")]
+    profile: String,
+    /// Components to add to the profile
+    #[arg(long, value_name = "COMPONENT", value_delimiter = ',', help_heading = "Image")]
+    with: Vec<String>,
+    /// Components to leave out of the profile
+    #[arg(long, value_name = "COMPONENT", value_delimiter = ',', help_heading = "Image")]
+    without: Vec<String>,
+    /// Architecture: amd64 or arm64 (default: this machine's)
+    #[arg(long, help_heading = "Image")]
+    arch: Option<Arch>,
+    /// Static launcher to put into the image, in place of the embedded one
+    #[arg(long, value_name = "FILE", help_heading = "Image")]
+    launcher: Option<PathBuf>,
+    /// Debian mirror (default: the ones that apt is configured with)
+    #[arg(long, value_name = "URL", help_heading = "Packages")]
+    mirror: Option<String>,
+    /// Mirror of the security archive (default: apt's, or URL-security)
+    #[arg(long, value_name = "URL", help_heading = "Packages")]
+    security_mirror: Option<String>,
+    /// OpenPGP keys to trust (default: the distribution's keyring on this machine)
+    #[arg(long, value_name = "FILE", help_heading = "Packages")]
+    keyring: Option<PathBuf>,
+    /// Accept a package index whose Valid-Until has passed, with a warning
+    #[arg(long, help_heading = "Packages")]
+    allow_expired: bool,
+    /// Use only what earlier builds have fetched
+    #[arg(long, help_heading = "Packages")]
+    offline: bool,
+    /// Where downloads are kept (default: $XDG_CACHE_HOME/from-scratch or ~/.cache/from-scratch)
+    #[arg(long, value_name = "DIR", help_heading = "Packages")]
+    cache_dir: Option<PathBuf>,
+}
+
+impl SourceArgs {
+    /// The request that these options make, without outputs.
+    pub(crate) fn request(&self) -> anyhow::Result<BuildRequest> {
+        let defaults = BuildRequest::new(launcher::load(self.launcher.as_deref())?);
+        Ok(BuildRequest {
+            suite: self.suite.clone(),
+            arch: self.arch.unwrap_or(Arch::HOST),
+            profile: self.profile.clone(),
+            with: self.with.clone(),
+            without: self.without.clone(),
+            mirror: self.mirror.clone(),
+            security_mirror: self.security_mirror.clone(),
+            keyring: self.keyring.clone(),
+            allow_expired: self.allow_expired,
+            offline: self.offline,
+            cache_dir: self.cache_dir.clone(),
+            epoch: source_date_epoch()?,
+            ..defaults
+        })
+    }
+}
+
+/// The time stamp that reproducible builds agree on, by its usual name; without it, 1970.
+fn source_date_epoch() -> anyhow::Result<u64> {
+    match std::env::var("SOURCE_DATE_EPOCH") {
+        Ok(text) if !text.is_empty() => {
+            text.parse().with_context(|| format!("SOURCE_DATE_EPOCH is `{text}`, not a number of seconds"))
+        }
+        _ => Ok(0),
+    }
 }
 
 pub(crate) fn run(args: &BuildArgs) -> anyhow::Result<ExitCode> {
-    let _ = &args.source.suite;
+    let request = BuildRequest {
+        compression: args.compression,
+        tag: args.tag.clone(),
+        outputs: args.output.clone(),
+        ..args.source.request()?
+    };
+    let progress = BuildProgress::new()?;
+    let report = dockerlaunch_image::build(&request, &progress)?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        print_outputs(&report);
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+fn print_outputs(report: &BuildReport) {
+    for output in &report.outputs {
+        println!("{} {} {}", output.digest, output.size, output.output);
+    }
 }

@@ -1,0 +1,101 @@
+//! Builds the launcher, static, and hands it to `src/launcher.rs` to embed: so that `from-scratch` is whole however
+//! it was built or installed.
+
+use std::env;
+use std::error::Error;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// What the outer cargo sets for our own build and what must not leak into the launcher's: flags and wrappers of
+/// coverage and lint runs, and its directories.
+const CLEARED: &[&str] = &[
+    "RUSTFLAGS",
+    "CARGO_ENCODED_RUSTFLAGS",
+    "CARGO_BUILD_RUSTFLAGS",
+    "RUSTC_WRAPPER",
+    "RUSTC_WORKSPACE_WRAPPER",
+    "CARGO_BUILD_RUSTC_WRAPPER",
+    "CARGO_BUILD_RUSTC_WORKSPACE_WRAPPER",
+    "CARGO_BUILD_TARGET",
+    "CARGO_BUILD_TARGET_DIR",
+    "CARGO_BUILD_BUILD_DIR",
+    "CARGO_TARGET_DIR",
+    "CLIPPY_ARGS",
+];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
+    for path in ["crates/dockerlaunch", "crates/dockerlaunch-plan", "Cargo.toml", "Cargo.lock"] {
+        println!("cargo::rerun-if-changed={}", workspace.join(path).display());
+    }
+    println!("cargo::rerun-if-changed=build.rs");
+    let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
+    let target = launcher_target()?;
+    let target_dir = shared_target_dir(&out);
+    // Offline first: it is what an outer `--offline` asks for, and quicker when everything is there.
+    if !cargo_build(&workspace, &target, &target_dir, true)?
+        && !cargo_build(&workspace, &target, &target_dir, false)?
+    {
+        return Err(
+            "the launcher cannot be built: see above; `cargo build -p dockerlaunch` shows more".into()
+        );
+    }
+    let built = target_dir.join(&target).join("launcher/dockerlaunch");
+    std::fs::copy(&built, out.join("dockerlaunch"))
+        .map_err(|error| format!("{}: {error}", built.display()))?;
+    Ok(())
+}
+
+/// One directory for all of the outer profiles, so that the launcher is built once; and not the outer cargo's own, on
+/// which it holds a lock while we run.
+fn shared_target_dir(out: &Path) -> PathBuf {
+    let build = out.ancestors().find(|path| path.file_name().is_some_and(|name| name == "build"));
+    build.and_then(|build| build.ancestors().nth(2)).unwrap_or(out).join("launcher")
+}
+
+/// musl where that target is installed: it makes the smaller binary. Else the C library of this target, static.
+fn launcher_target() -> Result<String, Box<dyn Error>> {
+    let target = env::var("TARGET")?;
+    let musl = target.replace("-gnu", "-musl");
+    let rustc = env::var_os("RUSTC").unwrap_or_else(|| OsString::from("rustc"));
+    let output = Command::new(rustc).args(["--print", "target-libdir", "--target", &musl]).output()?;
+    let directory = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    let installed = output.status.success() && !directory.is_empty() && Path::new(&directory).is_dir();
+    Ok(if installed { musl } else { target })
+}
+
+fn cargo_build(
+    workspace: &Path,
+    target: &str,
+    target_dir: &Path,
+    offline: bool,
+) -> Result<bool, Box<dyn Error>> {
+    let mut command = Command::new(env::var_os("CARGO").ok_or("CARGO is not set")?);
+    for name in CLEARED {
+        command.env_remove(name);
+    }
+    command
+        .current_dir(workspace)
+        .env("CARGO_TARGET_DIR", target_dir)
+        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        .args([
+            "build",
+            "--locked",
+            "--package",
+            "dockerlaunch",
+            "--bin",
+            "dockerlaunch",
+            "--profile",
+            "launcher",
+        ])
+        // With an explicit target the flags are not used for proc macros, which cannot be static.
+        .args(["--target", target]);
+    if offline {
+        command.arg("--offline");
+        // Its failure is not the last word, so what it says would only confuse.
+        let output = command.output()?;
+        return Ok(output.status.success());
+    }
+    Ok(command.status()?.success())
+}

@@ -1,0 +1,94 @@
+//! How a build is shown: bars on a terminal, plain lines otherwise; and how Ctrl-C reaches it.
+
+use std::collections::HashMap;
+use std::io::IsTerminal;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use anyhow::Context as _;
+use dockerlaunch_image::{Event, Progress};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+const STYLE: &str = "{msg:32!} [{bar:24}] {bytes:>11} / {total_bytes:11} {bytes_per_sec}";
+
+/// Shows a build on standard error, and stops it on the first SIGINT or SIGTERM. A second one ends the process.
+pub(crate) struct BuildProgress {
+    bars: Option<MultiProgress>,
+    running: Mutex<HashMap<String, ProgressBar>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl BuildProgress {
+    pub(crate) fn new() -> anyhow::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM] {
+            // In this order: the first signal finds the flag unset, and sets it.
+            signal_hook::flag::register_conditional_default(signal, Arc::clone(&stop))
+                .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)))
+                .context("cannot watch for Ctrl-C")?;
+        }
+        let bars = std::io::stderr()
+            .is_terminal()
+            .then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
+        Ok(Self { bars, running: Mutex::default(), stop })
+    }
+
+    fn line(&self, text: &str) {
+        match &self.bars {
+            Some(bars) => bars.suspend(|| eprintln!("{text}")),
+            None => eprintln!("{text}"),
+        }
+    }
+
+    fn start(&self, name: &str, size: Option<u64>, resumed_from: u64) {
+        let Some(bars) = &self.bars else {
+            let megabytes = size.unwrap_or_default() as f64 / 1e6;
+            let resumed = if resumed_from > 0 {
+                format!(", from {:.1} MB on", resumed_from as f64 / 1e6)
+            } else {
+                String::new()
+            };
+            eprintln!("  fetching {name} ({megabytes:.1} MB{resumed})");
+            return;
+        };
+        let bar = size.map_or_else(ProgressBar::no_length, ProgressBar::new);
+        bar.set_style(ProgressStyle::with_template(STYLE).unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.set_message(name.to_owned());
+        bar.set_position(resumed_from);
+        if let Ok(mut running) = self.running.lock()
+            && let Some(old) = running.insert(name.to_owned(), bars.add(bar))
+        {
+            old.finish_and_clear();
+        }
+    }
+}
+
+impl Progress for BuildProgress {
+    fn event(&self, event: Event<'_>) {
+        match event {
+            Event::Step(text) => self.line(text),
+            Event::Warning(text) => self.line(&format!("warning: {text}")),
+            Event::FetchStarted { name, size, resumed_from } => self.start(name, size, resumed_from),
+            Event::FetchAdvanced { name, bytes } => {
+                if let Ok(running) = self.running.lock()
+                    && let Some(bar) = running.get(name)
+                {
+                    bar.inc(bytes);
+                }
+            }
+            Event::FetchFinished { name } => {
+                if let Ok(mut running) = self.running.lock()
+                    && let Some(bar) = running.remove(name)
+                {
+                    bar.finish_and_clear();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn cancelled(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}
