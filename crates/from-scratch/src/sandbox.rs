@@ -17,4 +17,5 @@ pub(crate) mod stage;
 pub(crate) mod start;
 pub(crate) mod state;
 pub(crate) mod stop;
+pub(crate) mod store;
 pub(crate) mod terminal;

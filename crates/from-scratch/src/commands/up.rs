@@ -3,12 +3,16 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use dockerlaunch_image::{Arch, BuildRequest, Event, Progress};
+use nix::sys::signal::Signal;
 
 use crate::cli::InstanceArgs;
 use crate::commands::build::SourceArgs;
+use crate::progress::BuildProgress;
 use crate::report::{self, Hinted};
 use crate::sandbox::cgroup::Limits;
 use crate::sandbox::network::{Network, Port};
@@ -16,8 +20,9 @@ use crate::sandbox::signals::{Interrupted, Signals};
 use crate::sandbox::socket;
 use crate::sandbox::stage::Bind;
 use crate::sandbox::start::{self, Launch};
-use crate::sandbox::state::{InstanceDir, Record, Status};
+use crate::sandbox::state::{InstanceDir, Record, StateDir, Status};
 use crate::sandbox::stop;
+use crate::sandbox::store::{Kept, Store};
 
 /// Options of `up`.
 #[derive(Debug, clap::Args)]
@@ -42,6 +47,9 @@ pub(crate) struct UpArgs {
     /// Start an image that is unpacked already, as by `build -o dir:DIR`, instead of building one
     #[arg(long, value_name = "DIR")]
     rootfs: Option<PathBuf>,
+    /// Build the image anew, from the packages that the archive has now
+    #[arg(long, conflicts_with = "rootfs")]
+    rebuild: bool,
     #[command(flatten)]
     source: SourceArgs,
     /// Options of dockerd
@@ -66,34 +74,75 @@ pub(crate) fn run(args: &UpArgs) -> anyhow::Result<ExitCode> {
     let dir = state.instance(name);
     // Before an image is built for nothing. What counts is the look under the lock.
     refuse_if_up(&dir, dir.record()?.as_ref())?;
-    let launch = launch(args)?;
-
-    let signals = Signals::that_interrupt()?;
     let state_was_there = state.path().is_dir();
-    let lock = match dir.create_and_lock() {
-        Ok(lock) => lock,
-        Err(error) => {
-            // Empty as it is, if the disk was full after the directory.
-            let _ = std::fs::remove_dir(dir.path());
-            remove_if_new(state.path(), state_was_there);
-            return Err(error).with_context(|| format!("cannot start the instance `{name}`"));
+    let started = build_and_start(args, &state, &dir);
+    if started.is_err() {
+        Store::images(&state).remove_if_empty();
+        Store::tools(&state).remove_if_empty();
+        if !state_was_there {
+            // Not if something else is in it.
+            let _ = std::fs::remove_dir(state.path());
         }
-    };
-    let started = start_locked(&dir, &launch, &signals);
+    }
     match started {
         Ok(record) => {
             tell(&record, begun.elapsed());
             Ok(ExitCode::SUCCESS)
         }
         Err(error) => {
-            dir.remove_if_empty(lock);
-            remove_if_new(state.path(), state_was_there);
-            if let Some(Interrupted(signal)) = error.downcast_ref() {
-                eprintln!("interrupted: everything of the instance `{name}` is undone");
-                return Ok(ExitCode::from(128 + *signal as u8));
-            }
-            Err(error.context(format!("cannot start the instance `{name}`")))
+            let Some(Interrupted(signal)) = error.downcast_ref() else {
+                return Err(error.context(format!("cannot start the instance `{name}`")));
+            };
+            eprintln!("interrupted: all that was done for the instance `{name}` is undone");
+            Ok(ExitCode::from(128 + *signal as u8))
         }
+    }
+}
+
+fn build_and_start(args: &UpArgs, state: &StateDir, dir: &InstanceDir) -> anyhow::Result<Record> {
+    let signals = Signals::that_interrupt()?;
+    let build = Build { shown: BuildProgress::new()?, signals: &signals, stopped_by: OnceLock::new() };
+    let launched = launch(args, state, &build);
+    if let Some(signal) = build.stopped_by.get() {
+        return Err(Interrupted(*signal).into());
+    }
+    let (launch, kept) = launched?;
+    let lock = dir.create_and_lock().inspect_err(|_| {
+        // Empty as it is, if the disk was full after the directory.
+        let _ = std::fs::remove_dir(dir.path());
+    })?;
+    let started = start_locked(dir, &launch, &signals);
+    if started.is_err() {
+        dir.remove_if_empty(lock);
+    }
+    // Its record names the image now, so the store need not be kept any longer.
+    drop(kept);
+    let record = started?;
+    let used = state.records()?.into_iter().map(|record| record.rootfs).collect::<Vec<_>>();
+    if let Err(error) = Store::images(state).clear_unused(&used) {
+        eprintln!("warning: cannot clear away old images: {error:#}");
+    }
+    Ok(record)
+}
+
+/// A build that stops for the same signals as the rest of `up`.
+struct Build<'a> {
+    shown: BuildProgress,
+    signals: &'a Signals,
+    stopped_by: OnceLock<Signal>,
+}
+
+impl Progress for Build<'_> {
+    fn event(&self, event: Event<'_>) {
+        self.shown.event(event);
+    }
+
+    fn cancelled(&self) -> bool {
+        if let Ok(Some(signal)) = self.signals.next() {
+            // The first one counts.
+            let _ = self.stopped_by.set(signal);
+        }
+        self.stopped_by.get().is_some()
     }
 }
 
@@ -104,13 +153,6 @@ fn start_locked(dir: &InstanceDir, launch: &Launch, signals: &Signals) -> anyhow
         stop::end(dir, &record, Duration::ZERO).context("cannot clear what its last run has left")?;
     }
     start::start(dir, launch, signals)
-}
-
-fn remove_if_new(state: &Path, was_there: bool) {
-    if !was_there {
-        // Not if something else is in it.
-        let _ = std::fs::remove_dir(state);
-    }
 }
 
 fn refuse_if_up(dir: &InstanceDir, record: Option<&Record>) -> anyhow::Result<()> {
@@ -127,23 +169,50 @@ fn refuse_if_up(dir: &InstanceDir, record: Option<&Record>) -> anyhow::Result<()
         .into())
 }
 
-fn launch(args: &UpArgs) -> anyhow::Result<Launch> {
-    let (image, rootfs, tools) = match &args.rootfs {
+/// What is to be started; and what keeps the image there until it is.
+fn launch(
+    args: &UpArgs,
+    state: &StateDir,
+    progress: &dyn Progress,
+) -> anyhow::Result<(Launch, Vec<Kept>)> {
+    let request = args.source.request()?;
+    let mut kept = Vec::new();
+    let (image, rootfs) = match &args.rootfs {
         Some(dir) => {
             let dir = dir.canonicalize().map_err(|error| {
                 Hinted::new(format!("cannot use `{}` as image", dir.display())).because(error)
             })?;
-            (format!("dir:{}", dir.display()), dir, Err("no builder yet".to_owned()))
+            (format!("dir:{}", dir.display()), dir)
         }
         None => {
-            let _ = &args.source;
-            return Err(Hinted::new("this version cannot build the image by itself yet")
-                .hint("name an unpacked one: `--rootfs DIR`")
-                .into());
+            if request.arch != Arch::HOST {
+                return Err(Hinted::new(format!("an image for {} cannot run here", request.arch.name()))
+                    .hint("leave out `--arch`, or only build it: `from-scratch build`")
+                    .into());
+            }
+            let image = Store::images(state).get(&request, args.rebuild, progress)?;
+            let (name, path) = (format!("{}@{}", request.suite, image.digest), image.path.clone());
+            kept.push(image);
+            (name, path)
         }
     };
     start::check_rootfs(&rootfs)?;
-    Ok(Launch {
+    let tools = match args.network {
+        Network::User => {
+            let request = BuildRequest { only: Some(vec!["passt".to_owned()]), ..request };
+            match Store::tools(state).get(&request, args.rebuild, progress) {
+                Ok(tools) => {
+                    let path = tools.path.clone();
+                    kept.push(tools);
+                    Ok(path)
+                }
+                // Only asked to stop, which the caller sees to, or really without it.
+                Err(error) => Err(format!("{error:#}")),
+            }
+        }
+        Network::None => Err("no way out was asked for".to_owned()),
+    };
+    let launch = Launch {
         image,
         rootfs,
         network: args.network,
@@ -152,7 +221,8 @@ fn launch(args: &UpArgs) -> anyhow::Result<Launch> {
         volumes: args.volume.clone(),
         limits: Limits { memory: args.memory, cpus: args.cpus },
         args: args.args.clone(),
-    })
+    };
+    Ok((launch, kept))
 }
 
 /// The socket for programs, on standard output; the rest for people.
