@@ -13,7 +13,7 @@ use crate::error::Hints;
 use crate::source::Package;
 
 /// Changes when records of older versions no longer fit.
-const RECORD_VERSION: u32 = 1;
+const RECORD_VERSION: u32 = 2;
 
 /// A package cannot be unpacked.
 #[derive(Debug, thiserror::Error)]
@@ -82,11 +82,12 @@ impl Contents {
                 (found, Entry::File { mode, content }) => return Some((found, *mode, *content)),
                 (found, Entry::Symlink(target)) => {
                     let directory = found.rsplit_once('/').map_or("", |(directory, _)| directory);
-                    path = if target.starts_with('/') {
-                        normalise(target)
+                    let joined = if target.starts_with('/') {
+                        target.clone()
                     } else {
-                        normalise(&format!("{directory}/{target}"))
+                        format!("{directory}/{target}")
                     };
+                    path = merge_usr(normalise(&joined));
                 }
                 (_, Entry::Other) => return None,
             }
@@ -108,6 +109,12 @@ pub(crate) fn normalise(path: &str) -> String {
         }
     }
     parts.join("/")
+}
+
+/// Where a path of an older package lies today: `/bin`, `/sbin` and `/lib` are links into `/usr`.
+fn merge_usr(path: String) -> String {
+    let old = ["bin/", "sbin/", "lib/", "lib64/"].iter().any(|directory| path.starts_with(directory));
+    if old { format!("usr/{path}") } else { path }
 }
 
 /// Lists a package and keeps the content of the files that `wanted` names, from the cache where it has them.
@@ -181,7 +188,7 @@ fn read_tar(
     let mut archive = tar::Archive::new(reader);
     for entry in archive.entries()? {
         let mut entry = entry?;
-        let path = normalise(&String::from_utf8_lossy(&entry.path_bytes()));
+        let path = merge_usr(normalise(&String::from_utf8_lossy(&entry.path_bytes())));
         let target = entry.link_name_bytes().map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         let kind = entry.header().entry_type();
         let found = match (kind, target) {
@@ -199,7 +206,9 @@ fn read_tar(
             }
             (tar::EntryType::Symlink, Some(target)) => Entry::Symlink(target),
             // A hard link is the same file under another name; for us a link to it says the same.
-            (tar::EntryType::Link, Some(target)) => Entry::Symlink(format!("/{}", normalise(&target))),
+            (tar::EntryType::Link, Some(target)) => {
+                Entry::Symlink(format!("/{}", merge_usr(normalise(&target))))
+            }
             _ => Entry::Other,
         };
         entries.insert(path, found);
@@ -246,6 +255,7 @@ mod tests {
             ("./usr/bin/soft", Symlink, "../bin/real"),
             ("./usr/bin/hard", Link, "./usr/bin/real"),
             ("./usr/bin/loop", Symlink, "nowhere"),
+            ("./bin/old", Symlink, "/bin/real"),
         ]);
         for (member, bytes) in [
             ("data.tar", tar.clone()),
@@ -269,7 +279,7 @@ mod tests {
             assert_eq!(kept, [b"program"]);
             let contents = Contents { version: RECORD_VERSION, entries };
             let digest = Some(Digest::of(b"program"));
-            for path in ["usr/bin/real", "usr/bin/soft", "usr/bin/hard"] {
+            for path in ["usr/bin/real", "usr/bin/soft", "usr/bin/hard", "usr/bin/old"] {
                 assert_eq!(contents.resolve(path), Some(("usr/bin/real", 0o755, digest)), "{path}");
             }
             assert_eq!(contents.resolve("usr/bin/loop"), None);

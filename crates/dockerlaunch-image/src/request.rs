@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use crate::digest::Digest;
 use crate::source::AptSettings;
+use crate::spec::Spec;
 use crate::tree::Tree;
 
 /// Everything that decides what a build makes. Two equal requests over the same packages make the same bytes.
@@ -76,6 +78,20 @@ impl BuildRequest {
             epoch: 0,
             apt: None,
         }
+    }
+
+    /// Names what is asked for, without what the archive happens to hold today: an image made for an equal fingerprint
+    /// may be used again, for as long as newer packages are not wanted.
+    #[must_use]
+    pub fn fingerprint(&self) -> Digest {
+        let sources = (&self.suite, self.arch, &self.mirror, &self.security_mirror, &self.keyring);
+        let choice = (&self.profile, &self.with, &self.without, &self.only);
+        let launcher = Digest::of(&self.launcher);
+        let version = env!("CARGO_PKG_VERSION");
+        Digest::of(
+            format!("{version} {} {launcher} {} {sources:?} {choice:?}", Spec::digest(), self.epoch)
+                .as_bytes(),
+        )
     }
 }
 
@@ -265,6 +281,20 @@ mod tests {
         assert_eq!("dir:/x".parse::<Output>().unwrap().to_string(), "dir:/x");
         for bad in ["", "oci", "oci:", "zip:x", ":x"] {
             assert!(bad.parse::<Output>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_fingerprint_names_what_is_asked_for() {
+        let request = BuildRequest::new(Vec::new());
+        let same = BuildRequest { outputs: vec![Output::Dir("x".into())], ..request.clone() };
+        assert_eq!(request.fingerprint(), same.fingerprint(), "where it goes does not matter");
+        for other in [
+            BuildRequest { suite: "trixie".to_owned(), ..request.clone() },
+            BuildRequest { without: vec!["cli".to_owned()], ..request.clone() },
+            BuildRequest { launcher: [1].into(), ..request.clone() },
+        ] {
+            assert_ne!(request.fingerprint(), other.fingerprint());
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 
+use crate::digest::Digest;
 use crate::error::Hints;
 
 /// The files of `image/`, compiled in so that an installed `from-scratch` is whole.
@@ -265,6 +266,13 @@ static EMBEDDED: LazyLock<Result<Spec, (String, String)>> = LazyLock::new(|| {
 });
 
 impl Spec {
+    /// One digest over all of `image/`: it changes when an image could.
+    #[must_use]
+    pub fn digest() -> Digest {
+        let files = COMPONENT_FILES.iter().map(|(_, text)| *text).chain([PROFILES_FILE]);
+        Digest::of(files.collect::<Vec<_>>().join("\0").as_bytes())
+    }
+
     /// The components and profiles compiled into this program.
     ///
     /// # Errors

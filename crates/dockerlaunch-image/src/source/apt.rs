@@ -168,7 +168,7 @@ fn parse_switch(dump: &str, name: &str) -> Option<bool> {
                 "false" | "no" | "0" | "off" | "without" | "disable"
             )
         })
-        .last()
+        .next_back()
 }
 
 #[cfg(test)]

@@ -103,7 +103,7 @@ fn issuer(signature: &Signature) -> String {
 
 fn check(
     signature: &Signature,
-    key: &(impl VerifyingKey + KeyDetails),
+    key: &impl VerifyingKey,
     facts: &KeyFacts,
     text: &str,
     now: i64,
@@ -214,7 +214,7 @@ fn subkey_facts(
 fn strong(params: &PublicParams) -> bool {
     match params {
         // Length and bytes of the modulus, length and bytes of the exponent: 2048 bits at least.
-        PublicParams::RSA(rsa) => rsa.write_len() >= 2 + 256 + 2 + 1,
+        PublicParams::RSA(rsa) => rsa.write_len() > 2 + 256 + 2,
         PublicParams::ECDSA(_)
         | PublicParams::EdDSALegacy(_)
         | PublicParams::Ed25519(_)
