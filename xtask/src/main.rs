@@ -1,4 +1,4 @@
-//! The project's chores: `cargo xtask test | bench | size`.
+//! The project's chores: `cargo xtask test | bench | docs | size`.
 
 use std::process::ExitCode;
 
@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 
 mod bench;
 mod count;
+mod docs;
 mod process;
 mod provision;
 mod size;
@@ -20,6 +21,8 @@ cargo xtask test [--ci | --full] [--verbose] [TIER…]
     --verbose  show the output of each tier, not only that of one that failed
 cargo xtask bench [NAME…]
     Medians of ten, beside the bars of the design: start, up, build, launcher, image
+cargo xtask docs
+    Writes the generated parts of the documents anew
 cargo xtask size
     What the image weighs, part by part
 ";
@@ -42,6 +45,7 @@ fn run(mut words: Vec<String>) -> Result<ExitCode> {
     match words.remove(0).as_str() {
         "test" => test::run(&test::Options::parse(words)?),
         "bench" => bench::run(&words),
+        "docs" => docs::run(),
         "size" => size::run(),
         other => bail!("no task `{other}`; `cargo xtask --help` lists them"),
     }

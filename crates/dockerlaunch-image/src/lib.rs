@@ -29,6 +29,7 @@ mod request;
 mod resolve;
 pub mod source;
 pub mod spec;
+pub mod table;
 pub mod tree;
 pub mod verify;
 mod version;

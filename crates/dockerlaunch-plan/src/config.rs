@@ -33,6 +33,8 @@ pub struct Config {
     pub iptables_legacy: Option<bool>,
     /// `DOCKER_LAUNCH_REAP`: stay, forward signals and reap (the default), or become the engine.
     pub supervise: bool,
+    /// `plan` and `check`: nothing will be started, so an engine that runs already is no obstacle.
+    pub only_looking: bool,
     /// `DOCKER_LAUNCH_DEBUG`: tell each action and its time.
     pub debug: bool,
 }
@@ -51,6 +53,7 @@ impl Config {
             socket: socket.to_owned(),
             iptables_legacy: get("DOCKER_IPTABLES_LEGACY").map(|value| !value.is_empty()),
             supervise: get("DOCKER_LAUNCH_REAP").is_none_or(|v| !is_false(v)),
+            only_looking: false,
             debug: get("DOCKER_LAUNCH_DEBUG").is_some_and(|v| !v.is_empty() && !is_false(v)),
         }
     }

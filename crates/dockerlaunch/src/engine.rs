@@ -85,6 +85,13 @@ impl Launch {
         &self.config
     }
 
+    /// Only to be planned, never carried out.
+    #[must_use]
+    pub fn only_looking(mut self) -> Self {
+        self.config.only_looking = true;
+        self
+    }
+
     /// What a launch would do, without doing it.
     pub fn plan(&self) -> (Facts, Plan) {
         let facts = probe::probe(&self.config);

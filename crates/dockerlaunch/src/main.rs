@@ -71,12 +71,12 @@ fn act(invocation: Invocation) -> ExitCode {
             ExitCode::from(status)
         }
         Invocation::Plan(output, engine) => {
-            let (_, plan) = Launch::new(engine).plan();
+            let (_, plan) = Launch::new(engine).only_looking().plan();
             print(output, &plan, render::plan);
             ExitCode::SUCCESS
         }
         Invocation::Check(output, engine) => {
-            let (_, plan) = Launch::new(engine).plan();
+            let (_, plan) = Launch::new(engine).only_looking().plan();
             print(output, &plan, render::check);
             ExitCode::from(u8::from(!plan.blockers().is_empty()))
         }

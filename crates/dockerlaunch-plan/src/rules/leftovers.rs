@@ -4,9 +4,12 @@ use crate::facts::{Facts, state_files};
 use crate::{Action, Config, Problem, Verdict};
 
 /// Removes pid files whose process is gone or is another program; sets broken state files aside.
-pub fn decide(_: &Config, facts: &Facts) -> Verdict {
+pub fn decide(config: &Config, facts: &Facts) -> Verdict {
     let left = &facts.leftovers;
     if let Some(live) = left.pid_files.iter().find(|f| f.is_live()) {
+        if config.only_looking {
+            return Verdict::satisfied(format!("{} runs already", live.program));
+        }
         let problem = Problem::new(format!("{} is already running here", live.program))
             .cause(format!("{} names a living process of that program", live.path))
             .hint("use the daemon that runs, or stop it first");

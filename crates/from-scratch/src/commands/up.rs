@@ -170,11 +170,7 @@ fn refuse_if_up(dir: &InstanceDir, record: Option<&Record>) -> anyhow::Result<()
 }
 
 /// What is to be started; and what keeps the image there until it is.
-fn launch(
-    args: &UpArgs,
-    state: &StateDir,
-    progress: &dyn Progress,
-) -> anyhow::Result<(Launch, Vec<Kept>)> {
+fn launch(args: &UpArgs, state: &StateDir, progress: &dyn Progress) -> anyhow::Result<(Launch, Vec<Kept>)> {
     let request = args.source.request()?;
     let mut kept = Vec::new();
     let (image, rootfs) = match &args.rootfs {

@@ -166,7 +166,8 @@ impl Store {
         } else {
             fs::rename(&unfinished, &place).map_err(|error| storage_error("make", &place, error))?;
         }
-        link(&digest, &self.dir.join(key)).map_err(|error| storage_error("make", &self.dir.join(key), error))
+        link(&digest, &self.dir.join(key))
+            .map_err(|error| storage_error("make", &self.dir.join(key), error))
             .map_err(Into::into)
     }
 }
