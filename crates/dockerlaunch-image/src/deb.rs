@@ -1,6 +1,6 @@
 //! Unpacking: a `.deb` is an `ar` archive with a compressed tar in it. Only the files asked for are kept.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::PathBuf;
@@ -73,6 +73,17 @@ pub(crate) struct Contents {
 }
 
 impl Contents {
+    /// Files whose content was not kept although a wanted link leads to them.
+    fn link_targets(&self, wanted: &dyn Fn(&str) -> bool) -> BTreeSet<String> {
+        self.entries
+            .keys()
+            .filter(|path| wanted(path))
+            .filter_map(|path| self.resolve(path))
+            .filter(|(_, _, content)| content.is_none())
+            .map(|(target, _, _)| target.to_owned())
+            .collect()
+    }
+
     /// Follows symbolic links within the package, to a regular file.
     pub(crate) fn resolve<'a>(&'a self, path: &str) -> Option<(&'a str, u32, Option<Digest>)> {
         let mut path = path.to_owned();
@@ -137,22 +148,25 @@ pub(crate) fn contents(
     if found != package.digest {
         return Err(UnpackError::Damaged { package: package.name.clone(), path });
     }
-    let entries = read_data(File::open(&path).map_err(failed)?, wanted, &mut |digest, bytes| {
-        cache.write_blob(digest, bytes)
-    })
-    .map_err(failed)?;
-    let contents = Contents { version: RECORD_VERSION, entries };
+    let mut keep = |digest: Digest, bytes: &[u8]| cache.write_blob(digest, bytes);
+    let entries = read_data(File::open(&path).map_err(failed)?, wanted, &mut keep).map_err(failed)?;
+    let mut contents = Contents { version: RECORD_VERSION, entries };
+    // What a wanted link points to is known only when all is listed: then it takes a second look.
+    let targets = contents.link_targets(wanted);
+    if !targets.is_empty() {
+        let wanted = |path: &str| wanted(path) || targets.contains(path);
+        contents.entries =
+            read_data(File::open(&path).map_err(failed)?, &wanted, &mut keep).map_err(failed)?;
+    }
     let json = serde_json::to_vec(&contents).map_err(|error| failed(error.into()))?;
     write_atomically(&record, &json).map_err(failed)?;
     Ok(contents)
 }
 
 fn has_all(contents: &Contents, cache: &Cache, wanted: &dyn Fn(&str) -> bool) -> bool {
-    contents.entries.iter().all(|(path, entry)| match entry {
-        Entry::File { content, .. } if wanted(path) => {
-            content.is_some_and(|digest| cache.blob(digest).exists())
-        }
-        _ => true,
+    contents.entries.keys().filter(|path| wanted(path)).all(|path| match contents.resolve(path) {
+        Some((_, _, content)) => content.is_some_and(|digest| cache.blob(digest).exists()),
+        None => true,
     })
 }
 
@@ -285,6 +299,39 @@ mod tests {
             assert_eq!(contents.resolve("usr/bin/loop"), None);
             assert_eq!(contents.entries["usr/share/doc"], Entry::File { mode: 0o755, content: None });
         }
+    }
+
+    #[test]
+    fn what_a_wanted_link_leads_to_is_kept() {
+        use tar::EntryType::{Link, Regular};
+        let bytes = deb(
+            "data.tar",
+            &tar_with(&[
+                ("./usr/bin/passt", Regular, "program"),
+                ("./usr/bin/pasta", Link, "./usr/bin/passt"),
+            ]),
+        );
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::open(directory.path().to_owned()).unwrap();
+        let digest = Digest::of(&bytes);
+        cache.write_blob(digest, &bytes).unwrap();
+        let package = Package {
+            name: "passt".to_owned(),
+            version: crate::Version::new("1"),
+            filename: String::new(),
+            size: bytes.len() as u64,
+            digest,
+            depends: vec![],
+            base: String::new(),
+        };
+        for _ in 0..2 {
+            let contents = contents(&package, &cache, &|path| path == "usr/bin/pasta").unwrap();
+            assert_eq!(contents.resolve("usr/bin/pasta").unwrap().2, Some(Digest::of(b"program")));
+        }
+        std::fs::remove_file(cache.blob(Digest::of(b"program"))).unwrap();
+        std::fs::write(cache.blob(digest), "other").unwrap();
+        let error = contents(&package, &cache, &|path| path == "usr/bin/pasta").unwrap_err();
+        assert!(matches!(error, UnpackError::Damaged { .. }), "a changed file is not unpacked");
     }
 
     #[test]

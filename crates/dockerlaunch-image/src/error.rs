@@ -44,7 +44,7 @@ pub enum BuildError {
     #[error(transparent)]
     Emit(#[from] EmitError),
     /// The user asked to stop.
-    #[error("interrupted; nothing was written")]
+    #[error("interrupted; nothing is left half made")]
     Cancelled,
 }
 

@@ -1,5 +1,6 @@
 //! Building from an archive that is right, and from many that are wrong.
 
+#![allow(clippy::unwrap_used, reason = "clippy takes only the functions marked as tests for tests")]
 mod repository;
 
 use dockerlaunch_image::source::{AptSettings, AptSource, SourceError};

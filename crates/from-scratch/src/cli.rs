@@ -24,7 +24,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Build the image from signed distribution packages (needs no root)
-    Build(commands::build::BuildArgs),
+    Build(Box<commands::build::BuildArgs>),
     /// Start Docker, without any container engine; returns when Docker answers
     Up(Box<commands::up::UpArgs>),
     /// Run a command inside a running instance

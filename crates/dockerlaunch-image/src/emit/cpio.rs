@@ -7,6 +7,7 @@ use ::cpio::newc::{self, ModeFileType};
 
 use super::compress::Compressor;
 use super::staging::StagedFile;
+use super::tar::Stoppable;
 use super::{EmitError, Emitter, Written, stop_if_cancelled, write_error};
 use crate::PRIVATE_DIR;
 use crate::progress::Progress;
@@ -59,7 +60,7 @@ fn write_cpio(
             .mtime(u32::try_from(epoch).unwrap_or(u32::MAX))
             .set_mode_file_type(kind)
             .write(writer, size);
-        entry.write_all(bytes)?;
+        io::copy(&mut Stoppable { bytes, progress }, &mut entry)?;
         writer = entry.finish()?;
     }
     newc::trailer(writer)?.flush()

@@ -1,6 +1,6 @@
 //! `tar:` and the tar that layers are made of.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 use super::staging::StagedFile;
@@ -42,7 +42,7 @@ pub(super) fn write_tar(
             Kind::File(content) => {
                 header.set_entry_type(::tar::EntryType::Regular);
                 header.set_size(content.bytes().len() as u64);
-                builder.append_data(&mut header, path, content.bytes())?;
+                builder.append_data(&mut header, path, Stoppable { bytes: content.bytes(), progress })?;
             }
             Kind::Symlink(target) => {
                 header.set_entry_type(::tar::EntryType::Symlink);
@@ -52,6 +52,19 @@ pub(super) fn write_tar(
         }
     }
     builder.into_inner()?.flush()
+}
+
+/// Reads bytes until the user asks to stop: one file can take half a minute to compress.
+pub(super) struct Stoppable<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) progress: &'a dyn Progress,
+}
+
+impl Read for Stoppable<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        stop_if_cancelled(self.progress)?;
+        self.bytes.read(buffer)
+    }
 }
 
 /// Adds one file to an archive made of a few documents.

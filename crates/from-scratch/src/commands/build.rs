@@ -4,10 +4,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use dockerlaunch_image::{Arch, BuildReport, BuildRequest, Compression, Output};
+use dockerlaunch_image::{Arch, BuildError, BuildReport, BuildRequest, Compression, Output};
 
 use crate::launcher;
 use crate::progress::BuildProgress;
+
+/// What a shell reports for a program that Ctrl-C ended: 128 and the signal's number.
+const INTERRUPTED: u8 = 130;
 
 /// Options of `build`; `up` takes those of `SourceArgs` too.
 #[derive(Debug, clap::Args)]
@@ -109,7 +112,13 @@ pub(crate) fn run(args: &BuildArgs) -> anyhow::Result<ExitCode> {
         ..args.source.request()?
     };
     let progress = BuildProgress::new()?;
-    let report = dockerlaunch_image::build(&request, &progress)?;
+    let report = match dockerlaunch_image::build(&request, &progress) {
+        Err(error @ BuildError::Cancelled) => {
+            eprintln!("{error}");
+            return Ok(ExitCode::from(INTERRUPTED));
+        }
+        result => result?,
+    };
     if args.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
