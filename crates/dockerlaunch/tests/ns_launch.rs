@@ -224,6 +224,18 @@ fn ns_without_reaping_the_launcher_becomes_the_engine() {
     assert!(text(&output).contains("pid 1 listen 1"), "{}", text(&output));
 }
 
+/// The library's entry point, in somebody else's program.
+#[test]
+fn ns_the_library_replaces_the_process() {
+    let system = EmptySystem::new(r#"echo "pid $$ args $*"; exit 4"#);
+    let example = Path::new(env!("CARGO_BIN_EXE_dockerlaunch")).with_file_name("examples/become_docker");
+    fs::copy(&example, system.path().join("dockerlaunch")).expect("cargo builds the examples with the tests");
+    let output = system.launch(&["/launcher/docker", "-d", "--debug"]);
+    assert_status(&output, 4);
+    assert!(text(&output).contains("pid 1 args --debug -H fd://"), "{}", text(&output));
+    assert_status(&system.launch(&["/no/such/dockerd"]), 127);
+}
+
 /// Without any privilege everything that is missing is told at once, and nothing is touched.
 #[test]
 fn ns_without_privileges_everything_missing_is_told() {

@@ -1,0 +1,43 @@
+//! Raw files of a real system (a virtual machine with hybrid cgroups), read as facts.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use dockerlaunch::probe::Probe;
+use dockerlaunch_plan::config::{Config, Engine};
+use dockerlaunch_plan::facts::{Capability, Entry, Version};
+
+fn facts() -> dockerlaunch_plan::Facts {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/hybrid-vm");
+    Probe { root }.facts(&Config::new(Engine::default(), &BTreeMap::new()))
+}
+
+#[test]
+fn mounts_and_cgroups_are_the_kernels() {
+    let facts = facts();
+    assert_eq!(facts.mount_at("/").map(|m| m.fstype.as_str()), Some("ext4"));
+    assert_eq!(facts.mounts.iter().filter(|m| m.fstype == "cgroup").count(), 9);
+    assert_eq!(facts.cgroup_version(), Some(Version::V1));
+    assert!(facts.cgroups.membership.iter().any(|m| m.controllers == "name=systemd"));
+    assert!(facts.process.root_can_be_pivoted && !facts.process.in_user_namespace);
+}
+
+#[test]
+fn what_the_rules_ask_for_is_there() {
+    let facts = facts();
+    assert!(facts.process.has(Capability::SysAdmin) && !facts.process.has(Capability::SysResource));
+    assert_eq!(facts.kernel.parameters, ["on-failure=wait"]);
+    assert!(facts.kernel.filesystems.iter().any(|fs| fs == "cgroup2"));
+    assert_eq!(facts.knobs.get("/proc/sys/net/ipv4/ip_forward").map(String::as_str), Some("0"));
+    assert_eq!(facts.etc_defaults, ["passwd", "ssl/certs/ca-certificates.crt"]);
+    assert!(matches!(facts.paths.get("/var/run"), Some(Entry::Dir(_))));
+    assert!(facts.links.iter().any(|l| l.loopback && l.up));
+    assert!(facts.daemon_json_has_hosts);
+}
+
+#[test]
+fn leftovers_are_told_apart() {
+    let leftovers = facts().leftovers;
+    assert_eq!(leftovers.broken_json, ["/var/lib/docker/image/overlay2/repositories.json"]);
+    assert!(leftovers.pid_files.iter().any(|f| f.path == "/var/run/docker.pid" && f.is_live()));
+}
