@@ -76,10 +76,16 @@ pub enum FetchError {
 impl Hints for FetchError {
     fn hints(&self) -> Vec<String> {
         match self {
-            Self::Transport { .. } => vec![
-                "run the same command again: it goes on where it stopped".to_owned(),
-                "try another mirror with `--mirror URL`".to_owned(),
-            ],
+            Self::Transport { .. } => {
+                let mut hints = vec![
+                    "run the same command again: it goes on where it stopped".to_owned(),
+                    "try another mirror with `--mirror URL`".to_owned(),
+                ];
+                if ureq::Proxy::try_from_env().is_some() {
+                    hints.push("the proxy of this environment must allow CONNECT to the mirror's port; a mirror that is reached directly belongs into NO_PROXY".to_owned());
+                }
+                hints
+            }
             Self::Status { status: 404, .. } => vec![
                 "the mirror may have been updated just now: run the command again".to_owned(),
                 "try another mirror with `--mirror URL`".to_owned(),

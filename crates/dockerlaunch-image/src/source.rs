@@ -2,10 +2,12 @@
 
 pub mod apt;
 pub mod archive;
+mod error;
 pub mod packages;
 pub mod release;
 
 pub use apt::{AptSettings, AptSource};
-pub use archive::{Archive, SourceError};
+pub use archive::Archive;
+pub use error::SourceError;
 pub use packages::Package;
 pub use release::Release;

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use super::apt::{AptSettings, AptSource};
+use super::error::SourceError;
 use super::packages::{Package, PackageIndex};
-use super::release::{DateProblem, IndexEntry, Release, ReleaseError, judge_dates};
+use super::release::{DateProblem, IndexEntry, Release, judge_dates};
 use crate::digest::Digest;
-use crate::error::Hints;
 use crate::fetch::{FetchError, Fetcher, Wanted};
 use crate::request::BuildRequest;
 use crate::verify::{OpenPgp, Verifier, VerifyError};
@@ -17,119 +17,6 @@ use crate::verify::{OpenPgp, Verifier, VerifyError};
 /// The distribution's keyring where Debian and its derivatives install it.
 const DISTRIBUTION_KEYRINGS: &[&str] =
     &["/usr/share/keyrings/debian-archive-keyring.gpg", "/usr/share/keyrings/debian-archive-keyring.pgp"];
-
-/// Suites to suggest when one is not found.
-const KNOWN_SUITES: &[&str] = &["forky", "trixie", "bookworm", "testing", "stable", "sid", "unstable"];
-
-/// The archive cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum SourceError {
-    /// apt has no archive configured and none was named.
-    #[error("no package mirror found: apt on this host has none that speaks http")]
-    NoMirror,
-    /// No archive has the suite.
-    #[error("suite `{suite}` is not on {}", tried.join(", "))]
-    UnknownSuite {
-        /// What was asked for.
-        suite: String,
-        /// Where it was looked for.
-        tried: Vec<String>,
-    },
-    /// Archives answered, but none is the distribution's.
-    #[error("none of apt's archives that have `{suite}` is Debian's own")]
-    NotDebian {
-        /// What was asked for.
-        suite: String,
-    },
-    /// The signature is missing or not acceptable.
-    #[error("cannot trust `{url}`")]
-    Verify {
-        /// The Release file.
-        url: String,
-        /// Why.
-        #[source]
-        source: VerifyError,
-    },
-    /// The signed text makes no sense.
-    #[error("cannot use `{url}`")]
-    Release {
-        /// The Release file.
-        url: String,
-        /// Why.
-        #[source]
-        source: ReleaseError,
-    },
-    /// `Valid-Until` has passed.
-    #[error("`{url}` was valid until {until} only")]
-    Expired {
-        /// The Release file.
-        url: String,
-        /// Its date.
-        until: Timestamp,
-    },
-    /// `Date` lies in the future.
-    #[error("`{url}` is dated {date}, in the future")]
-    Future {
-        /// The Release file.
-        url: String,
-        /// Its date.
-        date: Timestamp,
-    },
-    /// The signed file describes another suite.
-    #[error("`{url}` describes suite `{found}`, not `{asked}`")]
-    WrongSuite {
-        /// The Release file.
-        url: String,
-        /// What was asked for.
-        asked: String,
-        /// What it says.
-        found: String,
-    },
-    /// No packages for this architecture.
-    #[error("`{url}` has no packages for {arch}")]
-    NoIndex {
-        /// The Release file.
-        url: String,
-        /// Debian's name of the architecture.
-        arch: &'static str,
-    },
-    /// The index, though its digest is right, cannot be decompressed.
-    #[error("cannot decompress the package index of `{url}`")]
-    Decompress {
-        /// The Release file.
-        url: String,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// A download failed.
-    #[error(transparent)]
-    Fetch(#[from] FetchError),
-}
-
-impl Hints for SourceError {
-    fn hints(&self) -> Vec<String> {
-        let another = || "try another mirror with `--mirror URL`".to_owned();
-        match self {
-            Self::NoMirror => vec!["name a Debian mirror with `--mirror URL`".to_owned()],
-            Self::UnknownSuite { suite, .. } => {
-                let nearest = crate::spec::nearest(suite, KNOWN_SUITES.iter().copied());
-                let near = nearest.filter(|near| near != suite).map(|near| format!("did you mean `{near}`?"));
-                near.into_iter().chain([another()]).collect()
-            }
-            Self::NotDebian { .. } => vec!["name a Debian mirror with `--mirror URL`".to_owned()],
-            Self::Verify { source, .. } => source.hints(),
-            Self::Release { .. } | Self::Decompress { .. } | Self::WrongSuite { .. } => vec![another()],
-            Self::Expired { .. } => vec![
-                "the mirror no longer follows the archive: try another with `--mirror URL`".to_owned(),
-                "accept it as it is, without later fixes, with `--allow-expired`".to_owned(),
-            ],
-            Self::Future { .. } => vec!["set this host's clock".to_owned()],
-            Self::NoIndex { .. } => vec!["choose another architecture or suite".to_owned()],
-            Self::Fetch(error) => error.hints(),
-        }
-    }
-}
 
 /// A suite, with the suites that belong to it, opened and verified.
 #[derive(Debug)]
