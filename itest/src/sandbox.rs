@@ -1,6 +1,8 @@
 //! `from-scratch up` and `exec` where it hurts: signals, terminals, full disks, odd paths, interruptions.
 
 use std::fs;
+use std::io::Read;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -72,9 +74,12 @@ impl Sandbox {
         self.state.join(&self.name)
     }
 
+    fn record(&self) -> Result<serde_json::Value> {
+        Ok(serde_json::from_slice(&fs::read(self.dir().join("instance.json"))?)?)
+    }
+
     fn pid(&self) -> Result<i32> {
-        let record: serde_json::Value = serde_json::from_slice(&fs::read(self.dir().join("instance.json"))?)?;
-        record["process"]["pid"]
+        self.record()?["process"]["pid"]
             .as_i64()
             .and_then(|pid| i32::try_from(pid).ok())
             .context("no pid is recorded")
@@ -272,7 +277,7 @@ pub fn odd_paths() -> Result<()> {
         let printed = up.text().replace("'\\''", "'");
         ensure!(printed.contains(&format!("unix://{}", socket.display())), "{printed}");
         let long = long || socket.as_os_str().len() > 107;
-        ensure!(up.stderr.contains("warning: ") == long, "{}", up.stderr);
+        ensure!(up.stderr.contains("so long a path") == long, "{}", up.stderr);
         sandbox.run_script("test -S /run/docker.sock", b"")?.exits(0)?;
         sandbox.down(&["--volumes"])?.exits(0)?;
         sandbox.nothing_left()?;
@@ -317,6 +322,48 @@ pub fn run_of_an_instance() -> Result<()> {
     sandbox.nothing_left()
 }
 
+/// A published port leads inside and nothing else does; inside, the host's loopback is out of reach. The only test
+/// with a way out, and it stays on the host's loopback: what goes further leaves from the host's own address.
+pub fn published_port() -> Result<()> {
+    let sandbox = Sandbox::new("port")?;
+    // A port of the host that is free, and a server that only the host may reach.
+    let free = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    let private = TcpListener::bind("127.0.0.1:0")?;
+    let mut up = sandbox.command("up")?;
+    up.args(["--network", "user", "-p"]).arg(format!("{}:{}:8080", free.ip(), free.port()));
+    up.arg("-v").arg(format!("{}:{BUSYBOX}", product::busybox().display()));
+    let outcome = command::run_within(&mut up, b"", Duration::from_secs(600))?.exits(0)?;
+    ensure!(!outcome.stderr.contains("no way out"), "{}", outcome.stderr);
+    let listening = fs::read_to_string("/proc/net/tcp")?;
+    let wanted = format!("0100007F:{:04X} 00000000:0000 0A", free.port());
+    ensure!(listening.contains(&wanted), "nobody listens on {free}: {listening}");
+
+    let mut server = start(&mut sandbox.script("echo ready; echo from inside | nc -l -p 8080; true")?)?;
+    wait_for_output(&mut server)?;
+    command::eventually("the published port answers", Duration::from_secs(10), || {
+        let mut text = String::new();
+        let mut stream = TcpStream::connect(free)?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        stream.read_to_string(&mut text)?;
+        Ok(text == "from inside\n")
+    })?;
+    wait(&mut server, Duration::from_secs(10))?;
+    // Another server inside, on a port that was not asked for: the host must not hear of it.
+    let mut hidden = start(&mut sandbox.script("echo ready; nc -l -p 8081; true")?)?;
+    wait_for_output(&mut hidden)?;
+    thread::sleep(Duration::from_millis(1500));
+    ensure!(TcpStream::connect("127.0.0.1:8081").is_err(), "a port was published that nobody asked for");
+    let port = private.local_addr()?.port();
+    let reached = sandbox.run_script(&format!("nc -w 1 127.0.0.1 {port} </dev/null"), b"")?;
+    ensure!(reached.status != 0, "the host's loopback can be reached from inside");
+    let pasta = sandbox.record()?["pasta"]["pid"].as_i64().context("no pasta is recorded")?;
+    sandbox.down(&["--volumes"])?.exits(0)?;
+    wait(&mut hidden, Duration::from_secs(10))?;
+    ensure!(!Path::new(&format!("/proc/{pasta}/fd/0")).exists(), "pasta is still there");
+    ensure!(TcpStream::connect(free).is_err(), "the published port is still open");
+    sandbox.nothing_left()
+}
+
 fn start(command: &mut Command) -> Result<Child> {
     Ok(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?)
 }
@@ -324,7 +371,7 @@ fn start(command: &mut Command) -> Result<Child> {
 /// Returns when the child has written something.
 fn wait_for_output(child: &mut Child) -> Result<()> {
     let stdout = child.stdout.as_mut().context("no output")?;
-    std::io::Read::read_exact(stdout, &mut [0; 1]).context("the command ended before it was ready")
+    stdout.read_exact(&mut [0; 1]).context("the command ended before it was ready")
 }
 
 fn pid(child: &Child) -> Result<Pid> {

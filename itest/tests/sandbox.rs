@@ -13,5 +13,6 @@ fn main() -> ExitCode {
         .test("bad_disks", &[Need::Program("unshare")], sandbox::bad_disks)
         .test("odd_paths", &[], sandbox::odd_paths)
         .test("run_of_an_instance", &[], sandbox::run_of_an_instance)
+        .test("published_port", &[], sandbox::published_port)
         .run(|| Ok(()))
 }
