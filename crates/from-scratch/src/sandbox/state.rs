@@ -149,12 +149,15 @@ impl InstanceDir {
 
     /// Makes the directory where it is missing, and takes its lock.
     pub(crate) fn create_and_lock(&self) -> anyhow::Result<Lock> {
-        // A client on the host passes through on its way to the socket.
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o711)
-            .create(&self.path)
-            .map_err(|error| storage_error("make", &self.path, error))?;
+        // A client on the host passes through on its way to the socket, and anybody may ask `ps`.
+        for (path, mode) in [(self.path.parent(), 0o755), (Some(self.path.as_path()), 0o711)] {
+            let Some(path) = path else { continue };
+            DirBuilder::new()
+                .recursive(true)
+                .mode(mode)
+                .create(path)
+                .map_err(|error| storage_error("make", &self.path, error))?;
+        }
         self.lock()
     }
 

@@ -11,12 +11,12 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use anyhow::Context as _;
 use dockerlaunch_image::spec::Spec;
-use dockerlaunch_image::{BuildError, BuildRequest, Digest, Output, Progress};
+use dockerlaunch_image::{BuildError, BuildRequest, Digest, Event, Output, Progress};
 
 use super::state::{StateDir, storage_error};
 use crate::report::Hinted;
@@ -31,6 +31,13 @@ const UNFINISHED: &str = "unfinished";
 #[derive(Debug)]
 pub(crate) struct Store {
     dir: PathBuf,
+}
+
+/// Who else may be at work in the store.
+#[derive(Debug, Clone, Copy)]
+enum Access {
+    Shared,
+    Exclusive,
 }
 
 /// A tree that stays as long as this is held; and longer, once an instance's record names it.
@@ -62,27 +69,20 @@ impl Store {
         progress: &dyn Progress,
     ) -> anyhow::Result<Kept> {
         let key = key(request)?;
-        fs::create_dir_all(&self.dir).map_err(|error| storage_error("make", &self.dir, error))?;
         let mut build = anew;
         loop {
-            let lock = self.lock_file()?;
-            if !build {
-                // Shared with others who only use what is there; not with somebody who builds or clears away.
-                lock.lock_shared().context("cannot lock the store of images")?;
-                if let Some((path, digest)) = self.find(&key) {
-                    return Ok(Kept { path, digest, _lock: lock });
+            // Shared with others who only use what is there; not with somebody who builds or clears away.
+            let lock = self.lock(if build { Access::Exclusive } else { Access::Shared }, progress)?;
+            match self.find(&key) {
+                Some((path, digest)) if !build => return Ok(Kept { path, digest, _lock: lock }),
+                // Another one may have built it while this one waited.
+                Some(_) if !anew => build = false,
+                None if !build => build = true,
+                _ => {
+                    self.build(request, &key, progress)?;
+                    build = false;
                 }
-                lock.unlock()?;
             }
-            if let Err(TryLockError::WouldBlock) = lock.try_lock() {
-                eprintln!("waiting for another `up` that is at work");
-                lock.lock().context("cannot lock the store of images")?;
-            }
-            // Another one may have built it while this one waited.
-            if anew || self.find(&key).is_none() {
-                self.build(request, &key, progress)?;
-            }
-            build = false;
         }
     }
 
@@ -109,13 +109,49 @@ impl Store {
         Ok(())
     }
 
-    /// Removes the store itself, if it is empty because the first build failed.
+    /// Removes the store itself, if it is empty because the first build failed, and nobody else is at work in it.
     pub(crate) fn remove_if_empty(&self) {
-        let only_lock = fs::read_dir(&self.dir)
-            .is_ok_and(|entries| entries.flatten().all(|entry| entry.file_name() == "lock"));
-        if only_lock {
+        let only_lock = || {
+            fs::read_dir(&self.dir)
+                .is_ok_and(|entries| entries.flatten().all(|entry| entry.file_name() == "lock"))
+        };
+        if !only_lock() {
+            return;
+        }
+        if let Ok(lock) = self.lock_file()
+            && lock.try_lock().is_ok()
+            && self.is_lock(&lock)
+            && only_lock()
+        {
             let _ = fs::remove_file(self.dir.join("lock"));
             let _ = fs::remove_dir(&self.dir);
+        }
+    }
+
+    /// Waits for its turn, and not longer than the user does.
+    fn lock(&self, access: Access, progress: &dyn Progress) -> anyhow::Result<File> {
+        let mut told = false;
+        loop {
+            fs::create_dir_all(&self.dir).map_err(|error| storage_error("make", &self.dir, error))?;
+            let file = self.lock_file()?;
+            let tried = match access {
+                Access::Shared => file.try_lock_shared(),
+                Access::Exclusive => file.try_lock(),
+            };
+            match tried {
+                // Removed meanwhile, if the first build of somebody else has failed.
+                Ok(()) if !self.is_lock(&file) => continue,
+                Ok(()) => return Ok(file),
+                Err(TryLockError::Error(error)) => return Err(storage_error("lock", &self.dir, error).into()),
+                Err(TryLockError::WouldBlock) => {}
+            }
+            if progress.cancelled() {
+                return Err(BuildError::Cancelled.into());
+            }
+            if !std::mem::replace(&mut told, true) {
+                progress.event(Event::Step("waiting for another `up` that builds"));
+            }
+            std::thread::sleep(Duration::from_millis(50));
         }
     }
 
@@ -123,6 +159,11 @@ impl Store {
         let path = self.dir.join("lock");
         let opened = File::options().create(true).truncate(false).write(true).open(&path);
         Ok(opened.map_err(|error| storage_error("open", &path, error))?)
+    }
+
+    fn is_lock(&self, file: &File) -> bool {
+        let inode = |found: io::Result<fs::Metadata>| found.map(|found| found.ino()).ok();
+        inode(fs::metadata(self.dir.join("lock"))) == inode(file.metadata())
     }
 
     /// The builder cannot know where else its output might go.
