@@ -41,6 +41,12 @@ pub fn busybox_rootfs() -> Result<Vec<u8>> {
     }
     tree.file("etc/passwd", 0o644, b"root:x:0:0:root:/root:/bin/sh\nguest:x:1000:1000:guest:/tmp:/bin/sh\n")?;
     tree.file("etc/group", 0o644, b"root:x:0:\nguest:x:1000:\n")?;
+    // Without it the static C library looks for a database plugin, which it cannot load, and wget crashes.
+    tree.file(
+        "etc/nsswitch.conf",
+        0o644,
+        b"passwd: files\ngroup: files\nservices: files\nhosts: files dns\n",
+    )?;
     tree.file("etc/not-executable", 0o644, b"data\n")?;
     tree.finish()
 }

@@ -98,6 +98,12 @@ impl Instance {
         let mut up = self.command("up")?;
         up.args(["--network", "none", "-v"])
             .arg(format!("{}:{EXCHANGE}", self.exchange.outside.display()))
+            // An image that is unpacked already, to test one without building it.
+            .args(
+                std::env::var_os("FROM_SCRATCH_ROOTFS")
+                    .iter()
+                    .flat_map(|dir| ["--rootfs".as_ref(), dir.as_os_str()]),
+            )
             .arg("--")
             .args(&self.engine_options);
         // The first one on a machine downloads the packages.

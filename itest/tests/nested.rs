@@ -34,6 +34,8 @@ fn main() -> ExitCode {
     Suite::new("nested_up", &[Need::Root, Need::Busybox, Need::Program("script")])
         .test("seed::run_and_exec", &[], run_and_exec)
         .test("seed::old_spelling", &[], old_spelling)
+        .test("refused::without_privileges", &[], without_privileges)
+        .test("refused::wrong_engines_and_options", &[], wrong_engines_and_options)
         .test("embedded::in_a_bare_busybox", &[], || embedded("embedded-box", image::BOX, BUSYBOX))
         .test("embedded::in_the_stable_release", bookworm, in_bookworm)
         .scenarios(&NESTED, SCENARIOS)
@@ -78,6 +80,36 @@ fn old_spelling() -> Result<()> {
         log.stderr
     );
     daemon.with_base_image()?.runs_a_container()
+}
+
+/// `docker run IMAGE` without `--privileged`: everything that is missing at once, with what to add to the command line.
+fn without_privileges() -> Result<()> {
+    let outer = OUTER.get()?;
+    let environment: &dyn Environment = &*outer;
+    let refused = environment.try_docker(&["run", "--rm", IMAGE])?.exits(125)?;
+    for word in ["CAP_SYS_ADMIN", "CAP_NET_ADMIN", "hint:", "--privileged"] {
+        ensure!(refused.stderr.contains(word), "no `{word}` in: {}", refused.stderr);
+    }
+    Ok(())
+}
+
+/// What cannot be started ends with the status that a shell would give, and says what to do instead.
+fn wrong_engines_and_options() -> Result<()> {
+    let outer = OUTER.get()?;
+    let environment: &dyn Environment = &*outer;
+    let cases: &[(i32, &[&str])] = &[
+        (127, &["/nowhere/dockerd"]),
+        (126, &["/usr/lib/dockerlaunch/etc/passwd", "-d"]),
+        (125, &["daemon", "--disable-legacy-registry"]),
+    ];
+    for (status, command) in cases {
+        let args: Vec<&str> =
+            ["run", "--rm", "--privileged", IMAGE].iter().chain(*command).copied().collect();
+        let refused = environment.try_docker(&args)?;
+        ensure!(refused.stderr.contains("hint:"), "{command:?} gives no advice: {}", refused.stderr);
+        refused.exits(*status)?;
+    }
+    Ok(())
 }
 
 /// Commands of the base and what they print: they must still work beside a running engine.

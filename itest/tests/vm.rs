@@ -16,7 +16,6 @@ const SCRIPT: &str = r#"
 b=/itest/busybox
 say() { echo "itest: $1=$2"; }
 say cgroup "$($b awk '$2 == "/sys/fs/cgroup" {print $3}' /proc/mounts)"
-say root "$($b awk '$2 == "/" {fs = $3} END {print fs}' /proc/mounts)"
 say version "$(docker info --format '{{.CgroupVersion}} {{.Driver}}')"
 docker import /itest/box.tar box > /dev/null
 say import $?
@@ -29,7 +28,7 @@ say oom "$(docker inspect --format '{{.State.OOMKilled}}' starved)"
 docker network create named > /dev/null
 docker run -d --name server --network named box sh -c 'mkdir /www; echo by-name > /www/index.html; exec httpd -f -p 80 -h /www' > /dev/null
 $b sleep 2
-say network "$(docker run --rm --network named box wget -q -T 10 -O - http://server/)"
+say network "$(docker run --rm --network named box sh -c 'timeout 20 wget -q -O - http://server/; exit $?')"
 say modules "$($b awk '{printf "%s ", $1}' /proc/modules)"
 docker kill server > /dev/null
 say zombies "$($b ps -o stat,comm | $b grep -c '^Z')"
@@ -52,8 +51,8 @@ fn main() -> ExitCode {
             ensure!(boot()?.said("cgroup")? == "cgroup2");
             expect("version", "2 overlay2")
         })
-        .test("vm_root_can_be_pivoted", &[], || {
-            expect("root", "tmpfs")?;
+        // runc's pivot_root works in no initramfs, so this also proves that the root was moved.
+        .test("vm_containers_run", &[], || {
             expect("import", "0")?;
             expect("hello", "from a container")
         })

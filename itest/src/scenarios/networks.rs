@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 
 use super::{Scenario, scenario};
 use crate::Environment;
-use crate::command::eventually;
+use crate::command::{Outcome, eventually};
 use crate::image::BOX;
 
 /// The area's table.
@@ -25,12 +25,17 @@ fn serve(env: &dyn Environment, name: &str, page: &str, options: &[&str]) -> Res
     env.docker(&args).map(drop)
 }
 
-/// The page that a new container gets; the server may still be starting.
+/// One request from a new container. The timeout is not wget's own, as Debian's static busybox crashes with `-T`; the shell
+/// stays in front, as a signal from inside would not end PID 1.
+fn request(env: &dyn Environment, network: &str, url: &str) -> Result<Outcome> {
+    let script = format!("timeout 5 wget -q -O - {url}; exit $?");
+    env.try_docker(&["run", "--rm", "--network", network, BOX, "sh", "-c", &script])
+}
+
+/// The page comes, in the end: the server may still be starting.
 fn fetch(env: &dyn Environment, network: &str, url: &str, page: &str) -> Result<()> {
     eventually(&format!("`{url}` from network {network}"), Duration::from_secs(15), || {
-        let got =
-            env.docker(&["run", "--rm", "--network", network, BOX, "wget", "-q", "-T", "3", "-O", "-", url])?;
-        Ok(got == page)
+        Ok(request(env, network, url)?.success()? == page)
     })
 }
 
@@ -45,18 +50,7 @@ fn by_name(env: &dyn Environment) -> Result<()> {
     // Networks are apart: the default bridge must not reach it.
     let address =
         env.docker(&["inspect", "--format", "{{.NetworkSettings.Networks.named.IPAddress}}", "server"])?;
-    let other = env.try_docker(&[
-        "run",
-        "--rm",
-        BOX,
-        "wget",
-        "-q",
-        "-T",
-        "2",
-        "-O",
-        "-",
-        &format!("http://{address}/"),
-    ])?;
+    let other = request(env, "bridge", &format!("http://{address}/"))?;
     ensure!(other.status != 0, "the default bridge reaches {address} on another network");
     env.remove(&["server"])?;
     env.docker(&["network", "rm", "named"]).map(drop)

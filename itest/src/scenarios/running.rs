@@ -69,7 +69,8 @@ fn terminal(env: &dyn Environment) -> Result<()> {
 }
 
 fn logs(env: &dyn Environment) -> Result<()> {
-    let script = "for i in 1 2 3; do echo line $i; done; echo last >&2";
+    // The engine reads the two streams apart: what comes at the same time may be written down in any order.
+    let script = "for i in 1 2 3; do echo line $i; done; sleep 0.5; echo last >&2";
     env.docker(&["run", "--name", "logged", BOX, "sh", "-c", script])?;
     let outcome = env.try_docker(&["logs", "logged"])?.exits(0)?;
     ensure!(outcome.text() == "line 1\nline 2\nline 3", "stdout: {}", outcome.text());
