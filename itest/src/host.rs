@@ -157,8 +157,10 @@ fn listeners() -> Result<BTreeSet<String>> {
     Ok(found)
 }
 
-/// Every group of every mounted hierarchy, `name=systemd` and cgroup2 included.
+/// Every group of every mounted hierarchy, `name=systemd` and cgroup2 included, and what the root of cgroup2 hands down.
 fn cgroups() -> Result<BTreeSet<String>> {
+    let own = fs::read_to_string("/proc/self/cgroup")?;
+    let own: Vec<&str> = own.lines().filter_map(|line| line.splitn(3, ':').nth(2)).collect();
     let mut found = BTreeSet::new();
     for line in fs::read_to_string("/proc/self/mountinfo")?.lines() {
         let Some((left, right)) = line.split_once(" - ") else { continue };
@@ -166,17 +168,33 @@ fn cgroups() -> Result<BTreeSet<String>> {
             continue;
         }
         let Some(mountpoint) = left.split(' ').nth(4) else { continue };
+        if let Ok(controllers) = fs::read_to_string(format!("{mountpoint}/cgroup.subtree_control")) {
+            found.insert(format!("{mountpoint} hands down: {}", controllers.trim()));
+        }
         let mut directories = vec![PathBuf::from(mountpoint)];
         while let Some(directory) = directories.pop() {
             // A group may vanish while we look.
             let Ok(entries) = fs::read_dir(&directory) else { continue };
-            directories.extend(
-                entries.flatten().filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()),
-            );
+            let below =
+                entries.flatten().filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path());
+            directories.extend(below.filter(|path| {
+                let group = path.to_string_lossy();
+                !somebody_elses(group.strip_prefix(mountpoint).unwrap_or(&group), &own)
+            }));
             found.insert(directory.display().to_string());
         }
     }
     Ok(found)
+}
+
+/// A group beside the one that we were put into, such as another session's: it comes and goes without us. What leaks from
+/// an engine lands at the root of a hierarchy or below our own group.
+fn somebody_elses(group: &str, own: &[&str]) -> bool {
+    let Some((parent, _)) = group.rsplit_once('/').filter(|(parent, _)| !parent.is_empty()) else {
+        return false;
+    };
+    let beside = |own: &&str| own.starts_with(&format!("{parent}/"));
+    own.iter().any(beside) && !own.iter().any(|own| *own == group || own.starts_with(&format!("{group}/")))
 }
 
 #[cfg(test)]
@@ -205,6 +223,20 @@ mod tests {
         child.wait().expect("reaped");
         seen.expect("found");
         assert!(zombies().expect("looks").iter().all(|zombie| zombie.pid != child.id()));
+    }
+
+    #[test]
+    fn other_sessions_groups_are_told_from_what_may_leak() {
+        let own = ["/", "/sessions/mine/shell"];
+        for theirs in ["/sessions/theirs", "/sessions/mine/other"] {
+            assert!(somebody_elses(theirs, &own), "{theirs}");
+        }
+        for perhaps_ours in
+            ["/docker", "/sessions", "/sessions/mine", "/sessions/mine/shell", "/from-scratch/x"]
+        {
+            assert!(!somebody_elses(perhaps_ours, &own), "{perhaps_ours}");
+        }
+        assert!(!somebody_elses("/sessions/mine/shell/docker", &own));
     }
 
     #[test]

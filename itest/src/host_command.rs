@@ -47,7 +47,7 @@ pub fn host_untouched() -> Result<()> {
         .collect();
     environment.docker(&run)?;
     let own_cgroup = format!("/from-scratch/{}", instance.name());
-    let state = instance.state().display().to_string();
+    let state = instance.state().join(instance.name()).display().to_string();
     before.unchanged(&Host::look()?, |area, line| match area {
         "cgroups" => line.contains(&own_cgroup) || shared_cgroup(line),
         "mounts" => line.contains(&state),

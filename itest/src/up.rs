@@ -44,15 +44,15 @@ impl Instance {
         let outside = product::target().join("itest-run").join(purpose);
         let mut instance = Instance {
             name,
-            state: outside.join("state"),
+            // One for all: it holds the unpacked image, which is the same for each.
+            state: product::target().join("itest-run/state"),
             exchange: Exchange { outside: outside.join("exchange"), inside: EXCHANGE.to_owned() },
             socket: PathBuf::new(),
             engine_options: engine_options.iter().map(ToString::to_string).collect(),
             down: false,
         };
-        if instance.state.exists() {
-            instance.tear_down()?;
-        }
+        // What a killed run left behind.
+        instance.tear_down()?;
         std::fs::create_dir_all(&instance.exchange.outside)?;
         instance.down = false;
         instance.up()?;
@@ -69,7 +69,7 @@ impl Instance {
         &self.socket
     }
 
-    /// The state directory, which is its own.
+    /// The state directory, which it shares with the other instances of this clone.
     pub fn state(&self) -> &Path {
         &self.state
     }
@@ -119,16 +119,14 @@ impl Instance {
     pub fn tear_down(&mut self) -> Result<()> {
         self.down = true;
         command::run(self.command("down")?.arg("--volumes"), b"")?.exits(0)?;
-        // Nothing of it may stay mounted; then what is left are plain files of ours.
         let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
-        let state = self.state.display().to_string();
+        let data = self.state.join(&self.name);
+        let state = data.display().to_string();
         let left: Vec<&str> = mounts.lines().filter(|line| line.contains(&state)).collect();
         ensure!(left.is_empty(), "`down` left mounts behind: {left:#?}");
-        for directory in [&self.state, &self.exchange.outside] {
-            if directory.exists() {
-                std::fs::remove_dir_all(directory)
-                    .with_context(|| format!("removing `{}`", directory.display()))?;
-            }
+        ensure!(!data.exists(), "`down --volumes` left `{state}` behind");
+        if self.exchange.outside.exists() {
+            std::fs::remove_dir_all(&self.exchange.outside).context("removing the exchange directory")?;
         }
         Ok(())
     }
