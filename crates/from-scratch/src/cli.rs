@@ -13,6 +13,8 @@ use crate::sandbox::state::StateDir;
 /// The subcommand by which `up` starts itself again; not for people.
 pub(crate) const STAGE: &str = "__stage";
 
+const DEFAULT_STATE_DIR: &str = "/var/lib/from-scratch";
+
 /// Docker from scratch: build the image, run it without a container engine.
 #[derive(Debug, Parser)]
 #[command(version, about, propagate_version = true)]
@@ -43,7 +45,7 @@ enum Command {
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct StateArgs {
     /// Where instances keep their state and their data
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/from-scratch")]
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_STATE_DIR)]
     state_dir: PathBuf,
 }
 
@@ -55,6 +57,33 @@ pub(crate) struct InstanceArgs {
     pub(crate) name: InstanceName,
     #[command(flatten)]
     pub(crate) state: StateArgs,
+}
+
+impl InstanceArgs {
+    /// How the user would call a subcommand for the same instance: the program as it was called now, and the options
+    /// that are not the default's.
+    pub(crate) fn command(&self, subcommand: &str) -> String {
+        let mut command = format!("{} {subcommand}", program());
+        if self.name.as_str() != "default" {
+            command += &format!(" --name {}", self.name);
+        }
+        if self.state.state_dir.as_os_str() != DEFAULT_STATE_DIR {
+            command += &format!(" --state-dir {}", quoted(&self.state.state_dir.to_string_lossy()));
+        }
+        command
+    }
+}
+
+/// This program as it was called: `cargo run` has it under a path that is not in `PATH`.
+pub(crate) fn program() -> String {
+    let called = std::env::args().next().filter(|name| !name.is_empty());
+    called.map_or_else(|| "from-scratch".to_owned(), |name| quoted(&name))
+}
+
+/// A word as a shell takes it.
+pub(crate) fn quoted(word: &str) -> String {
+    let plain = word.chars().all(|c| c.is_ascii_alphanumeric() || "-_./:@%+=,".contains(c));
+    if plain { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
 
 impl StateArgs {
@@ -82,6 +111,12 @@ mod tests {
     use clap::CommandFactory as _;
 
     use super::*;
+
+    #[test]
+    fn words_are_quoted_where_a_shell_would_split_them() {
+        assert_eq!(quoted("/a-b/c.sock"), "/a-b/c.sock");
+        assert_eq!(quoted("/a b/it's"), r"'/a b/it'\''s'");
+    }
 
     #[test]
     fn the_definition_is_consistent() {

@@ -16,9 +16,10 @@ fn require_root(command: &str) -> anyhow::Result<()> {
     if rustix::process::geteuid().is_root() {
         return Ok(());
     }
+    let program = crate::cli::program();
     Err(Hinted::new(format!("`{command}` needs root: it makes namespaces, mounts and cgroups"))
-        .hint(format!("run it as root: `sudo from-scratch {command}`"))
-        .hint("`from-scratch build` needs none")
+        .hint(format!("run it as root: `sudo {program} {command}`"))
+        .hint(format!("`{program} build` needs none"))
         .into())
 }
 
@@ -31,8 +32,8 @@ fn running(args: &InstanceArgs) -> anyhow::Result<(InstanceDir, Record)> {
         Some(Status::Running | Status::Starting) => {}
         Some(Status::Dead) => {
             let error = Hinted::new(format!("the instance `{}` is dead: its PID 1 has ended", args.name))
-                .hint(format!("see why: `from-scratch logs --name {}`", args.name))
-                .hint(format!("start it again: `from-scratch up --name {}`", args.name));
+                .hint(format!("see why: `{}`", args.command("logs")))
+                .hint(format!("start it again: `{}`", args.command("up")));
             return Err(error.into());
         }
         None => return Err(not_up(&state, args).into()),
@@ -51,7 +52,7 @@ fn not_up(state: &StateDir, args: &InstanceArgs) -> Hinted {
         .map(|record| format!("`{}`", record.name))
         .collect();
     if names.is_empty() {
-        error.hint(format!("no instance runs; start one: `from-scratch up --name {}`", args.name))
+        error.hint(format!("no instance runs; start one: `{}`", args.command("up")))
     } else {
         error.hint(format!("these run: {}; choose with `--name`", names.join(", ")))
     }

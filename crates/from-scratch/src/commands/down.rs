@@ -43,7 +43,8 @@ pub(crate) fn run(args: &DownArgs) -> anyhow::Result<ExitCode> {
     dir.clear_data(args.volumes)?;
     if dir.docker_data().is_dir() {
         eprintln!(
-            "its images, containers and volumes stay for the next `up` (remove them: `from-scratch down --name {name} --volumes`)"
+            "its images, containers and volumes stay for the next `up` (remove them: `{} --volumes`)",
+            args.instance.command("down")
         );
     }
     dir.remove_if_empty(lock);

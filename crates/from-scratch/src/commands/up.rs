@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use dockerlaunch_image::{Arch, BuildRequest, Event, Progress};
 use nix::sys::signal::Signal;
 
-use crate::cli::InstanceArgs;
+use crate::cli::{InstanceArgs, quoted};
 use crate::commands::build::SourceArgs;
 use crate::progress::BuildProgress;
 use crate::report::{self, Hinted};
@@ -73,7 +73,7 @@ pub(crate) fn run(args: &UpArgs) -> anyhow::Result<ExitCode> {
     let state = args.instance.state.dir()?;
     let dir = state.instance(name);
     // Before an image is built for nothing. What counts is the look under the lock.
-    refuse_if_up(&dir, dir.record()?.as_ref())?;
+    refuse_if_up(&args.instance, dir.record()?.as_ref())?;
     let state_was_there = state.path().is_dir();
     let started = build_and_start(args, &state, &dir);
     if started.is_err() {
@@ -86,7 +86,7 @@ pub(crate) fn run(args: &UpArgs) -> anyhow::Result<ExitCode> {
     }
     match started {
         Ok(record) => {
-            tell(&record, begun.elapsed());
+            tell(&args.instance, &record, begun.elapsed());
             Ok(ExitCode::SUCCESS)
         }
         Err(error) => {
@@ -111,7 +111,7 @@ fn build_and_start(args: &UpArgs, state: &StateDir, dir: &InstanceDir) -> anyhow
         // Empty as it is, if the disk was full after the directory.
         let _ = std::fs::remove_dir(dir.path());
     })?;
-    let started = start_locked(dir, &launch, &signals);
+    let started = start_locked(&args.instance, dir, &launch, &signals);
     if started.is_err() {
         dir.remove_if_empty(lock);
     }
@@ -146,26 +146,31 @@ impl Progress for Build<'_> {
     }
 }
 
-fn start_locked(dir: &InstanceDir, launch: &Launch, signals: &Signals) -> anyhow::Result<Record> {
+fn start_locked(
+    instance: &InstanceArgs,
+    dir: &InstanceDir,
+    launch: &Launch,
+    signals: &Signals,
+) -> anyhow::Result<Record> {
     if let Some(record) = dir.record()? {
-        refuse_if_up(dir, Some(&record))?;
+        refuse_if_up(instance, Some(&record))?;
         // Killed, or the machine was started anew: what is left is in the way, all but the data.
         stop::end(dir, &record, Duration::ZERO).context("cannot clear what its last run has left")?;
     }
     start::start(dir, launch, signals)
 }
 
-fn refuse_if_up(dir: &InstanceDir, record: Option<&Record>) -> anyhow::Result<()> {
+fn refuse_if_up(instance: &InstanceArgs, record: Option<&Record>) -> anyhow::Result<()> {
     let Some(record) = record else { return Ok(()) };
     let what = match record.status() {
         Status::Dead => return Ok(()),
-        Status::Starting => format!("the instance `{}` is being started already", dir.name),
-        Status::Running => format!("the instance `{}` is up already", dir.name),
+        Status::Starting => format!("the instance `{}` is being started already", instance.name),
+        Status::Running => format!("the instance `{}` is up already", instance.name),
     };
     Err(Hinted::new(what)
         .hint(format!("use it: `docker -H unix://{}`", record.socket.display()))
-        .hint(format!("stop it: `from-scratch down --name {}`", dir.name))
-        .hint("start another one beside it: `from-scratch up --name OTHER`")
+        .hint(format!("stop it: `{}`", instance.command("down")))
+        .hint("start another one beside it with `--name OTHER`")
         .into())
 }
 
@@ -222,21 +227,16 @@ fn launch(args: &UpArgs, state: &StateDir, progress: &dyn Progress) -> anyhow::R
 }
 
 /// The socket for programs, on standard output; the rest for people.
-fn tell(record: &Record, took: Duration) {
-    let socket = record.socket.display().to_string();
-    let host = format!("unix://{socket}");
-    let plain = host.chars().all(|c| c.is_ascii_alphanumeric() || "-_./:@%+=,".contains(c));
-    let quoted = if plain { host } else { format!("'{}'", host.replace('\'', r"'\''")) };
-    let name = record.name.as_str();
-    let option = if name == "default" { String::new() } else { format!(" --name {name}") };
-    println!("DOCKER_HOST={quoted}");
+fn tell(instance: &InstanceArgs, record: &Record, took: Duration) {
+    let host = quoted(&format!("unix://{}", record.socket.display()));
+    println!("DOCKER_HOST={host}");
     eprintln!("Docker answers after {:.1} s. To use it:", took.as_secs_f64());
-    eprintln!("  docker -H {quoted} version");
-    eprintln!("  from-scratch exec{option} docker version");
-    eprintln!("To stop it: from-scratch down{option}");
+    eprintln!("  docker -H {host} version");
+    eprintln!("  {} docker version", instance.command("exec"));
+    eprintln!("To stop it: {}", instance.command("down"));
     if !socket::fits(&record.socket) {
         let warning = Hinted::new("most clients cannot connect to a socket with so long a path")
-            .hint(format!("use it from inside: `from-scratch exec{option} docker …`"))
+            .hint(format!("use it from inside: `{} docker …`", instance.command("exec")))
             .hint("choose a shorter `--state-dir`");
         eprint!("{}", report::render(&warning.into()).replacen("error:", "warning:", 1));
     }

@@ -88,6 +88,9 @@ impl Store {
 
     /// Removes what no instance is made of, `used`, and no link leads to. Puts it off while others are at work.
     pub(crate) fn clear_unused(&self, used: &[PathBuf]) -> anyhow::Result<()> {
+        if !self.dir.is_dir() {
+            return Ok(());
+        }
         let lock = self.lock_file()?;
         if lock.try_lock().is_err() {
             return Ok(());
