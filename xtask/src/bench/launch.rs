@@ -12,6 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::{Bench, Line, ROUNDS, median, seconds};
 use crate::process::{self, output, target};
@@ -27,6 +28,9 @@ const UP_EXTRA: f64 = 200.0;
 /// MB of the launcher on disk, and of its resident memory as PID 1.
 const LAUNCHER: f64 = 1.8;
 const RESIDENT: f64 = 3.0;
+
+/// Where everything that the bench starts is.
+const CGROUP: &str = "/from-scratch/bench";
 
 /// A hang is no measurement.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -155,7 +159,7 @@ fn bare(instance: &Instance<'_>) -> Result<Duration> {
     let mut child = exec.stdout(log.try_clone()?).stderr(log).stdin(Stdio::null()).spawn()?;
     let measured = answer(&mut child, &prepared, &socket);
     // The instance's PID 1 ends whatever is left when it goes down; the data of this round must go now.
-    let stopped = stop(instance, &mut child);
+    let stopped = stop(&mut child);
     for leftover in [&prepared, &socket] {
         let _ = fs::remove_file(leftover);
     }
@@ -194,10 +198,8 @@ fn ping(socket: &Path) -> Result<()> {
 }
 
 /// dockerd is PID 1 of its namespace: when it ends, all of it ends.
-fn stop(instance: &Instance<'_>, child: &mut Child) -> Result<()> {
-    let mut signal = instance.command("exec");
-    signal.args(["--", "/exchange/busybox", "pkill", "-TERM", "-f", "bare.sock"]);
-    let _ = output(&mut signal);
+fn stop(child: &mut Child) -> Result<()> {
+    kill_process(engine()?, Signal::TERM)?;
     let begun = Instant::now();
     while begun.elapsed() < DEADLINE {
         if child.try_wait()?.is_some() {
@@ -208,6 +210,21 @@ fn stop(instance: &Instance<'_>, child: &mut Child) -> Result<()> {
     child.kill()?;
     child.wait()?;
     bail!("bare dockerd did not stop")
+}
+
+/// The bare engine, as the host sees it.
+fn engine() -> Result<Pid> {
+    for entry in fs::read_dir("/proc")? {
+        let process = entry?.path();
+        let Some(pid) = process.file_name().and_then(|name| name.to_str()?.parse().ok()) else { continue };
+        let read = |name: &str| fs::read_to_string(process.join(name)).unwrap_or_default();
+        if read("cmdline").starts_with("dockerd\0-H\0unix:///exchange/bare.sock")
+            && read("cgroup").contains(CGROUP)
+        {
+            return Pid::from_raw(pid).context("no process");
+        }
+    }
+    bail!("bare dockerd is nowhere")
 }
 
 /// The launcher's file, and its memory as PID 1 of a running instance.
