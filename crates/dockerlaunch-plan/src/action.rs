@@ -14,7 +14,7 @@ pub enum Action {
         fstype: String,
         /// Mount point; must exist.
         target: String,
-        /// Mount flags by name: `nosuid`, `nodev`, `noexec`, `ro`, `relatime`.
+        /// Mount flags by name: `nosuid`, `nodev`, `noexec`, `ro`.
         flags: Vec<String>,
         /// File system parameters, `key` or `key=value`.
         data: Vec<String>,
@@ -108,7 +108,7 @@ pub enum Action {
     SetAside {
         /// Old name.
         from: String,
-        /// New name.
+        /// New name; with a number after it when that is taken.
         to: String,
     },
 }

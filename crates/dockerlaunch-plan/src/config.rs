@@ -54,9 +54,14 @@ impl Config {
             iptables_legacy: get("DOCKER_IPTABLES_LEGACY").map(|value| !value.is_empty()),
             supervise: get("DOCKER_LAUNCH_REAP").is_none_or(|v| !is_false(v)),
             only_looking: false,
-            debug: get("DOCKER_LAUNCH_DEBUG").is_some_and(|v| !v.is_empty() && !is_false(v)),
+            debug: get("DOCKER_LAUNCH_DEBUG").is_some_and(is_true),
         }
     }
+}
+
+/// Whether a variable's value switches something on.
+pub fn is_true(value: &str) -> bool {
+    !value.is_empty() && !is_false(value)
 }
 
 fn is_false(value: &str) -> bool {

@@ -29,7 +29,7 @@ pub struct Facts {
     pub mounts: Vec<Mount>,
     /// cgroup hierarchies.
     pub cgroups: Cgroups,
-    /// Watched paths that exist ([`watched_paths`]), without following the last symbolic link.
+    /// Watched paths that exist ([`WATCHED_PATHS`] and those of the configuration), without following the last symbolic link.
     pub paths: BTreeMap<String, Entry>,
     /// Watched knobs below `/proc/sys` that exist, without the final newline.
     pub knobs: BTreeMap<String, String>,
@@ -41,8 +41,24 @@ pub struct Facts {
     pub firewall: Firewall,
     /// What a predecessor may have left behind.
     pub leftovers: state_files::Leftovers,
-    /// Whether `/etc/docker/daemon.json` sets `hosts`; dockerd then refuses `-H` on the command line.
-    pub daemon_json_has_hosts: bool,
+    /// What the engine's configuration file sets.
+    pub daemon_json: DaemonJson,
+}
+
+/// What concerns us in `/etc/docker/daemon.json` (dockerd reference, "daemon configuration file").
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub struct DaemonJson {
+    /// Listeners; dockerd then refuses `-H` on the command line.
+    pub hosts: Vec<String>,
+    /// Group of the unix socket.
+    pub group: Option<String>,
+    /// The directory of images and containers.
+    pub data_root: Option<String>,
+    /// TLS for listeners, handed-over ones included.
+    pub tls: bool,
+    /// The same, with verification of clients.
+    pub tlsverify: bool,
 }
 
 /// A watched path.
@@ -101,14 +117,12 @@ pub const WATCHED_PATHS: &[&str] = &[
     "/dev/zero",
     "/etc",
     "/etc/hosts",
-    "/etc/mtab",
     "/proc",
     "/root",
     "/run",
     "/sys",
     "/sys/fs/cgroup",
     "/tmp",
-    "/usr",
     "/usr/lib/dockerlaunch/bin/modprobe",
     "/usr/lib/dockerlaunch/iptables-legacy/iptables",
     "/usr/lib/dockerlaunch/xtables",
@@ -151,6 +165,11 @@ impl Facts {
     /// A new file system now covers `target`: what was known below it is gone, and it is an empty directory.
     pub(crate) fn cover(&mut self, target: &str) {
         self.paths.retain(|path, _| !is_below(path, target) || path == target);
+        // /var/run is /run by another name where it is a link.
+        let is_link = matches!(self.paths.get("/var/run"), Some(Entry::Link(_)));
+        let other_name = |path: &str| path.strip_prefix("/var").is_some_and(|p| is_below(p, target));
+        let hidden = |path: &str| is_below(path, target) || is_link && other_name(path);
+        self.leftovers.pid_files.retain(|file| !hidden(&file.path));
         self.paths.entry(target.to_owned()).or_insert(Entry::Dir(0o755));
     }
 }

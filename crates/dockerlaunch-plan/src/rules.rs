@@ -20,12 +20,12 @@ pub mod root;
 /// What is done, in this order, before the engine starts.
 #[rustfmt::skip]
 pub const RULES: &[Rule] = &[
-    rule("api.dev",       Early, api_mounts::dev,       Abort,                "device nodes for Docker and its containers"),
     rule("api.proc",      Early, api_mounts::proc,      Abort,                "dockerd and runc read and re-execute themselves through /proc"),
     rule("api.sys",       Early, api_mounts::sys,       Abort,                "cgroups and network interfaces appear below /sys"),
     rule("privileges",    Main,  privileges::decide,    Abort,                "Docker mounts, makes namespaces and sets up networks"),
     rule("engine",        Main,  engine::present,       Abort,                "it is what is being launched"),
     rule("root.pivot",    Main,  root::pivotable,       Abort,                "runc changes the root with pivot_root, which the kernel's first root refuses"),
+    rule("api.dev",       Main,  api_mounts::dev,       Abort,                "device nodes for Docker and its containers"),
     rule("root.dirs",     Main,  files::directories,    Abort,                "directories that every program expects"),
     rule("api.dev.nodes", Main,  api_mounts::dev_nodes, Abort,                "runc and dockerd open these devices"),
     rule("api.pts",       Main,  api_mounts::pts,       Abort,                "terminals of containers"),

@@ -11,6 +11,7 @@ use rustix::fs::{CWD, FileType, Mode};
 
 use crate::mount::{self, failed};
 use crate::netlink;
+use crate::say::say;
 
 /// Performs actions on this system, and with `trace` tells each one with its time.
 #[derive(Debug, Default)]
@@ -25,7 +26,9 @@ impl Executor for System {
         let result = perform(action);
         if self.trace {
             let word = if result.is_ok() { "done" } else { "failed" };
-            eprintln!("dockerlaunch: {word} {:6.2} ms  {action}", start.elapsed().as_secs_f64() * 1e3);
+            say!("{word} {:6.2} ms  {action}", start.elapsed().as_secs_f64() * 1e3);
+        } else if let (Action::SetAside { from, to }, Ok(())) = (action, &result) {
+            say!("warning: {from} was empty or broken and would stop the daemon: set aside as {to}");
         }
         result
     }
@@ -49,8 +52,12 @@ fn perform(action: &Action) -> Result<(), ActionError> {
             let limit = rustix::process::Rlimit { current: Some(*soft), maximum: Some(*hard) };
             rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).map_err(failed("setrlimit"))
         }
-        Action::Remove { path } => fs::remove_file(path).map_err(io_failed("unlink")),
-        Action::SetAside { from, to } => fs::rename(from, to).map_err(io_failed("rename")),
+        Action::Remove { path } => match fs::remove_file(path) {
+            // Hidden by a mount of ours, or gone by itself: gone is what was wanted.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other.map_err(io_failed("unlink")),
+        },
+        Action::SetAside { from, to } => fs::rename(from, free_name(to)).map_err(io_failed("rename")),
     }
 }
 
@@ -79,6 +86,12 @@ fn make_node(path: &str, major: u32, minor: u32, mode: u32) -> Result<(), Action
     rustix::fs::mknodat(CWD, path, FileType::CharacterDevice, Mode::from_raw_mode(mode), device)
         .map_err(failed("mknod"))?;
     rustix::fs::chmod(path, Mode::from_raw_mode(mode)).map_err(failed("chmod"))
+}
+
+/// The name itself, or with the first number that is free.
+fn free_name(name: &str) -> String {
+    let numbered = (1..).map(|n| format!("{name}.{n}"));
+    std::iter::once(name.to_owned()).chain(numbered).find(|n| !Path::new(n).exists()).unwrap_or_default()
 }
 
 /// Writes a file that must not exist yet.

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
-use dockerlaunch_plan::config::{Config, Engine};
-use dockerlaunch_plan::rules::engine::{Missing, resolve};
-use dockerlaunch_plan::{Facts, LaunchError, Plan, Problem, Stage, apply, plan};
+use dockerlaunch_plan::config::{Config, Engine, EngineCommand};
+use dockerlaunch_plan::rules::engine::{Missing, binds_own_socket, resolve};
+use dockerlaunch_plan::{Facts, LaunchError, Plan, Problem, Report, Stage, apply, plan, render};
 
 use crate::apply::System;
+use crate::say::{self, say};
 use crate::{handoff, pid1, probe, sockets, sys};
 
 /// Exit statuses of a launch that failed, as `docker run` and shells use them.
@@ -40,14 +42,14 @@ pub fn is_kernel_init() -> bool {
 /// line has for init. `None` for everybody else.
 ///
 /// # Errors
-/// `/dev`, `/proc` or `/sys` cannot be mounted.
+/// `/proc` or `/sys` cannot be mounted.
 pub fn kernel_arguments() -> Result<Option<Vec<String>>, LaunchFailure> {
-    if !is_kernel_init() {
-        return Ok(None);
+    let sees_nothing = std::process::id() == 1 && !Path::new("/proc/self").exists();
+    // Whoever says `container=` (systemd's container interface) is not the kernel, and may want only a plan of us.
+    if sees_nothing && std::env::var_os("container").is_none() {
+        Launch::new(Engine::default()).early()?;
     }
-    Launch::new(Engine::default()).early()?;
     if !is_kernel_init() {
-        // Nobody told us, but /proc now shows a pid namespace of somebody else's.
         return Ok(None);
     }
     let cmdline = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
@@ -104,60 +106,102 @@ impl Launch {
     /// # Errors
     /// What stops the launch, or the failed exec.
     pub fn exec(mut self) -> Result<Infallible, LaunchFailure> {
+        self.inform_if_asked()?;
         let (facts, plan) = self.prepare()?;
         let sockets = self.sockets(&facts, &plan)?;
         let error = handoff::exec_engine(&plan.engine, &sockets);
-        Err(self.failure(&facts, LaunchError { problems: vec![exec_failed(&plan.engine.program, &error)] }))
+        Err(self.exec_failed(&facts, &plan.engine.program, &error))
     }
 
     /// Prepares the system, starts the engine, and stays: forwards signals, reaps, and returns the engine's exit
     /// status, or that of `job`, a command that runs as soon as the engine is ready.
     ///
+    /// The engine is started through this very program: `main` must call [`crate::run_if_asked`] first of all.
+    ///
     /// # Errors
     /// What stops the launch. Once the engine runs, nothing here fails.
     pub fn supervise(mut self, job: Option<Vec<String>>) -> Result<i32, LaunchFailure> {
-        let failed = |call: &str, error: &dyn std::fmt::Display| {
-            Problem::new("cannot supervise the engine")
-                .cause(format!("{call}: {error}"))
-                .remedy("launch without supervision", "DOCKER_LAUNCH_REAP=false")
-        };
+        if job.is_none() {
+            self.inform_if_asked()?;
+        }
         // First of all: a signal that comes while we prepare must wait, not kill.
         let signals = pid1::block_signals();
         let (facts, plan) = self.prepare()?;
-        let signals = signals
-            .map_err(|e| self.failure(&facts, LaunchError { problems: vec![failed("signalfd", &e)] }))?;
+        let failed = |call: &str, error: &dyn std::fmt::Display| {
+            let problem = Problem::new("cannot supervise the engine")
+                .cause(format!("{call}: {error}"))
+                .remedy("launch without supervision", "DOCKER_LAUNCH_REAP=false");
+            failure(&facts, vec![problem], status::LAUNCHER_FAILED)
+        };
+        let signals = signals.map_err(|e| failed("signalfd", &e))?;
         let sockets = self.sockets(&facts, &plan)?;
+        sockets::publish(&self.listeners());
         let watch = pid1::Watch { engine: &plan.engine, sockets, job, debug: self.config.debug };
-        pid1::run(watch, &signals).map_err(|e| {
-            self.failure(&facts, LaunchError { problems: vec![failed("start of the engine", &e)] })
-        })
+        let status = pid1::run(watch, &signals).map_err(|e| failed("start of the engine", &e))?;
+        if let Some(problem) = self.config.engine.suspect_option().filter(|_| status != 0) {
+            say::error(&render::problem(&problem));
+        }
+        Ok(status)
+    }
+
+    /// For `--version` and the like the engine is run as it is: nothing needs to be prepared for that.
+    fn inform_if_asked(&self) -> Result<(), LaunchFailure> {
+        if !self.config.engine.only_informs() || is_kernel_init() {
+            return Ok(());
+        }
+        let (facts, plan) = self.plan();
+        if let Err(missing) = resolve(&self.config, &facts) {
+            let problems = plan.blockers().into_iter().filter(|p| is_about_engine(p)).cloned().collect();
+            return Err(failure(&facts, problems, status_of(missing)));
+        }
+        let engine = EngineCommand { args: self.config.engine.args.clone(), ..plan.engine };
+        let error = handoff::exec_engine(&engine, &[]);
+        Err(self.exec_failed(&facts, &engine.program, &error))
+    }
+
+    /// Where clients can reach the engine.
+    fn listeners(&self) -> Vec<String> {
+        let hosts = self.config.engine.hosts();
+        let named = hosts.iter().filter_map(|h| h.strip_prefix("unix://")).map(str::to_owned);
+        let own = hosts.iter().all(|h| *h == "fd://").then(|| self.config.socket.clone());
+        named.chain(own).collect()
     }
 
     fn early(&self) -> Result<(), LaunchFailure> {
         let (facts, early) = self.plan();
-        let mut executor = System { trace: self.config.debug };
-        apply(&early, Stage::Early, &facts, &mut executor).map_err(|e| self.failure(&facts, e))?;
+        self.apply(&early, Stage::Early, &facts)?;
         Ok(())
     }
 
     /// Both stages, each on facts of its own.
     fn prepare(&self) -> Result<(Facts, Plan), LaunchFailure> {
-        let mut executor = System { trace: self.config.debug };
         for notice in &self.config.engine.notices {
-            eprintln!("dockerlaunch: {notice}");
+            say!("{notice}");
         }
         self.early()?;
         let (facts, main) = self.plan();
-        let report = apply(&main, Stage::Main, &facts, &mut executor).map_err(|e| self.failure(&facts, e))?;
+        let report = self.apply(&main, Stage::Main, &facts)?;
         for problem in &report.degraded {
             warn(problem);
         }
         let (after, again) = self.plan();
         for (step, _) in again.needed().filter(|(step, _)| report.done.iter().any(|(id, _)| *id == step.id.0))
         {
-            eprintln!("dockerlaunch: warning: step {} was done, but the system does not show it", step.id);
+            say!("warning: step {} was done, but the system does not show it", step.id);
         }
         Ok((after, again))
+    }
+
+    fn apply(&self, plan: &Plan, stage: Stage, facts: &Facts) -> Result<Report, LaunchFailure> {
+        let mut executor = System { trace: self.config.debug };
+        apply(plan, stage, facts, &mut executor).map_err(|error| {
+            // Only a missing engine has a status of its own, and only when that is all that is wrong.
+            let status = match (&error.problems[..], resolve(&self.config, facts)) {
+                ([only], Err(missing)) if is_about_engine(only) => status_of(missing),
+                _ => status::LAUNCHER_FAILED,
+            };
+            failure(facts, error.problems, status)
+        })
     }
 
     fn sockets(&mut self, facts: &Facts, plan: &Plan) -> Result<Vec<OwnedFd>, LaunchFailure> {
@@ -165,36 +209,40 @@ impl Launch {
             return Ok(Vec::new());
         }
         let mut all: Vec<OwnedFd> = std::mem::take(&mut self.inherited);
-        // Where the user named listeners of his own, only inherited sockets are added to them.
-        if !self.config.engine.has_host_option() {
-            let group = self.config.engine.option("--group", Some("-G")).unwrap_or("docker");
-            let own = sockets::bind(&self.config.socket, group);
-            all.push(own.map_err(|problem| self.failure(facts, LaunchError { problems: vec![problem] }))?);
+        let path = &self.config.socket;
+        if binds_own_socket(&self.config, facts) && !all.iter().any(|fd| sockets::listens_on(fd, path)) {
+            let named =
+                self.config.engine.option("--group", Some("-G")).or(facts.daemon_json.group.as_deref());
+            let own = sockets::bind(path, named);
+            all.push(own.map_err(|problem| failure(facts, vec![problem], status::LAUNCHER_FAILED))?);
         }
         Ok(all)
     }
 
-    fn failure(&self, facts: &Facts, error: LaunchError) -> LaunchFailure {
-        let engine_is_the_problem =
-            error.problems.len() == 1 && self.config.engine.removed_option().is_none();
-        let status = match resolve(&self.config, facts) {
-            Err(Missing::NotFound) if engine_is_the_problem => status::NOT_FOUND,
-            Err(Missing::NotExecutable) if engine_is_the_problem => status::NOT_EXECUTABLE,
-            _ => status::LAUNCHER_FAILED,
-        };
-        LaunchFailure { error, status, is_kernel_init: facts.process.is_kernel_init }
+    fn exec_failed(&self, facts: &Facts, program: &str, error: &std::io::Error) -> LaunchFailure {
+        failure(facts, vec![handoff::exec_failed(program, error)], handoff::exec_status(error))
     }
 }
 
-fn exec_failed(program: &str, error: &std::io::Error) -> Problem {
-    Problem::new(format!("cannot execute the engine `{program}`"))
-        .cause(format!("execve: {error}"))
-        .hint("an engine of this image's architecture, with its loader, must be there")
+fn failure(facts: &Facts, problems: Vec<Problem>, status: u8) -> LaunchFailure {
+    LaunchFailure { error: LaunchError { problems }, status, is_kernel_init: facts.process.is_kernel_init }
+}
+
+/// Whether the problem is that of the step `engine`.
+fn is_about_engine(problem: &Problem) -> bool {
+    problem.step.as_deref().is_some_and(|step| step.starts_with("engine,"))
+}
+
+fn status_of(missing: Missing) -> u8 {
+    match missing {
+        Missing::NotFound => status::NOT_FOUND,
+        Missing::NotExecutable => status::NOT_EXECUTABLE,
+    }
 }
 
 /// One line for a step that only limits Docker; its remedy on the same line.
 fn warn(problem: &Problem) {
     let causes = problem.causes.join("; ");
     let hint = problem.hints.first().map(|h| format!("; {}", h.text)).unwrap_or_default();
-    eprintln!("dockerlaunch: warning: {}: {causes}{hint}", problem.what);
+    say!("warning: {}: {causes}{hint}", problem.what);
 }

@@ -7,10 +7,13 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use dockerlaunch_plan::config::EngineCommand;
+use dockerlaunch_plan::{Problem, render};
 
+use crate::say::{self, say};
 use crate::{signals, sys};
 
 /// The hidden word.
@@ -44,8 +47,26 @@ pub fn run_if_asked(argv: &[String]) -> Option<ExitCode> {
     let sockets: Vec<BorrowedFd<'_>> =
         numbers.split(',').filter_map(|n| n.parse().ok()).map(sys::borrow).collect();
     let error = become_program(program, args, &[], &sockets);
-    eprintln!("error: cannot execute `{program}`\n  cause: execve: {error}");
-    Some(ExitCode::from(if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 }))
+    say::error(&render::problem(&exec_failed(program, &error)));
+    Some(ExitCode::from(exec_status(&error)))
+}
+
+/// 127 for what is not there, 126 for what cannot be executed, as shells have it.
+pub(crate) fn exec_status(error: &io::Error) -> u8 {
+    if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 }
+}
+
+/// The problem to tell when a program cannot be executed.
+pub(crate) fn exec_failed(program: &str, error: &io::Error) -> Problem {
+    let problem = Problem::new(format!("cannot execute `{program}`")).cause(format!("execve: {error}"));
+    match error.kind() {
+        // The kernel says the same of a missing loader or interpreter.
+        io::ErrorKind::NotFound if Path::new(program).exists() => {
+            problem.hint("the file is there, but the loader or interpreter that it names is not: add it, or use a static program")
+        }
+        io::ErrorKind::NotFound => problem.hint("name a program that exists, or add its directory to PATH"),
+        _ => problem.hint("it must be an executable file of this machine's architecture"),
+    }
 }
 
 /// Becomes the engine; returns only when that failed.
@@ -60,7 +81,8 @@ fn become_program(
     env: &[(String, String)],
     sockets: &[BorrowedFd<'_>],
 ) -> io::Error {
-    if std::env::var_os("DOCKER_LAUNCH_DEBUG").is_some_and(|v| v == "true") && !sockets.is_empty() {
+    let debug = std::env::var("DOCKER_LAUNCH_DEBUG").is_ok_and(|v| dockerlaunch_plan::config::is_true(&v));
+    if debug && program.contains("dockerd") {
         trace_start(program);
     }
     if let Err(error) = signals::unblock_all() {
@@ -102,9 +124,6 @@ fn trace_start(program: &str) {
     if let Some(ticks) = ticks {
         let start = ticks as f64 / rustix::param::clock_ticks_per_second() as f64;
         let elapsed = now.tv_sec as f64 + now.tv_nsec as f64 / 1e9 - start;
-        eprintln!(
-            "dockerlaunch: trace: exec of {program} {:.1} ms after the start of pid {pid}",
-            elapsed * 1e3
-        );
+        say!("trace: exec of {program} {:.1} ms after the start of pid {pid}", elapsed * 1e3);
     }
 }

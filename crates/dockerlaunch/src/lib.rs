@@ -10,6 +10,8 @@
 //!
 //! What will be done is decided in [`dockerlaunch_plan`]; here it is looked up ([`probe`]) and done ([`apply`]).
 
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod apply;
 pub mod client;
 pub mod engine;
@@ -20,6 +22,7 @@ mod netlink;
 pub mod pid1;
 mod power;
 pub mod probe;
+pub mod say;
 mod signals;
 pub mod sockets;
 mod sys;

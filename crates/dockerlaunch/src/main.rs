@@ -1,11 +1,12 @@
 //! The launcher's command line.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 use std::process::ExitCode;
 use std::time::Duration;
 
-use dockerlaunch::plan::config::{Config, Engine, Invocation, Output, parse};
-use dockerlaunch::plan::{Plan, render};
-use dockerlaunch::{Launch, LaunchFailure, client, engine, sockets};
+use dockerlaunch::plan::config::{DEFAULT_SOCKET, Engine, Invocation, Output, parse};
+use dockerlaunch::plan::{Plan, Problem, render};
+use dockerlaunch::{Launch, LaunchFailure, client, engine, say, sockets};
 
 const HELP: &str = "\
 dockerlaunch prepares a system in which nothing is set up, then starts Docker.
@@ -47,7 +48,7 @@ fn run(argv: &[String]) -> ExitCode {
     match parse(argv) {
         Ok(invocation) => act(invocation),
         Err(error) => {
-            eprintln!("error: {error}\n\nhint: write: `{}`", error.hint);
+            say::error(&format!("error: {error}\n\nhint: write: `{}`\n", error.hint));
             ExitCode::from(2)
         }
     }
@@ -57,7 +58,7 @@ fn run(argv: &[String]) -> ExitCode {
 fn tell(failure: &LaunchFailure) -> String {
     let texts: Vec<String> = failure.error.problems.iter().map(render::problem).collect();
     let text = texts.join("\n");
-    eprint!("{text}");
+    say::error(&text);
     text
 }
 
@@ -66,8 +67,12 @@ fn act(invocation: Invocation) -> ExitCode {
         Invocation::Launch(engine) => launch(engine, None),
         Invocation::Job(command) => launch(Engine::default(), Some(command)),
         Invocation::Client(command) => {
+            // The kernel's init must not become a program that ends.
+            if engine::is_kernel_init() {
+                return ExitCode::from(client::run(&command));
+            }
             let (problem, status) = client::exec(&command);
-            eprint!("{}", render::problem(&problem));
+            say::error(&render::problem(&problem));
             ExitCode::from(status)
         }
         Invocation::Plan(output, engine) => {
@@ -78,63 +83,61 @@ fn act(invocation: Invocation) -> ExitCode {
         Invocation::Check(output, engine) => {
             let (_, plan) = Launch::new(engine).only_looking().plan();
             print(output, &plan, render::check);
-            ExitCode::from(u8::from(!plan.blockers().is_empty()))
+            let is_fine = plan.blockers().is_empty() && plan.degradations().is_empty();
+            ExitCode::from(u8::from(!is_fine))
         }
         Invocation::Facts => {
-            print!("{}", render::facts(&Launch::new(Engine::default()).plan().0));
+            say::data(&render::facts(&Launch::new(Engine::default()).plan().0));
             ExitCode::SUCCESS
         }
-        Invocation::Explain(step) => match render::explain(step.as_deref()) {
-            Some(text) => {
-                print!("{text}");
-                ExitCode::SUCCESS
-            }
-            None => {
-                eprintln!(
-                    "error: there is no step `{}`\n\nhint: list them: `dockerlaunch explain`",
-                    step.unwrap_or_default()
-                );
-                ExitCode::from(2)
-            }
-        },
-        Invocation::Ready(seconds) => {
-            let socket = Config::new(Engine::default(), &std::env::vars().collect()).socket;
-            match client::ready(&socket, Duration::from_secs(seconds)) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(problem) => {
-                    eprint!("{}", render::problem(&problem));
-                    ExitCode::FAILURE
-                }
-            }
-        }
-        Invocation::Healthcheck => {
-            let socket = Config::new(Engine::default(), &std::env::vars().collect()).socket;
-            match sockets::ping(&socket, Duration::from_secs(4)) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(error) => {
-                    eprintln!("error: the engine on `{socket}` does not answer: {error}");
-                    ExitCode::FAILURE
-                }
-            }
-        }
+        Invocation::Explain(step) => explain(step.as_deref()),
+        Invocation::Ready(seconds) => done(client::ready(&socket(), Duration::from_secs(seconds))),
+        Invocation::Healthcheck => done(client::healthcheck(&socket())),
         Invocation::Modprobe(args) => ExitCode::from(dockerlaunch::modprobe(&args)),
         Invocation::Help => {
-            print!("{HELP}");
+            say::data(HELP);
             ExitCode::SUCCESS
         }
         Invocation::Version => {
-            println!("dockerlaunch {}", env!("CARGO_PKG_VERSION"));
+            say::data(concat!("dockerlaunch ", env!("CARGO_PKG_VERSION"), "\n"));
             ExitCode::SUCCESS
         }
     }
 }
 
-fn print(output: Output, plan: &Plan, text: fn(&Plan) -> String) {
-    match output {
-        Output::Text => print!("{}", text(plan)),
-        // Plain data with string keys: serialising it cannot fail.
-        Output::Json => println!("{}", serde_json::to_string_pretty(plan).unwrap_or_default()),
+fn explain(step: Option<&str>) -> ExitCode {
+    if let Some(text) = render::explain(step) {
+        say::data(&text);
+        return ExitCode::SUCCESS;
     }
+    let step = step.unwrap_or_default();
+    say::error(&format!("error: there is no step `{step}`\n\nhint: list them: `dockerlaunch explain`\n"));
+    ExitCode::from(2)
+}
+
+/// The engine's socket: the one that `DOCKER_HOST` names, else the one that its launcher left word of.
+fn socket() -> String {
+    let named = std::env::var("DOCKER_HOST").ok();
+    let named = named.and_then(|host| host.strip_prefix("unix://").map(str::to_owned));
+    named.or_else(sockets::published).unwrap_or_else(|| DEFAULT_SOCKET.to_owned())
+}
+
+fn done(result: Result<(), Problem>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            say::error(&render::problem(&problem));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn print(output: Output, plan: &Plan, text: fn(&Plan) -> String) {
+    say::data(&match output {
+        Output::Text => text(plan),
+        // Plain data with string keys: serialising it cannot fail.
+        Output::Json => serde_json::to_string_pretty(plan).unwrap_or_default() + "\n",
+    });
 }
 
 fn launch(engine: Engine, job: Option<Vec<String>>) -> ExitCode {
@@ -146,7 +149,7 @@ fn launch(engine: Engine, job: Option<Vec<String>>) -> ExitCode {
     match result {
         Ok(status) => {
             if engine::is_kernel_init() {
-                eprintln!("dockerlaunch: ended with status {status}");
+                say::error(&format!("dockerlaunch: ended with status {status}\n"));
             }
             ExitCode::from(u8::try_from(status).unwrap_or(1))
         }

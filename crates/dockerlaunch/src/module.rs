@@ -6,10 +6,15 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use crate::sys;
+use crate::{say, sys};
 
 /// Runs `modprobe`; returns the exit status.
 pub fn modprobe(args: &[String]) -> u8 {
+    // What is not known might mean the opposite, as -r does.
+    if let Some(unknown) = args.iter().find(|a| !is_known(a)) {
+        say::error(&format!("modprobe: option `{unknown}` is not supported; known: -a -b -q -s -v\n"));
+        return 1;
+    }
     let quiet = args.iter().any(|a| a == "-q" || a == "--quiet" || a.starts_with("-q"));
     let all =
         args.iter().any(|a| a == "--all" || (a.starts_with('-') && !a.starts_with("--") && a.contains('a')));
@@ -19,7 +24,8 @@ pub fn modprobe(args: &[String]) -> u8 {
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
     let Some(index) = Index::open(&release) else {
         if !quiet {
-            eprintln!("modprobe: no modules for kernel {release}: /lib/modules/{release} is not here");
+            let place = format!("/lib/modules/{release}");
+            say::error(&format!("modprobe: no modules for kernel {release}: {place} is not here\n"));
         }
         return 1;
     };
@@ -28,11 +34,19 @@ pub fn modprobe(args: &[String]) -> u8 {
         if let Err(error) = index.load(name) {
             failed = true;
             if !quiet {
-                eprintln!("modprobe: {name}: {error}");
+                say::error(&format!("modprobe: {name}: {error}\n"));
             }
         }
     }
     u8::from(failed)
+}
+
+/// Options that change nothing of importance here, in one word or apart; and names.
+fn is_known(arg: &str) -> bool {
+    match arg.strip_prefix('-') {
+        None | Some("-" | "-all" | "-quiet" | "-verbose" | "-use-blacklist" | "-syslog") => true,
+        Some(letters) => !letters.is_empty() && letters.chars().all(|c| "abqsv".contains(c)),
+    }
 }
 
 /// The module index that depmod(8) wrote for one kernel.
@@ -169,6 +183,12 @@ mod tests {
         assert_eq!(names_of_alias(text, "pci:v00001AF4d1sv2"), ["virtio_pci"]);
         assert_eq!(names_of_alias(text, "cpu:type:x86,77x"), ["foo"]);
         assert!(names_of_alias(text, "cpu:type:x86,7bx").is_empty());
+    }
+
+    #[test]
+    fn options_that_mean_something_else_are_refused() {
+        assert!(["-va", "-q", "--", "--all", "br_netfilter", "-b"].iter().all(|a| is_known(a)));
+        assert!(["-r", "-n", "-D", "--remove", "-ar", "-"].iter().all(|a| !is_known(a)));
     }
 
     #[test]

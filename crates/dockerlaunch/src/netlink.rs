@@ -39,6 +39,7 @@ pub(crate) fn has_nf_tables() -> Option<bool> {
     request.extend([0; 4]);
     match exchange(protocols::NETLINK_NETFILTER, &request) {
         Ok(0) => Some(true),
+        Err(error) if error.raw_os_error() == Some(libc::EPROTONOSUPPORT) => Some(false),
         Ok(libc::EPERM) | Err(_) => None,
         Ok(_) => Some(false),
     }

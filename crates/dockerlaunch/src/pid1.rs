@@ -15,6 +15,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use rustix::event::{PollFd, PollFlags, poll};
 
+use crate::say::say;
 use crate::{handoff, signals, sockets};
 
 /// What to start and watch.
@@ -52,7 +53,12 @@ pub fn run(watch: Watch<'_>, signals: &Signals) -> io::Result<i32> {
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
     }
     let start = Instant::now();
-    let readiness = sockets::Readiness::bind();
+    let readiness = match sockets::Readiness::bind() {
+        Ok(readiness) => Some(readiness),
+        // Only a job waits for it.
+        Err(_) if watch.job.is_none() => None,
+        Err(error) => return Err(error),
+    };
     let mut command = handoff::command(&watch.engine.program, &watch.engine.args, &watch.sockets)?;
     command.envs(watch.engine.env.iter().map(|(k, v)| (k, v)));
     if let Some(readiness) = &readiness {
@@ -67,10 +73,10 @@ pub fn run(watch: Watch<'_>, signals: &Signals) -> io::Result<i32> {
     let mut job = 0;
     let mut ready = false;
     loop {
-        for event in wait(signals, readiness.as_ref().map(sockets::Readiness::socket), &mut ready) {
+        for event in wait(signals, job, readiness.as_ref().map(sockets::Readiness::socket), &mut ready) {
             if event == Event::Ready && watch.debug {
-                eprintln!(
-                    "dockerlaunch: trace: ready {:.0} ms after the start of the engine",
+                say!(
+                    "trace: ready {:.0} ms after the start of the engine",
                     start.elapsed().as_secs_f64() * 1e3
                 );
             }
@@ -88,7 +94,7 @@ pub fn run(watch: Watch<'_>, signals: &Signals) -> io::Result<i32> {
                                     Event::JobStarted(pid)
                                 }
                                 Err(error) => {
-                                    eprintln!("dockerlaunch: the command could not be started: {error}");
+                                    say!("the command could not be started: {error}");
                                     Event::JobFailed(126)
                                 }
                             });
@@ -101,13 +107,17 @@ pub fn run(watch: Watch<'_>, signals: &Signals) -> io::Result<i32> {
     }
 }
 
+/// Origin of a signal that the terminal sent (sigaction(2), `si_code`). The job is in the terminal's foreground group with
+/// us and has got it already.
+const SI_KERNEL: i32 = 0x80;
+
 /// Waits until something happens, and says what.
-fn wait(signals: &Signals, readiness: Option<&UnixDatagram>, ready: &mut bool) -> Vec<Event> {
+fn wait(signals: &Signals, job: i32, readiness: Option<&UnixDatagram>, ready: &mut bool) -> Vec<Event> {
     let mut fds = vec![PollFd::from_borrowed_fd(signals.0.as_fd(), PollFlags::IN)];
     fds.extend(readiness.filter(|_| !*ready).map(|socket| PollFd::new(socket, PollFlags::IN)));
     match poll(&mut fds, None) {
         Ok(_) | Err(rustix::io::Errno::INTR) => {}
-        Err(error) => eprintln!("dockerlaunch: warning: poll: {error}"),
+        Err(error) => say!("warning: poll: {error}"),
     }
     let mut events = Vec::new();
     let mut children = false;
@@ -115,7 +125,7 @@ fn wait(signals: &Signals, readiness: Option<&UnixDatagram>, ready: &mut bool) -
         let number = signal.ssi_signo.cast_signed();
         if number == Signal::SIGCHLD as i32 {
             children = true;
-        } else {
+        } else if job == 0 || signal.ssi_code != SI_KERNEL {
             events.push(Event::Signal(number));
         }
     }
@@ -142,7 +152,7 @@ fn reap(events: &mut Vec<Event>) {
             Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return,
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => {
-                eprintln!("dockerlaunch: warning: waitpid: {error}");
+                say!("warning: waitpid: {error}");
                 return;
             }
         }
@@ -160,6 +170,6 @@ fn send(pid: i32, number: i32) {
     match Signal::try_from(number).map(|signal| kill(Pid::from_raw(pid), signal)) {
         // It has just ended; its SIGCHLD is on the way.
         Ok(Ok(()) | Err(Errno::ESRCH)) => {}
-        Ok(Err(error)) | Err(error) => eprintln!("dockerlaunch: warning: signal {number} to {pid}: {error}"),
+        Ok(Err(error)) | Err(error) => say!("warning: signal {number} to {pid}: {error}"),
     }
 }

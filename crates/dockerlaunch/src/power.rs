@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::say::say;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
@@ -30,7 +31,7 @@ fn end(failed: bool, on_failure: Option<&str>) -> ! {
         _ => RebootCommand::PowerOff,
     };
     if let Err(error) = reboot(command) {
-        eprintln!("dockerlaunch: reboot: {error}");
+        say!("reboot: {error}");
     }
     loop {
         std::thread::park();

@@ -38,6 +38,9 @@ impl Probe {
         let mountinfo = self.read("/proc/self/mountinfo");
         let release = rustix::system::uname().release().to_string_lossy().into_owned();
         let etc_defaults = self.etc_defaults();
+        let daemon_json = self.daemon_json(config);
+        let data_root = config.engine.option("--data-root", None).or(daemon_json.data_root.as_deref());
+        let data_root = data_root.unwrap_or("/var/lib/docker").to_owned();
         Facts {
             process: self.process(mountinfo.as_deref()),
             kernel: kernel::Kernel {
@@ -64,8 +67,8 @@ impl Probe {
             links: self.links(),
             etc_defaults,
             firewall: self.firewall(),
-            leftovers: self.leftovers(config.engine.data_root()),
-            daemon_json_has_hosts: self.daemon_json_has_hosts(config),
+            leftovers: self.leftovers(&data_root),
+            daemon_json,
         }
     }
 
@@ -82,14 +85,15 @@ impl Probe {
 
     fn process(&self, mountinfo: Option<&str>) -> Process {
         let pid = std::process::id();
+        // capget(2), since it needs no /proc; the file is what a fixture has.
+        let own = rustix::thread::capabilities(None).map_or(0, |sets| sets.effective.bits());
         let status = self.read("/proc/self/status").unwrap_or_default();
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
         let infinity = |value: Option<u64>| value.unwrap_or(u64::MAX);
         Process {
             pid,
             uid: rustix::process::geteuid().as_raw(),
-            // Without /proc we are the kernel's or a sandbox's init, and the Early stage asks for no capability.
-            capabilities: process::parse_effective_capabilities(&status).unwrap_or(0),
+            capabilities: process::parse_effective_capabilities(&status).unwrap_or(own),
             in_user_namespace: self
                 .read("/proc/self/uid_map")
                 .is_some_and(|m| !process::is_initial_uid_map(&m)),
@@ -99,13 +103,10 @@ impl Probe {
         }
     }
 
-    /// The first pid namespace has a fixed inode number (include/linux/proc_ns.h, `PROC_PID_INIT_INO`). Without
-    /// `/proc` the starter's word counts: container managers set `container=` (systemd's container interface).
+    /// The first pid namespace has a fixed inode number (include/linux/proc_ns.h, `PROC_PID_INIT_INO`). It takes `/proc`
+    /// to see it, so nothing before that may depend on it.
     fn in_first_pid_namespace(&self) -> bool {
-        match fs::read_link(self.path("/proc/self/ns/pid")) {
-            Ok(link) => link.as_os_str() == "pid:[4026531836]",
-            Err(_) => std::env::var_os("container").is_none(),
-        }
+        fs::read_link(self.path("/proc/self/ns/pid")).is_ok_and(|link| link.as_os_str() == "pid:[4026531836]")
     }
 
     /// API file systems that statfs(2) can tell without `/proc`.
@@ -153,7 +154,8 @@ impl Probe {
         let etc = etc_defaults.iter().map(|name| format!("/etc/{name}"));
         fixed
             .chain(etc)
-            .chain(config.engine.candidates(&config.path))
+            // A link that leads nowhere is no engine; elsewhere it is something that we must not create again.
+            .chain(config.engine.candidates(&config.path).into_iter().filter(|p| self.path(p).exists()))
             .filter_map(|path| self.entry(&path).map(|entry| (path, entry)))
             .collect()
     }
@@ -166,11 +168,7 @@ impl Probe {
         Some(if kind.is_dir() {
             Entry::Dir(mode)
         } else if kind.is_symlink() {
-            // A link that leads nowhere is as good as absent, except in /dev, where /proc may not be mounted yet.
             let target = fs::read_link(&path).ok()?.to_string_lossy().into_owned();
-            if !path.exists() && !path.starts_with(self.path("/dev")) {
-                return None;
-            }
             Entry::Link(target)
         } else if kind.is_char_device() || kind.is_block_device() || kind.is_socket() || kind.is_fifo() {
             Entry::Special
@@ -236,10 +234,10 @@ impl Probe {
         state_files::Leftovers { pid_files: pid_files.collect(), broken_json: broken.collect() }
     }
 
-    fn daemon_json_has_hosts(&self, config: &Config) -> bool {
+    /// What concerns us in the engine's configuration file; a broken one is for the engine to refuse.
+    fn daemon_json(&self, config: &Config) -> facts::DaemonJson {
         let path = config.engine.option("--config-file", None).unwrap_or("/etc/docker/daemon.json");
-        let json = self.read(path).and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok());
-        json.is_some_and(|value| value.get("hosts").is_some())
+        self.read(path).and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
     }
 }
 

@@ -10,12 +10,25 @@ use std::time::Duration;
 use dockerlaunch_plan::Problem;
 use rustix::fs::Mode;
 
+/// The group whose members may use the socket, unless the user names another.
+const DEFAULT_GROUP: &str = "docker";
+
 /// Binds and listens: a client that connects from now on waits for the engine instead of failing.
 ///
 /// # Errors
 /// The path cannot be bound, with a remedy.
-pub fn bind(path: &str, group: &str) -> Result<OwnedFd, Problem> {
-    try_bind(path, group).map_err(|error| {
+///
+/// `group` is the one that the user named; without one it is `docker`, where there is such a group.
+pub fn bind(path: &str, group: Option<&str>) -> Result<OwnedFd, Problem> {
+    let gid = match (group, gid(group.unwrap_or(DEFAULT_GROUP))) {
+        (Some(group), None) => {
+            return Err(Problem::new(format!("there is no group `{group}` for the socket"))
+                .cause("/etc/group does not list it")
+                .remedy("give its number", "--group 2375"));
+        }
+        (_, gid) => gid,
+    };
+    try_bind(path, gid).map_err(|error| {
         let problem = Problem::new(format!("cannot listen on `{path}`")).cause(error.to_string());
         match error.kind() {
             io::ErrorKind::AddrInUse => problem.hint(
@@ -29,7 +42,7 @@ pub fn bind(path: &str, group: &str) -> Result<OwnedFd, Problem> {
     })
 }
 
-fn try_bind(path: &str, group: &str) -> io::Result<OwnedFd> {
+fn try_bind(path: &str, gid: Option<u32>) -> io::Result<OwnedFd> {
     if let Some(parent) = Path::new(path).parent() {
         std::fs::create_dir_all(parent)?;
     }
@@ -45,12 +58,38 @@ fn try_bind(path: &str, group: &str) -> io::Result<OwnedFd> {
     let listener = UnixListener::bind(path);
     rustix::process::umask(before);
     let listener = listener?;
-    // A missing group leaves it to root alone, as dockerd does.
-    if let Some(gid) = gid(group) {
+    // Without the group it is root's alone, as with dockerd.
+    if let Some(gid) = gid {
         chown(path, None, Some(gid))?;
     }
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
     Ok(listener.into())
+}
+
+/// Whether a listening socket that was handed to us is the one at this path.
+pub(crate) fn listens_on(socket: &OwnedFd, path: &str) -> bool {
+    let Ok(copy) = socket.try_clone() else { return false };
+    let address = UnixListener::from(copy).local_addr();
+    // Names in one directory, however that is reached: /var/run is a link.
+    let place = |path: &Path| Some((path.parent()?.canonicalize().ok()?, path.file_name()?.to_owned()));
+    let theirs = address.ok().and_then(|a| place(a.as_pathname()?));
+    theirs.is_some() && theirs == place(Path::new(path))
+}
+
+/// Where [`publish`] writes, for [`published`].
+const PUBLISHED: &str = "/run/dockerlaunch/sockets";
+
+/// Leaves word of the engine's sockets for `healthcheck` and `ready`, which run as processes of their own.
+pub(crate) fn publish(sockets: &[String]) {
+    // Where /run cannot be written, they ask the default socket.
+    let _ = std::fs::create_dir_all("/run/dockerlaunch");
+    let _ = std::fs::write(PUBLISHED, sockets.join("\n"));
+}
+
+/// The engine's first socket, as its launcher left word of it.
+pub fn published() -> Option<String> {
+    let text = std::fs::read_to_string(PUBLISHED).ok()?;
+    text.lines().next().map(str::to_owned)
 }
 
 /// A group's number: itself, or as `/etc/group` says (group(5)).
@@ -71,14 +110,17 @@ pub struct Readiness {
 }
 
 impl Readiness {
-    /// Binds it; `None` where that cannot be: then nobody waits for readiness.
-    pub fn bind() -> Option<Self> {
+    /// Binds it.
+    ///
+    /// # Errors
+    /// `/run` cannot be written.
+    pub fn bind() -> io::Result<Self> {
         let path = "/run/dockerlaunch/notify".to_owned();
-        std::fs::create_dir_all("/run/dockerlaunch").ok()?;
+        std::fs::create_dir_all("/run/dockerlaunch")?;
         let _ = std::fs::remove_file(&path);
-        let socket = UnixDatagram::bind(&path).ok()?;
-        socket.set_nonblocking(true).ok()?;
-        Some(Self { socket, path })
+        let socket = UnixDatagram::bind(&path)?;
+        socket.set_nonblocking(true)?;
+        Ok(Self { socket, path })
     }
 
     /// For `NOTIFY_SOCKET`.
@@ -131,16 +173,33 @@ mod tests {
     fn a_stale_socket_is_replaced_and_a_served_one_is_not() {
         let dir = tempfile::tempdir().expect("dir");
         let path = dir.path().join("sub/d.sock").to_string_lossy().into_owned();
-        let first = bind(&path, "0").expect("bind");
-        assert!(bind(&path, "0").expect_err("served").what.contains("cannot listen"));
+        let first = bind(&path, Some("0")).expect("bind");
+        assert!(bind(&path, Some("0")).expect_err("served").what.contains("cannot listen"));
         drop(first);
-        let _second = bind(&path, "no-such-group").expect("stale one is replaced");
+        let _second = bind(&path, Some("0")).expect("stale one is replaced");
         assert_eq!(std::fs::metadata(&path).expect("stat").permissions().mode() & 0o777, 0o660);
     }
 
     #[test]
+    fn a_group_that_does_not_exist_is_named() {
+        let problem = bind("/nonexistent/x", Some("no-such-group")).expect_err("no such group");
+        assert!(problem.what.contains("no-such-group") && !problem.hints.is_empty());
+    }
+
+    #[test]
+    fn an_inherited_socket_is_known_by_its_path() {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("d.sock").to_string_lossy().into_owned();
+        let socket = bind(&path, Some("0")).expect("bind");
+        std::os::unix::fs::symlink(dir.path(), dir.path().join("link")).expect("link");
+        assert!(listens_on(&socket, &path));
+        assert!(listens_on(&socket, &dir.path().join("link/d.sock").to_string_lossy()));
+        assert!(!listens_on(&socket, &dir.path().join("e.sock").to_string_lossy()));
+    }
+
+    #[test]
     fn too_long_a_path_is_refused_with_a_remedy() {
-        let problem = bind(&format!("/tmp/{}/x", "y".repeat(120)), "0").expect_err("too long");
+        let problem = bind(&format!("/tmp/{}/x", "y".repeat(120)), Some("0")).expect_err("too long");
         let _ = std::fs::remove_dir(format!("/tmp/{}", "y".repeat(120)));
         assert!(problem.hints[0].text.contains("107"), "{problem}");
     }

@@ -45,26 +45,43 @@ pub(crate) fn place(fds: &[BorrowedFd<'_>]) -> io::Result<()> {
             return Err(io::Error::last_os_error());
         }
     }
-    close_from(above)
+    close_from(above);
+    Ok(())
 }
 
-/// Closes every descriptor from this number on (close_range(2)).
-pub(crate) fn close_from(first: RawFd) -> io::Result<()> {
-    let first = libc::c_uint::try_from(first).unwrap_or(0);
+/// Closes every descriptor from this number on (close_range(2)); on kernels before 5.9 one by one.
+fn close_from(first: RawFd) {
+    let from = libc::c_uint::try_from(first).unwrap_or(0);
     // SAFETY: called just before exec; nothing uses the closed descriptors afterwards.
-    match unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
+    if unsafe { libc::syscall(libc::SYS_close_range, from, libc::c_uint::MAX, 0) } == 0 {
+        return;
     }
+    for fd in open_from(first) {
+        // SAFETY: as above; the number may be that of the directory just read, which is closed already.
+        unsafe { libc::close(fd) };
+    }
+}
+
+/// Open descriptors from this number on, as `/proc` lists them.
+fn open_from(first: RawFd) -> Vec<RawFd> {
+    let entries = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    entries.filter_map(|e| e.file_name().to_string_lossy().parse().ok()).filter(|fd| *fd >= first).collect()
 }
 
 /// Marks descriptors from this number on close-on-exec (close_range(2), `CLOSE_RANGE_CLOEXEC`); those that leaked
 /// into us must not leak into the engine.
 pub(crate) fn close_on_exec_from(first: RawFd) {
     const CLOSE_RANGE_CLOEXEC: libc::c_uint = 1 << 2;
-    let first = libc::c_uint::try_from(first).unwrap_or(0);
-    // SAFETY: changes descriptor flags only. Kernels before 5.11 refuse it; then the hand-over closes them.
-    let _ = unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, CLOSE_RANGE_CLOEXEC) };
+    let from = libc::c_uint::try_from(first).unwrap_or(0);
+    // SAFETY: changes descriptor flags only.
+    if unsafe { libc::syscall(libc::SYS_close_range, from, libc::c_uint::MAX, CLOSE_RANGE_CLOEXEC) } == 0 {
+        return;
+    }
+    // Kernels before 5.11. What is missed here, the hand-over closes.
+    for fd in open_from(first) {
+        // SAFETY: as above.
+        unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
 }
 
 /// Loads a kernel module from an open file (finit_module(2)); the kernel decompresses where it can.

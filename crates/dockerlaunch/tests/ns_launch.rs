@@ -189,8 +189,6 @@ fn ns_an_engine_that_is_not_there_or_not_executable() {
     assert!(
         text(&output).contains("engine `/no/such/dockerd` not found") && text(&output).contains("hint: ")
     );
-    let output = system.launch(&["/usr/lib/os-release-dockerd"]);
-    assert_status(&output, 127);
     fs::write(system.path().join("dockerd"), "not a program").expect("write");
     fs::set_permissions(system.path().join("dockerd"), fs::Permissions::from_mode(0o644)).expect("chmod");
     assert_status(&system.launch(&["/launcher/dockerd"]), 126);
@@ -222,6 +220,75 @@ fn ns_without_reaping_the_launcher_becomes_the_engine() {
     let output = system.launch(&["dockerd"]);
     assert_status(&output, 0);
     assert!(text(&output).contains("pid 1 listen 1"), "{}", text(&output));
+}
+
+#[test]
+fn ns_fd_as_a_listener_means_ours() {
+    let system = EmptySystem::new(r#"echo "args $* fds $LISTEN_FDS""#);
+    let output = system.launch(&["dockerd", "-H", "fd://", "--containerd=/x"]);
+    assert_status(&output, 0);
+    assert!(text(&output).contains("args -H fd:// --containerd=/x fds 1\n"), "{}", text(&output));
+}
+
+#[test]
+fn ns_sockets_of_our_starter_are_handed_on_and_not_bound_twice() {
+    let system =
+        EmptySystem::new(r#"echo "args $* fds $LISTEN_FDS pid $([ $LISTEN_PID = $$ ] && echo mine)""#);
+    // Perl listens as systemd would, on the very path that we would bind.
+    let starter = r#"perl -MSocket -e '
+      mkdir "launcher/run"; $^F = 9; socket($s, PF_UNIX, SOCK_STREAM, 0) or die; mkdir "run"; bind($s, sockaddr_un("run/docker.sock")) or die $!;
+      listen($s, 5); use POSIX; POSIX::dup2(fileno($s), 3); $ENV{LISTEN_PID} = $$; $ENV{LISTEN_FDS} = 1; $ENV{DOCKER_HOST} = "unix://SOCKET";
+      $ENV{container} = "test"; $ENV{PATH} = "/launcher:/usr/sbin:/usr/bin"; exec "chroot", ".", "/launcher/dockerlaunch", @ARGV' "#;
+    for (socket, sockets) in [("run/docker.sock", 1), ("/run/other.sock", 2)] {
+        let stage =
+            STAGE.split("exec env").next().expect("stage").to_owned() + "exec " + starter + "\"$@\"\n";
+        fs::write(system.path().join("stage"), stage.replace("SOCKET", socket)).expect("write");
+        let output = system.launch(&["dockerd"]);
+        assert_status(&output, 0);
+        let wanted = format!("args -H fd:// fds {sockets} pid mine\n");
+        assert!(text(&output).contains(&wanted), "{wanted}{}", text(&output));
+    }
+}
+
+/// What a container that was started again, or a base image, may hold already.
+#[test]
+fn ns_stale_and_half_made_things_stop_nothing() {
+    let system = EmptySystem::new("ls -ld /var/run /run; ls /var/run/docker.pid; exit 0");
+    for prepared in [
+        "mkdir -p run var; ln -s /run var/run; echo 7777 > run/docker.pid",
+        "mkdir -p var; ln -s ../run var/run",
+        "mkdir -p var/run/docker/containerd; echo 1 > var/run/docker/containerd/containerd.pid; echo > var/run/docker.pid",
+    ] {
+        fs::write(system.path().join("stage"), STAGE.replace("shift\n", &format!("{prepared}\nshift\n")))
+            .expect("write");
+        let output = system.launch(&["dockerd"]);
+        assert_status(&output, 0);
+        assert!(
+            text(&output).contains("'/var/run/docker.pid': No such file"),
+            "{prepared}: {}",
+            text(&output)
+        );
+    }
+}
+
+#[test]
+fn ns_a_log_that_cannot_be_written_stops_nothing() {
+    let system = EmptySystem::new("exit 6");
+    fs::write(
+        system.path().join("stage"),
+        STAGE.replace("/launcher/dockerlaunch \"$@\"", "/launcher/dockerlaunch \"$@\" 2>/dev/full"),
+    )
+    .expect("write");
+    assert_status(&system.launch(&["dockerd", "-s", "overlay"]), 6);
+}
+
+#[test]
+fn ns_to_ask_for_the_version_nothing_is_prepared() {
+    let system = EmptySystem::new(r#"echo "args $*"; ls /proc | head -3"#);
+    let output = system.launch(&["dockerd", "--version"]);
+    assert_status(&output, 0);
+    assert!(text(&output).starts_with("args --version\n"), "{}", text(&output));
+    assert!(text(&output).contains("'/proc': No such file"), "{}", text(&output));
 }
 
 /// The library's entry point, in somebody else's program.

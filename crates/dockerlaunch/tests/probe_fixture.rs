@@ -32,7 +32,7 @@ fn what_the_rules_ask_for_is_there() {
     assert_eq!(facts.etc_defaults, ["passwd", "ssl/certs/ca-certificates.crt"]);
     assert!(matches!(facts.paths.get("/var/run"), Some(Entry::Dir(_))));
     assert!(facts.links.iter().any(|l| l.loopback && l.up));
-    assert!(facts.daemon_json_has_hosts);
+    assert_eq!(facts.daemon_json.hosts, ["unix:///x"]);
 }
 
 #[test]

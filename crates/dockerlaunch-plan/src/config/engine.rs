@@ -63,13 +63,6 @@ impl Engine {
         plain.chain(dist).collect()
     }
 
-    /// Whether the user named a listener (`-H`, `--host`).
-    pub fn has_host_option(&self) -> bool {
-        self.args.iter().any(|a| {
-            a == "--host" || a.starts_with("--host=") || (a.starts_with("-H") && !a.starts_with("--"))
-        })
-    }
-
     /// The value of an option given as `--name value`, `--name=value` or `-n value`; the last one counts.
     pub fn option(&self, long: &str, short: Option<&str>) -> Option<&str> {
         let mut found = None;
@@ -79,14 +72,43 @@ impl Engine {
                 found = args.next().or(found);
             } else if let Some(value) = arg.strip_prefix(long).and_then(|rest| rest.strip_prefix('=')) {
                 found = Some(value);
+            } else if let Some(value) =
+                short.filter(|_| !arg.starts_with("--")).and_then(|s| arg.strip_prefix(s))
+            {
+                found = Some(value.trim_start_matches('='));
             }
         }
         found
     }
 
-    /// The directory of images and containers.
-    pub fn data_root(&self) -> &str {
-        self.option("--data-root", None).unwrap_or("/var/lib/docker")
+    /// Listeners that the user named.
+    pub fn hosts(&self) -> Vec<&str> {
+        let mut hosts = Vec::new();
+        let mut args = self.args.iter().map(String::as_str);
+        while let Some(arg) = args.next() {
+            if arg == "-H" || arg == "--host" {
+                hosts.extend(args.next());
+            } else if let Some(value) = arg.strip_prefix("--host=").or_else(|| arg.strip_prefix("-H")) {
+                hosts.push(value.trim_start_matches('='));
+            }
+        }
+        hosts
+    }
+
+    /// Whether TLS is asked for on the command line; dockerd then speaks it on handed-over sockets too.
+    pub fn asks_for_tls(&self) -> bool {
+        let on = |a: &String| a.starts_with("--tls") && !a.ends_with("=false") && !a.ends_with("=0");
+        self.args.iter().any(on)
+    }
+
+    /// Whether the engine only prints something and ends: nothing needs to be prepared for that.
+    pub fn only_informs(&self) -> bool {
+        self.args.iter().any(|a| matches!(a.as_str(), "--version" | "-v" | "--help" | "-h" | "--validate"))
+    }
+
+    /// What to tell when the engine has failed with an option that only older ones know.
+    pub fn suspect_option(&self) -> Option<Problem> {
+        removed::find_later(&self.args)
     }
 
     /// The problem to tell when an option or storage driver is one that Docker no longer knows.
@@ -146,7 +168,7 @@ mod tests {
         assert_eq!(engine.program, "/usr/bin/dockerd");
         assert_eq!(engine.args, args("--storage-driver overlay2 --data-root /x --data-root /y"));
         assert_eq!(engine.notices.len(), 4);
-        assert_eq!(engine.data_root(), "/y");
+        assert_eq!(engine.option("--data-root", None), Some("/y"));
     }
 
     #[test]
@@ -163,9 +185,20 @@ mod tests {
 
     #[test]
     fn listeners_are_seen_in_every_spelling() {
-        for words in ["-H unix:///x", "--host unix:///x", "--host=fd://", "-Hfd://"] {
-            assert!(Engine::new("dockerd", &args(words)).has_host_option(), "{words}");
+        for words in ["-H unix:///x", "--host unix:///x", "--host=unix:///x", "-Hunix:///x", "-H=unix:///x"] {
+            assert_eq!(Engine::new("dockerd", &args(words)).hosts(), ["unix:///x"], "{words}");
         }
-        assert!(!Engine::new("dockerd", &args("--hosts-file x -D")).has_host_option());
+        assert!(Engine::new("dockerd", &args("--hosts-file x -D")).hosts().is_empty());
+    }
+
+    #[test]
+    fn short_options_may_touch_their_value() {
+        for words in ["-G ci", "-Gci", "-G=ci", "--group ci", "--group=ci"] {
+            assert_eq!(
+                Engine::new("dockerd", &args(words)).option("--group", Some("-G")),
+                Some("ci"),
+                "{words}"
+            );
+        }
     }
 }

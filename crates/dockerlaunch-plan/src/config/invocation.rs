@@ -131,7 +131,7 @@ pub fn parse(argv: &[String]) -> Result<Invocation, UsageError> {
     let Some(first) = args.first() else { return Ok(Invocation::Launch(Engine::default())) };
     let rest = &args[1..];
     match first.as_str() {
-        "--help" | "-h" => Ok(Invocation::Help),
+        "--help" | "-h" | "help" => Ok(Invocation::Help),
         "--version" => Ok(Invocation::Version),
         "plan" => output_and_engine(rest).map(|(output, engine)| Invocation::Plan(output, engine)),
         "check" => output_and_engine(rest).map(|(output, engine)| Invocation::Check(output, engine)),

@@ -10,15 +10,11 @@ struct Removed {
     instead: &'static str,
 }
 
+/// Gone from every engine that the image can be built with (26.1 is the oldest).
 const OPTIONS: &[Removed] = &[
     Removed {
         names: &["--api-enable-cors"],
         release: "17.09",
-        instead: "put a reverse proxy that sets CORS headers before the API",
-    },
-    Removed {
-        names: &["--api-cors-header"],
-        release: "28.0",
         instead: "put a reverse proxy that sets CORS headers before the API",
     },
     Removed {
@@ -32,30 +28,50 @@ const OPTIONS: &[Removed] = &[
         instead: "drop it: registries of version 1 are gone",
     },
     Removed {
-        names: &["-e", "--exec-driver", "--exec-opt=native.driver"],
+        names: &["--exec-driver"],
         release: "1.13",
         instead: "drop it: containers run with runc; see `--add-runtime`",
+    },
+];
+
+/// Gone from newer engines only: told when the engine has failed.
+const LATER: &[Removed] = &[
+    Removed {
+        names: &["--api-cors-header"],
+        release: "28.0",
+        instead: "put a reverse proxy that sets CORS headers before the API",
     },
     Removed {
         names: &["--oom-score-adjust"],
         release: "25.0",
         instead: "set the score of this process before the launch",
     },
-    Removed {
-        names: &["-r", "--restart"],
-        release: "1.10",
-        instead: "give containers a restart policy (`docker run --restart`)",
-    },
 ];
 
 const DRIVERS: &[(&str, &str)] = &[("aufs", "24.0"), ("devicemapper", "25.0"), ("overlay", "24.0")];
+
+/// The first option that newer engines no longer have.
+pub(super) fn find_later(args: &[String]) -> Option<Problem> {
+    args.iter().find_map(|arg| {
+        let name = name_of(arg);
+        let removed = LATER.iter().find(|r| r.names.contains(&name))?;
+        Some(
+            Problem::new(format!("since Docker {} dockerd does not know `{name}`", removed.release))
+                .hint(removed.instead),
+        )
+    })
+}
+
+fn name_of(arg: &str) -> &str {
+    arg.split_once('=').map_or(arg, |(name, _)| name)
+}
 
 /// The first option that is gone.
 pub(super) fn find(args: &[String]) -> Option<Problem> {
     let mut previous = "";
     for arg in args {
-        let name = arg.split_once('=').map_or(arg.as_str(), |(name, _)| name);
-        let gone = |r: &&Removed| r.names.iter().any(|n| *n == name || *n == arg);
+        let name = name_of(arg);
+        let gone = |r: &&Removed| r.names.contains(&name);
         if let Some(removed) = OPTIONS.iter().find(gone) {
             return Some(
                 Problem::new(format!("dockerd no longer knows `{name}`"))
@@ -95,13 +111,15 @@ mod tests {
         for words in [
             "--cluster-store=etcd://x",
             "--cluster-store etcd://x",
-            "-r=true",
             "--storage-driver aufs",
             "--storage-driver=devicemapper",
         ] {
             assert!(what(words).is_some(), "{words}");
         }
-        assert_eq!(what("--storage-driver overlay2 --label restart=-x"), None);
+        // Still known by 28.5, if only for compatibility, or values of other options.
+        for words in ["--storage-driver overlay2 --label restart=-x", "-r=true", "--restart", "--label -r"] {
+            assert_eq!(what(words), None, "{words}");
+        }
     }
 
     #[test]

@@ -40,9 +40,9 @@ pub const PID_FILES: &[(&str, &str)] =
     &[("/var/run/docker.pid", "dockerd"), ("/var/run/docker/containerd/containerd.pid", "containerd")];
 
 /// JSON state files, below the data root, that dockerd reads at its start and cannot start with when a power cut
-/// left them empty: the image store's index, and the engine's trust key.
+/// left them empty: the image store's index, and the state of swarm mode.
 pub const STATE_FILES: &[&str] =
-    &["image/overlay2/repositories.json", "image/vfs/repositories.json", "key.json"];
+    &["image/overlay2/repositories.json", "image/vfs/repositories.json", "swarm/docker-state.json"];
 
 /// Name that a broken state file is set aside under.
 pub fn set_aside_name(path: &str) -> String {

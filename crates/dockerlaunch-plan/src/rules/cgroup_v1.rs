@@ -8,6 +8,9 @@ pub fn decide(_: &Config, facts: &Facts) -> Verdict {
     match facts.cgroup_version() {
         Some(Version::V1) => {}
         Some(Version::V2) => return Verdict::skipped("cgroup v2 is in use"),
+        None if facts.kernel.filesystems.is_empty() => {
+            return Verdict::skipped("decided once /proc is mounted");
+        }
         None => return Verdict::Blocked { problem: no_cgroups() },
     }
     let nothing_mounted = !facts.mounts.iter().any(|m| m.fstype.starts_with("cgroup"));

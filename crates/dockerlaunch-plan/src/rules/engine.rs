@@ -63,8 +63,8 @@ pub fn command(config: &Config, facts: &Facts) -> EngineCommand {
     let program = resolve(config, facts).unwrap_or_else(|_| config.engine.program.clone());
     let mut args = config.engine.args.clone();
     let hands_over = hands_over_sockets(config, facts);
-    if hands_over {
-        args.extend(["-H".into(), "fd://".into()]);
+    if hands_over && !config.engine.hosts().contains(&HANDED_OVER) {
+        args.extend(["-H".into(), HANDED_OVER.into()]);
     }
     let mut path = config.path.clone();
     let private_bin = format!("{PRIVATE}/bin");
@@ -88,8 +88,23 @@ pub fn command(config: &Config, facts: &Facts) -> EngineCommand {
     EngineCommand { program, args, env, hands_over_sockets: hands_over }
 }
 
-/// Whether dockerd takes its listeners from us: the user named none, or some were inherited.
+/// The listener that stands for sockets handed over (dockerd reference, "Daemon socket option").
+const HANDED_OVER: &str = "fd://";
+
+/// Whether dockerd takes its listeners from us: the user named none or `fd://` itself, or some were inherited. Not with
+/// TLS, which dockerd would then speak on the local socket too; not with `hosts` in daemon.json, which it refuses beside
+/// `-H`.
 pub fn hands_over_sockets(config: &Config, facts: &Facts) -> bool {
-    let user_listens = config.engine.has_host_option() || facts.daemon_json_has_hosts;
-    config.inherited_sockets > 0 && !facts.daemon_json_has_hosts || !user_listens
+    let hosts = config.engine.hosts();
+    if hosts.contains(&HANDED_OVER) {
+        return true;
+    }
+    let tls = config.engine.asks_for_tls() || facts.daemon_json.tls || facts.daemon_json.tlsverify;
+    facts.daemon_json.hosts.is_empty() && (config.inherited_sockets > 0 || hosts.is_empty() && !tls)
+}
+
+/// Whether a socket of our own is among them: not where the user named other listeners.
+pub fn binds_own_socket(config: &Config, facts: &Facts) -> bool {
+    let hosts = config.engine.hosts();
+    hands_over_sockets(config, facts) && (hosts.is_empty() || hosts.contains(&HANDED_OVER))
 }

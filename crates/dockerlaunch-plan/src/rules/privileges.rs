@@ -7,7 +7,8 @@ use crate::{Config, Problem, Verdict};
 pub fn decide(_: &Config, facts: &Facts) -> Verdict {
     let process = &facts.process;
     let missing: Vec<_> = process::REQUIRED.iter().filter(|(cap, _)| !process.has(*cap)).collect();
-    if missing.is_empty() {
+    let read_only_cgroups = cgroups_are_read_only(facts);
+    if missing.is_empty() && !read_only_cgroups {
         return Verdict::satisfied(format!("CapEff {:016x}", process.capabilities));
     }
     let mut problem = Problem::new("this process lacks privileges that Docker needs")
@@ -15,7 +16,7 @@ pub fn decide(_: &Config, facts: &Facts) -> Verdict {
     for (capability, purpose) in missing {
         problem = problem.cause(format!("CAP_{} is absent: {purpose}", capability.name()));
     }
-    if facts.mount_at(CGROUP_ROOT).is_some_and(Mount::is_read_only) {
+    if read_only_cgroups {
         problem = problem.cause(format!("{CGROUP_ROOT} is mounted read-only"));
     }
     if facts.mount_at("/proc/sys").is_some_and(Mount::is_read_only) {
@@ -28,4 +29,14 @@ pub fn decide(_: &Config, facts: &Facts) -> Verdict {
         .remedy("in a container, run it with `--privileged`", "docker run --privileged …")
         .remedy("in a Kubernetes pod", "securityContext: { privileged: true }");
     Verdict::Blocked { problem }
+}
+
+/// Whether no container could get a cgroup: on v1 the hierarchies count, since some hosts keep the tmpfs around them
+/// read-only on purpose.
+fn cgroups_are_read_only(facts: &Facts) -> bool {
+    let mut v1 = facts.mounts.iter().filter(|m| m.fstype == "cgroup").peekable();
+    match v1.peek() {
+        Some(_) => v1.all(Mount::is_read_only),
+        None => facts.mount_at(CGROUP_ROOT).is_some_and(|m| m.fstype == "cgroup2" && m.is_read_only()),
+    }
 }
