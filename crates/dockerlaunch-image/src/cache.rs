@@ -1,12 +1,14 @@
 //! The content-addressed cache: everything is kept under the digest of what it is.
 //!
 //! ```text
-//! blobs/sha256/HEX      verified downloads, decompressed indexes, files out of packages
+//! blobs/sha256/HEX      verified downloads, decompressed indexes, layers
 //! parts/HEX             downloads under way, each locked by its process
 //! releases/HEX/         the last InRelease of a suite, with its Last-Modified
-//! packages/HEX.json     what a package holds, by the digest of the package
 //! layers/HEX.json       compressed layers by tree digest and compression
 //! ```
+//!
+//! Nothing in it is believed: what is read is checked against what the signed Release file says, or against what was
+//! made from that.
 
 use std::fs;
 use std::io::{self, Write};
@@ -21,7 +23,7 @@ pub(crate) struct Cache {
 
 impl Cache {
     pub(crate) fn open(root: PathBuf) -> io::Result<Self> {
-        for directory in ["blobs/sha256", "parts", "releases", "packages", "layers"] {
+        for directory in ["blobs/sha256", "parts", "releases", "layers"] {
             fs::create_dir_all(root.join(directory))?;
         }
         Ok(Self { root })
@@ -51,7 +53,7 @@ impl Cache {
         self.root.join("releases").join(Digest::of(url.as_bytes()).hex())
     }
 
-    /// Where a record about `key` is kept; `kind` is `packages` or `layers`.
+    /// Where a record about `key` is kept; `kind` is the directory.
     pub(crate) fn record(&self, kind: &str, key: &str) -> PathBuf {
         self.root.join(kind).join(format!("{}.json", Digest::of(key.as_bytes()).hex()))
     }

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::digest::Digest;
 use crate::elf::{self, ElfFacts};
 use crate::error::BuildError;
 use crate::recipe::RecipeError;
 use crate::resolve::{Resolver, is_library};
+use crate::tree::Content;
 
 /// An executable or library that needs libraries.
 #[derive(Debug, Clone)]
@@ -22,8 +22,7 @@ pub(crate) struct Needing {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Library {
     pub(crate) package: String,
-    pub(crate) path: String,
-    pub(crate) digest: Digest,
+    pub(crate) content: Content,
 }
 
 /// The libraries by soname, and the loader.
@@ -57,8 +56,7 @@ pub(crate) fn close(roots: Vec<Needing>, resolver: &mut Resolver<'_>) -> Result<
                 missing.push((soname, needing));
                 continue;
             };
-            let bytes = resolver.read(&library.package, &library.path, library.digest)?;
-            let facts = elf::inspect(&soname, &bytes)?;
+            let facts = elf::inspect(&soname, library.content.bytes())?;
             let child = Needing { name: soname.clone(), package: library.package.clone(), facts };
             open.extend(child.facts.needed.iter().map(|name| (name.clone(), child.clone())));
             if is_loader {
@@ -85,8 +83,8 @@ fn find(soname: &str, resolver: &Resolver<'_>) -> Option<Library> {
             .entries
             .keys()
             .find(|path| is_library(path) && path.ends_with(&format!("/{soname}")))?;
-        let (path, _, digest) = open.contents.resolve(path)?;
-        Some(Library { package: open.package.name.clone(), path: path.to_owned(), digest: digest? })
+        let (_, _, content) = open.contents.resolve(path)?;
+        Some(Library { package: open.package.name.clone(), content: content?.clone() })
     })
 }
 

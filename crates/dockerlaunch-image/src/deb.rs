@@ -1,19 +1,13 @@
 //! Unpacking: a `.deb` is an `ar` archive with a compressed tar in it. Only the files asked for are kept.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
-
-use crate::cache::{Cache, write_atomically};
-use crate::digest::Digest;
+use crate::cache::Cache;
 use crate::error::Hints;
 use crate::source::Package;
-
-/// Changes when records of older versions no longer fit.
-const RECORD_VERSION: u32 = 2;
+use crate::tree::Content;
 
 /// A package cannot be unpacked.
 #[derive(Debug, thiserror::Error)]
@@ -54,11 +48,10 @@ impl Hints for UnpackError {
 }
 
 /// What lies at a path of a package.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Entry {
-    /// A regular file; its digest where its content was kept.
-    File { mode: u32, content: Option<Digest> },
+    /// A regular file; its content where that was wanted.
+    File { mode: u32, content: Option<Content> },
     /// A symbolic link.
     Symlink(String),
     /// Anything else.
@@ -66,9 +59,8 @@ pub(crate) enum Entry {
 }
 
 /// What a package holds, by path without the leading slash.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Contents {
-    version: u32,
     pub(crate) entries: BTreeMap<String, Entry>,
 }
 
@@ -85,12 +77,12 @@ impl Contents {
     }
 
     /// Follows symbolic links within the package, to a regular file.
-    pub(crate) fn resolve<'a>(&'a self, path: &str) -> Option<(&'a str, u32, Option<Digest>)> {
+    pub(crate) fn resolve<'a>(&'a self, path: &str) -> Option<(&'a str, u32, Option<&'a Content>)> {
         let mut path = path.to_owned();
         // As many links as the kernel follows; a circle ends here.
         for _ in 0..40 {
             match self.entries.get_key_value(&path)? {
-                (found, Entry::File { mode, content }) => return Some((found, *mode, *content)),
+                (found, Entry::File { mode, content }) => return Some((found, *mode, content.as_ref())),
                 (found, Entry::Symlink(target)) => {
                     let directory = found.rsplit_once('/').map_or("", |(directory, _)| directory);
                     let joined = if target.starts_with('/') {
@@ -128,76 +120,51 @@ fn merge_usr(path: String) -> String {
     if old { format!("usr/{path}") } else { path }
 }
 
-/// Lists a package and keeps the content of the files that `wanted` names, from the cache where it has them.
+/// Lists a package and keeps the content of the files that `wanted` names.
+///
+/// Every build unpacks anew from the package that the signed index names. A note of what an earlier build had unpacked
+/// would have to be believed, and whoever can change the note could put anything into the image.
 pub(crate) fn contents(
     package: &Package,
     cache: &Cache,
     wanted: &dyn Fn(&str) -> bool,
 ) -> Result<Contents, UnpackError> {
-    let record = cache.record("packages", &package.digest.hex());
-    if let Some(contents) =
-        fs::read(&record).ok().and_then(|bytes| serde_json::from_slice::<Contents>(&bytes).ok())
-        && contents.version == RECORD_VERSION
-        && has_all(&contents, cache, wanted)
-    {
-        return Ok(contents);
-    }
-    let failed = |source| UnpackError::Archive { package: package.name.clone(), source };
-    let path = cache.blob(package.digest);
-    let (found, _) = Digest::of_file(&path).map_err(failed)?;
-    if found != package.digest {
-        return Err(UnpackError::Damaged { package: package.name.clone(), path });
-    }
-    let mut keep = |digest: Digest, bytes: &[u8]| cache.write_blob(digest, bytes);
-    let entries = read_data(File::open(&path).map_err(failed)?, wanted, &mut keep).map_err(failed)?;
-    let mut contents = Contents { version: RECORD_VERSION, entries };
+    let deb = cache.read_blob(package.digest).ok_or_else(|| UnpackError::Damaged {
+        package: package.name.clone(),
+        path: cache.blob(package.digest),
+    })?;
+    let read = |wanted: &dyn Fn(&str) -> bool| {
+        read_data(deb.as_slice(), wanted)
+            .map(|entries| Contents { entries })
+            .map_err(|source| UnpackError::Archive { package: package.name.clone(), source })
+    };
+    let contents = read(wanted)?;
     // What a wanted link points to is known only when all is listed: then it takes a second look.
     let targets = contents.link_targets(wanted);
-    if !targets.is_empty() {
-        let wanted = |path: &str| wanted(path) || targets.contains(path);
-        contents.entries =
-            read_data(File::open(&path).map_err(failed)?, &wanted, &mut keep).map_err(failed)?;
+    if targets.is_empty() {
+        return Ok(contents);
     }
-    let json = serde_json::to_vec(&contents).map_err(|error| failed(error.into()))?;
-    write_atomically(&record, &json).map_err(failed)?;
-    Ok(contents)
+    read(&|path| wanted(path) || targets.contains(path))
 }
-
-fn has_all(contents: &Contents, cache: &Cache, wanted: &dyn Fn(&str) -> bool) -> bool {
-    contents.entries.keys().filter(|path| wanted(path)).all(|path| match contents.resolve(path) {
-        Some((_, _, content)) => content.is_some_and(|digest| cache.blob(digest).exists()),
-        None => true,
-    })
-}
-
-type Keep<'a> = &'a mut dyn FnMut(Digest, &[u8]) -> io::Result<()>;
 
 /// Reads the data part of a package.
-fn read_data(
-    deb: impl Read,
-    wanted: &dyn Fn(&str) -> bool,
-    keep: Keep<'_>,
-) -> io::Result<BTreeMap<String, Entry>> {
+fn read_data(deb: impl Read, wanted: &dyn Fn(&str) -> bool) -> io::Result<BTreeMap<String, Entry>> {
     let mut archive = ar::Archive::new(deb);
     while let Some(member) = archive.next_entry() {
         let member = member?;
         let name = String::from_utf8_lossy(member.header().identifier()).trim_end_matches('/').to_owned();
         match name.as_str() {
-            "data.tar" => return read_tar(member, wanted, keep),
-            "data.tar.xz" => return read_tar(liblzma::read::XzDecoder::new(member), wanted, keep),
-            "data.tar.gz" => return read_tar(flate2::read::GzDecoder::new(member), wanted, keep),
-            "data.tar.zst" => return read_tar(zstd::Decoder::new(member)?, wanted, keep),
+            "data.tar" => return read_tar(member, wanted),
+            "data.tar.xz" => return read_tar(liblzma::read::XzDecoder::new(member), wanted),
+            "data.tar.gz" => return read_tar(flate2::read::GzDecoder::new(member), wanted),
+            "data.tar.zst" => return read_tar(zstd::Decoder::new(member)?, wanted),
             _ => {}
         }
     }
     Err(io::Error::new(io::ErrorKind::InvalidData, "it has no data.tar that can be read"))
 }
 
-fn read_tar(
-    reader: impl Read,
-    wanted: &dyn Fn(&str) -> bool,
-    keep: Keep<'_>,
-) -> io::Result<BTreeMap<String, Entry>> {
+fn read_tar(reader: impl Read, wanted: &dyn Fn(&str) -> bool) -> io::Result<BTreeMap<String, Entry>> {
     let mut entries = BTreeMap::new();
     let mut archive = tar::Archive::new(reader);
     for entry in archive.entries()? {
@@ -212,9 +179,7 @@ fn read_tar(
                 if wanted(&path) {
                     let mut bytes = Vec::new();
                     entry.read_to_end(&mut bytes)?;
-                    let digest = Digest::of(&bytes);
-                    keep(digest, &bytes)?;
-                    content = Some(digest);
+                    content = Some(Content::new(bytes));
                 }
                 Entry::File { mode, content }
             }
@@ -233,6 +198,7 @@ fn read_tar(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::digest::Digest;
     use proptest::prelude::*;
 
     fn tar_with(entries: &[(&str, tar::EntryType, &str)]) -> Vec<u8> {
@@ -280,21 +246,12 @@ mod tests {
                 packed
             }),
         ] {
-            let mut kept = Vec::new();
-            let entries = read_data(
-                deb(member, &bytes).as_slice(),
-                &|path| path.starts_with("usr/bin/"),
-                &mut |_, bytes| {
-                    kept.push(bytes.to_vec());
-                    Ok(())
-                },
-            )
-            .unwrap();
-            assert_eq!(kept, [b"program"]);
-            let contents = Contents { version: RECORD_VERSION, entries };
-            let digest = Some(Digest::of(b"program"));
+            let entries =
+                read_data(deb(member, &bytes).as_slice(), &|path| path.starts_with("usr/bin/")).unwrap();
+            let contents = Contents { entries };
+            let program = Content::new(*b"program");
             for path in ["usr/bin/real", "usr/bin/soft", "usr/bin/hard", "usr/bin/old"] {
-                assert_eq!(contents.resolve(path), Some(("usr/bin/real", 0o755, digest)), "{path}");
+                assert_eq!(contents.resolve(path), Some(("usr/bin/real", 0o755, Some(&program))), "{path}");
             }
             assert_eq!(contents.resolve("usr/bin/loop"), None);
             assert_eq!(contents.entries["usr/share/doc"], Entry::File { mode: 0o755, content: None });
@@ -324,11 +281,8 @@ mod tests {
             depends: vec![],
             base: String::new(),
         };
-        for _ in 0..2 {
-            let contents = contents(&package, &cache, &|path| path == "usr/bin/pasta").unwrap();
-            assert_eq!(contents.resolve("usr/bin/pasta").unwrap().2, Some(Digest::of(b"program")));
-        }
-        std::fs::remove_file(cache.blob(Digest::of(b"program"))).unwrap();
+        let found = contents(&package, &cache, &|path| path == "usr/bin/pasta").unwrap();
+        assert_eq!(found.resolve("usr/bin/pasta").unwrap().2, Some(&Content::new(*b"program")));
         std::fs::write(cache.blob(digest), "other").unwrap();
         let error = contents(&package, &cache, &|path| path == "usr/bin/pasta").unwrap_err();
         assert!(matches!(error, UnpackError::Damaged { .. }), "a changed file is not unpacked");
@@ -336,24 +290,23 @@ mod tests {
 
     #[test]
     fn what_is_no_package_is_an_error() {
-        let mut keep = |_: Digest, _: &[u8]| Ok(());
-        assert!(read_data(b"".as_slice(), &|_| true, &mut keep).is_err());
-        assert!(read_data(deb("control.tar", b"").as_slice(), &|_| true, &mut keep).is_err());
-        assert!(read_data(deb("data.tar.xz", b"nonsense").as_slice(), &|_| true, &mut keep).is_err());
+        assert!(read_data(b"".as_slice(), &|_| true).is_err());
+        assert!(read_data(deb("control.tar", b"").as_slice(), &|_| true).is_err());
+        assert!(read_data(deb("data.tar.xz", b"nonsense").as_slice(), &|_| true).is_err());
     }
 
     #[test]
     fn links_in_a_circle_end() {
         let link = |target: &str| Entry::Symlink(target.to_owned());
         let entries = BTreeMap::from([("a".to_owned(), link("b")), ("b".to_owned(), link("a"))]);
-        assert_eq!(Contents { version: RECORD_VERSION, entries }.resolve("a"), None);
+        assert_eq!(Contents { entries }.resolve("a"), None);
     }
 
     proptest! {
         #[test]
         fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-            let _ = read_data(bytes.as_slice(), &|_| true, &mut |_, _| Ok(()));
-            let _ = read_data(deb("data.tar", &bytes).as_slice(), &|_| true, &mut |_, _| Ok(()));
+            let _ = read_data(bytes.as_slice(), &|_| true);
+            let _ = read_data(deb("data.tar", &bytes).as_slice(), &|_| true);
         }
     }
 }

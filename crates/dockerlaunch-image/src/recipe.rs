@@ -1,7 +1,6 @@
 //! The recipe: components and unpacked packages make the image's tree.
 
 use std::io;
-use std::path::PathBuf;
 
 use crate::closure::{self, Closure, Needing};
 use crate::elf::{self, ElfFacts};
@@ -72,16 +71,6 @@ pub enum RecipeError {
     /// Two components want different things at one place.
     #[error(transparent)]
     Conflict(#[from] Conflict),
-    /// A cached file is not what its name says.
-    #[error("the cached copy of `{path}` of package {package} is damaged")]
-    CacheDamaged {
-        /// The package.
-        package: String,
-        /// The file.
-        path: String,
-        /// The cache.
-        cache: PathBuf,
-    },
     /// The list of packages cannot be written.
     #[error("cannot describe the image")]
     Describe(#[source] io::Error),
@@ -101,7 +90,6 @@ impl Hints for RecipeError {
             Self::WrongArch { .. } | Self::LauncherNotStatic => {
                 vec!["give a static launcher for the image's architecture with `--launcher FILE`".to_owned()]
             }
-            Self::CacheDamaged { cache, .. } => vec![format!("remove `{}` and build again", cache.display())],
             Self::Pattern { .. } | Self::Conflict(_) | Self::Describe(_) => {
                 vec!["this is a fault of image/components: please report it".to_owned()]
             }
@@ -229,11 +217,10 @@ impl Kitchen<'_, '_> {
             if skip.iter().any(|skip| skip.matches(&name_of(path))) {
                 continue;
             }
-            let Some((real, mode, Some(digest))) = open.contents.resolve(path) else { continue };
+            let Some((_, mode, Some(content))) = open.contents.resolve(path) else { continue };
             found = true;
-            let bytes = self.resolver.read(package, real, digest)?;
             if file.join {
-                joined.extend(bytes);
+                joined.extend_from_slice(content.bytes());
                 continue;
             }
             let to = if file.to.ends_with('/') {
@@ -241,7 +228,7 @@ impl Kitchen<'_, '_> {
             } else {
                 file.to.clone()
             };
-            let content = self.adapt(file, package, path, bytes, needing)?;
+            let content = self.adapt(file, package, path, content, needing)?;
             let mode = if mode & 0o111 == 0 { 0o644 } else { 0o755 };
             tree.add_file(&private(&to), mode, content).map_err(RecipeError::from)?;
         }
@@ -257,39 +244,42 @@ impl Kitchen<'_, '_> {
         file: &PackageFile,
         package: &str,
         path: &str,
-        bytes: Vec<u8>,
+        content: &Content,
         needing: &mut Vec<Needing>,
     ) -> Result<Content, BuildError> {
         let must_be_static =
             || RecipeError::NotStatic { path: file.from.clone(), package: package.to_owned() };
-        if !elf::is_elf(&bytes) {
-            return if file.must_be_static { Err(must_be_static().into()) } else { Ok(Content::new(bytes)) };
+        if !elf::is_elf(content.bytes()) {
+            return if file.must_be_static { Err(must_be_static().into()) } else { Ok(content.clone()) };
         }
-        let facts = self.inspect(path, &bytes)?;
+        let facts = self.inspect(path, content.bytes())?;
         if file.must_be_static && !facts.is_static() {
             return Err(must_be_static().into());
         }
         let adapted = if facts.interpreter.is_some() || facts.runpath.is_some() {
-            elf::relocate(path, &bytes)?
+            Content::new(elf::relocate(path, content.bytes())?)
         } else {
-            bytes
+            content.clone()
         };
         needing.push(Needing { name: path.to_owned(), package: package.to_owned(), facts });
-        Ok(Content::new(adapted))
+        Ok(adapted)
     }
 
     fn add_libraries(&self, closure: &Closure, tree: &mut Tree) -> Result<(), BuildError> {
         if let Some(loader) = &closure.loader {
-            let bytes = self.resolver.read(&loader.package, &loader.path, loader.digest)?;
-            tree.add_file(&private("ld"), 0o755, Content::new(bytes)).map_err(RecipeError::from)?;
+            tree.add_file(&private("ld"), 0o755, loader.content.clone()).map_err(RecipeError::from)?;
         }
         for (soname, library) in &closure.libraries {
-            let bytes = self.resolver.read(&library.package, &library.path, library.digest)?;
-            let facts = self.inspect(soname, &bytes)?;
+            let content = &library.content;
+            let facts = self.inspect(soname, content.bytes())?;
             // A library's own DT_RUNPATH would switch the executable's DT_RPATH off for what it needs.
-            let bytes = if facts.runpath.is_some() { elf::relocate(soname, &bytes)? } else { bytes };
+            let content = if facts.runpath.is_some() {
+                Content::new(elf::relocate(soname, content.bytes())?)
+            } else {
+                content.clone()
+            };
             let path = format!("{}/{soname}", LIBRARY_DIR.trim_start_matches('/'));
-            tree.add_file(&path, 0o644, Content::new(bytes)).map_err(RecipeError::from)?;
+            tree.add_file(&path, 0o644, content).map_err(RecipeError::from)?;
         }
         Ok(())
     }

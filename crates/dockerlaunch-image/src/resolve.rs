@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use crate::deb::{self, Contents};
-use crate::digest::Digest;
 use crate::error::BuildError;
 use crate::fetch::{Fetcher, Wanted};
 use crate::progress::Progress;
@@ -113,15 +112,6 @@ impl<'a> Resolver<'a> {
     /// Whether the archive has a package of that name.
     pub(crate) fn exists(&self, name: &str) -> bool {
         self.archive.newest(name).is_some()
-    }
-
-    /// The bytes of a file that was kept.
-    pub(crate) fn read(&self, package: &str, path: &str, digest: Digest) -> Result<Vec<u8>, RecipeError> {
-        self.fetcher.cache.read_blob(digest).ok_or_else(|| RecipeError::CacheDamaged {
-            package: package.to_owned(),
-            path: path.to_owned(),
-            cache: self.fetcher.cache.root().to_owned(),
-        })
     }
 }
 

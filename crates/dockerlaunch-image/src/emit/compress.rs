@@ -1,6 +1,6 @@
 //! Compression with one outcome for one input, on any number of cores.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 
 use crate::request::Compression;
 
@@ -58,6 +58,15 @@ impl<W: Write> Write for Compressor<W> {
     }
 }
 
+/// Reads what a [`Compressor`] wrote.
+pub(super) fn reader<'a>(compression: Compression, packed: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
+    Ok(match compression {
+        Compression::None => Box::new(packed),
+        Compression::Gzip(_) => Box::new(flate2::read::MultiGzDecoder::new(packed)),
+        Compression::Zstd(_) => Box::new(zstd::Decoder::new(packed)?),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,13 +79,7 @@ mod tests {
             compressor.write_all(&text).unwrap();
             let packed = compressor.finish().unwrap();
             let mut unpacked = Vec::new();
-            match compression {
-                Compression::None => unpacked.clone_from(&packed),
-                Compression::Gzip(_) => {
-                    io::copy(&mut flate2::read::GzDecoder::new(packed.as_slice()), &mut unpacked).unwrap();
-                }
-                Compression::Zstd(_) => unpacked = zstd::decode_all(packed.as_slice()).unwrap(),
-            }
+            reader(compression, packed.as_slice()).unwrap().read_to_end(&mut unpacked).unwrap();
             assert!(unpacked == text, "{compression}");
         }
     }

@@ -6,11 +6,11 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use super::compress::Compressor;
+use super::compress::{self, Compressor};
 use super::tar::write_tar;
-use super::{EmitError, Emitter, write_error};
+use super::{EmitError, Emitter, stop_if_cancelled, write_error};
 use crate::cache::write_atomically;
-use crate::digest::{Digest, Hasher};
+use crate::digest::{Digest, Hasher, hash_reader};
 
 /// Changes when the same tree would make another layer.
 const FORMAT: u32 = 1;
@@ -42,11 +42,10 @@ impl Emitter<'_> {
         let fail = write_error(self.cache.root());
         if let Some(layer) =
             fs::read(&record).ok().and_then(|bytes| serde_json::from_slice::<Layer>(&bytes).ok())
-            && Digest::of_file(&self.cache.blob(layer.digest))
-                .is_ok_and(|(digest, size)| digest == layer.digest && size == layer.size)
+            && self.holds_tree(&layer).map_err(&fail)?
         {
-            // Used just now: the oldest are removed by this time.
-            File::open(&record).and_then(|file| file.set_modified(SystemTime::now())).map_err(&fail)?;
+            // Used just now: the oldest are removed by this time. A cache that cannot be written serves as well.
+            let _ = File::open(&record).and_then(|file| file.set_modified(SystemTime::now()));
             return Ok(layer);
         }
         let layer = self.make_layer().map_err(&fail)?;
@@ -54,6 +53,20 @@ impl Emitter<'_> {
         write_atomically(&record, &json).map_err(&fail)?;
         self.drop_old_layers().map_err(&fail)?;
         Ok(layer)
+    }
+
+    /// Whether a layer from the cache is this tree. Its record is not believed: the tree says which tar it must unpack to.
+    fn holds_tree(&self, layer: &Layer) -> io::Result<bool> {
+        let path = self.cache.blob(layer.digest);
+        if !Digest::of_file(&path).is_ok_and(|(digest, size)| digest == layer.digest && size == layer.size) {
+            return Ok(false);
+        }
+        let mut plain = Hasher::new(io::sink());
+        write_tar(&self.trees.container, self.request.epoch, self.progress, &mut plain)?;
+        let (diff_id, _, _) = plain.finish();
+        let unpacked = compress::reader(self.request.compression, File::open(&path)?).and_then(hash_reader);
+        stop_if_cancelled(self.progress)?;
+        Ok(layer.diff_id == diff_id && unpacked.is_ok_and(|found| found == diff_id))
     }
 
     fn make_layer(&self) -> io::Result<Layer> {
