@@ -1,12 +1,14 @@
 //! Downloads: parallel, resumable, verified, and never the same bytes twice.
 
+mod release;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use crate::cache::{Cache, write_atomically};
+use crate::cache::Cache;
 use crate::digest::{Digest, hash_reader};
 use crate::error::Hints;
 use crate::progress::{Event, Progress};
@@ -16,9 +18,6 @@ const PARALLEL: usize = 4;
 
 /// Attempts for one file; each goes on where the last one stopped.
 const ATTEMPTS: u32 = 4;
-
-/// A Release file larger than this is none.
-const MAX_RELEASE: u64 = 16 << 20;
 
 /// Something cannot be fetched.
 #[derive(Debug, thiserror::Error)]
@@ -307,74 +306,5 @@ impl<'a> Fetcher<'a> {
             self.progress.event(Event::FetchAdvanced { name, bytes: useful as u64 });
         }
         Ok(())
-    }
-
-    /// A Release file: asked for each time, sent again only when it has changed. `None` when there is none.
-    pub(crate) fn release(&self, url: &str) -> Result<Option<Vec<u8>>, FetchError> {
-        let directory = self.cache.release(url);
-        let cache_error = |source| FetchError::Cache { path: directory.clone(), source };
-        let kept = fs::read(directory.join("InRelease")).ok();
-        if self.offline {
-            return kept.map(Some).ok_or_else(|| FetchError::Offline { url: url.to_owned() });
-        }
-        let transport = |source: Box<dyn std::error::Error + Send + Sync>| FetchError::Transport {
-            url: url.to_owned(),
-            source,
-        };
-        let mut last = None;
-        for attempt in 0..ATTEMPTS {
-            if self.progress.cancelled() {
-                return Err(FetchError::Cancelled);
-            }
-            if attempt > 0 {
-                std::thread::sleep(Duration::from_millis(200 << attempt));
-            }
-            let mut request = self.agent.get(url);
-            if let (Some(_), Ok(date)) = (&kept, fs::read_to_string(directory.join("Last-Modified"))) {
-                request = request.header("If-Modified-Since", date);
-            }
-            let response = match request.call() {
-                Ok(response) => response,
-                Err(error) => {
-                    last = Some(transport(Box::new(error)));
-                    continue;
-                }
-            };
-            match response.status().as_u16() {
-                200 => {}
-                304 if kept.is_some() => return Ok(kept),
-                404 | 403 => return Ok(None),
-                status if status >= 500 => {
-                    last = Some(FetchError::Status { url: url.to_owned(), status });
-                    continue;
-                }
-                status => return Err(FetchError::Status { url: url.to_owned(), status }),
-            }
-            let date = response
-                .headers()
-                .get("last-modified")
-                .and_then(|value| value.to_str().ok())
-                .map(str::to_owned);
-            match response.into_body().into_with_config().limit(MAX_RELEASE).read_to_vec() {
-                Ok(bytes) => {
-                    self.keep_release(&directory, &bytes, date.as_deref()).map_err(cache_error)?;
-                    return Ok(Some(bytes));
-                }
-                Err(error) => last = Some(transport(Box::new(error))),
-            }
-        }
-        Err(last.unwrap_or(FetchError::Cancelled))
-    }
-
-    fn keep_release(&self, directory: &Path, bytes: &[u8], date: Option<&str>) -> io::Result<()> {
-        fs::create_dir_all(directory)?;
-        // The date goes first and comes back last, so that a new date never stands beside an old file.
-        let date_file = directory.join("Last-Modified");
-        match fs::remove_file(&date_file) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        write_atomically(&directory.join("InRelease"), bytes)?;
-        date.map_or(Ok(()), |date| write_atomically(&date_file, date.as_bytes()))
     }
 }

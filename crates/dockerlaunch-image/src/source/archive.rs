@@ -53,8 +53,9 @@ impl Archive {
             match opener.open_joined(&main, &opener.security_bases(&main.base), "security")? {
                 Some(security) => opened.push(security),
                 None => warnings.push(format!(
-                    "no security archive for {} found: its packages may lack security fixes; name one with `--security-mirror URL`",
-                    main.release.codename
+                    "this image is without {0}'s security fixes: there is no {0}-security on {1}; name its archive with `--security-mirror URL`",
+                    main.release.codename,
+                    opener.security_bases(&main.base).join(", ")
                 )),
             }
         }
@@ -77,12 +78,31 @@ fn is_stable(release: &Release) -> bool {
     !matches!(release.suite.as_str(), "testing" | "unstable" | "experimental")
 }
 
+fn is_debian(release: &Release) -> bool {
+    release.origin == "Debian"
+}
+
+/// The distribution's keyring may also sign what is not the distribution; a keyring that the user names is the user's
+/// own choice.
+fn may_come_from(release: &Release, own_keyring: bool) -> bool {
+    own_keyring || is_debian(release)
+}
+
 /// One warning, however many Release files have expired.
 fn expiry_warning(expired: &[(String, Timestamp, &'static str)]) -> Option<String> {
     let (_, _, reason) = expired.first()?;
     let list: Vec<String> =
         expired.iter().map(|(suite, until, _)| format!("{suite} was valid until {until}")).collect();
     Some(format!("{}; accepted because {reason}", list.join(", ")))
+}
+
+/// Which of its names a suite must have been asked for by.
+#[derive(Clone, Copy)]
+enum Name {
+    /// `Suite` or `Codename`.
+    Any,
+    /// `Codename` alone.
+    Codename,
 }
 
 struct Opener<'a> {
@@ -100,8 +120,9 @@ impl Opener<'_> {
             let base = mirror.trim_end_matches('/').to_owned();
             let keyring = self.keyring(None);
             return self
-                .open_suite(&base, &suite, &[&suite], keyring)?
-                .ok_or_else(|| SourceError::UnknownSuite { suite, tried: vec![base] });
+                .open_suite(&base, &suite, Name::Any, keyring)?
+                .ok_or_else(|| SourceError::UnknownSuite { suite: suite.clone(), tried: vec![base] })
+                .and_then(|opened| self.check_origin(opened, &suite));
         }
         let candidates = candidates(&self.apt.sources);
         if candidates.is_empty() {
@@ -110,8 +131,8 @@ impl Opener<'_> {
         let (mut failure, mut foreign) = (None, false);
         for source in &candidates {
             let keyring = self.keyring(Some(source));
-            match self.open_suite(&source.uri, &suite, &[&suite], keyring) {
-                Ok(Some(opened)) if opened.release.origin == "Debian" => return Ok(opened),
+            match self.open_suite(&source.uri, &suite, Name::Any, keyring) {
+                Ok(Some(opened)) if is_debian(&opened.release) => return Ok(opened),
                 Ok(Some(_)) => foreign = true,
                 Ok(None) => {}
                 Err(error @ SourceError::Fetch(FetchError::Cancelled)) => return Err(error),
@@ -137,13 +158,25 @@ impl Opener<'_> {
         kind: &str,
     ) -> Result<Option<Opened>, SourceError> {
         let suite = format!("{}-{kind}", main.release.codename);
-        let alias = format!("{}-{kind}", main.release.suite);
         for base in bases {
-            if let Some(opened) = self.open_suite(base, &suite, &[&suite, &alias], main.keyring.clone())? {
-                return Ok(Some(opened));
+            // `stable-security` would not do: last year that was another distribution's.
+            match self.open_suite(base, &suite, Name::Codename, main.keyring.clone()) {
+                Ok(Some(opened)) => return self.check_origin(opened, &suite).map(Some),
+                Ok(None) => {}
+                // It was not there when the cache was filled either.
+                Err(SourceError::Fetch(FetchError::Offline { .. })) => {}
+                Err(error) => return Err(error),
             }
         }
         Ok(None)
+    }
+
+    fn check_origin(&self, opened: Opened, suite: &str) -> Result<Opened, SourceError> {
+        if may_come_from(&opened.release, self.request.keyring.is_some()) {
+            Ok(opened)
+        } else {
+            Err(SourceError::NotDebian { suite: suite.to_owned() })
+        }
     }
 
     fn security_bases(&self, main: &str) -> Vec<String> {
@@ -181,23 +214,73 @@ impl Opener<'_> {
         &mut self,
         base: &str,
         suite: &str,
-        names: &[&str],
+        name: Name,
         keyring: Vec<PathBuf>,
     ) -> Result<Option<Opened>, SourceError> {
         let url = format!("{base}/dists/{suite}/InRelease");
-        let Some(bytes) = self.fetcher.release(&url)? else { return Ok(None) };
-        let untrusted = |source| SourceError::Verify { url: url.clone(), source };
-        let text =
-            String::from_utf8(bytes).map_err(|error| untrusted(VerifyError::NotSigned(Box::new(error))))?;
-        let verified =
-            OpenPgp::from_files(&keyring).and_then(|keys| keys.verify(&text, self.now)).map_err(untrusted)?;
-        let release = Release::parse(&verified.text)
-            .map_err(|source| SourceError::Release { url: url.clone(), source })?;
-        if !names.iter().any(|name| release.is_called(name)) {
-            return Err(SourceError::WrongSuite { url, asked: suite.to_owned(), found: release.codename });
+        let Some(mut fetched) = self.fetcher.release(&url, false)? else { return Ok(None) };
+        let mut checked = self.check(&fetched.bytes, &url, suite, name, &keyring);
+        if fetched.kept && !self.request.offline && checked.is_err() {
+            // The kept file is damaged or out of date, whatever the server says about its age.
+            let Some(anew) = self.fetcher.release(&url, true)? else { return Ok(None) };
+            fetched = anew;
+            checked = self.check(&fetched.bytes, &url, suite, name, &keyring);
         }
-        self.check_dates(&release, &url, suite)?;
+        let release = checked?;
+        if !fetched.kept {
+            self.check_not_older(&release, &url, &keyring)?;
+        }
+        self.fetcher.keep_release(&url, &fetched)?;
         Ok(Some(Opened { base: base.to_owned(), suite: suite.to_owned(), url, release, keyring }))
+    }
+
+    /// Checks signature, name and dates.
+    fn check(
+        &mut self,
+        bytes: &[u8],
+        url: &str,
+        suite: &str,
+        name: Name,
+        keyring: &[PathBuf],
+    ) -> Result<Release, SourceError> {
+        let release = self.parse_signed(bytes, url, keyring)?;
+        let right = match name {
+            Name::Any => release.is_called(suite),
+            Name::Codename => release.codename == suite,
+        };
+        if !right {
+            let (url, asked) = (url.to_owned(), suite.to_owned());
+            return Err(SourceError::WrongSuite { url, asked, found: release.codename });
+        }
+        self.check_dates(&release, url, suite)?;
+        Ok(release)
+    }
+
+    fn parse_signed(&self, bytes: &[u8], url: &str, keyring: &[PathBuf]) -> Result<Release, SourceError> {
+        let untrusted = |source| SourceError::Verify { url: url.to_owned(), source };
+        let text =
+            std::str::from_utf8(bytes).map_err(|error| untrusted(VerifyError::NotSigned(Box::new(error))))?;
+        let verified =
+            OpenPgp::from_files(keyring).and_then(|keys| keys.verify(text, self.now)).map_err(untrusted)?;
+        Release::parse(&verified.text).map_err(|source| SourceError::Release { url: url.to_owned(), source })
+    }
+
+    /// An old state of an archive is validly signed too, and lacks the fixes that came later.
+    fn check_not_older(&self, release: &Release, url: &str, keyring: &[PathBuf]) -> Result<(), SourceError> {
+        let known = self
+            .fetcher
+            .kept_release(url)
+            .and_then(|bytes| self.parse_signed(&bytes, url, keyring).ok())
+            .filter(|known| known.codename == release.codename && known.date > release.date);
+        match known {
+            Some(known) => Err(SourceError::Older {
+                url: url.to_owned(),
+                date: release.date,
+                known: known.date,
+                kept: self.fetcher.cache.release(url),
+            }),
+            None => Ok(()),
+        }
     }
 
     fn check_dates(&mut self, release: &Release, url: &str, suite: &str) -> Result<(), SourceError> {
@@ -326,6 +409,18 @@ mod tests {
         ];
         let uris: Vec<String> = candidates(&list).into_iter().map(|source| source.uri).collect();
         assert_eq!(uris, ["http://b/debian", "http://c/debian", "http://a/x"]);
+    }
+
+    #[test]
+    fn another_maker_needs_a_keyring_of_the_users_own() {
+        let by = |origin: &str| {
+            let text = format!("Origin: {origin}\nDate: Thu, 01 Jan 2026 00:00:00 UTC\nSHA256:\n");
+            Release::parse(&text).unwrap()
+        };
+        assert!(may_come_from(&by("Debian"), false));
+        assert!(!may_come_from(&by("Somebody"), false));
+        assert!(!may_come_from(&by(""), false));
+        assert!(may_come_from(&by("Somebody"), true));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Why an archive cannot be used, and what to do about it.
 
+use std::path::PathBuf;
+
 use jiff::Timestamp;
 
 use super::release::ReleaseError;
@@ -25,7 +27,7 @@ pub enum SourceError {
         tried: Vec<String>,
     },
     /// Archives answered, but none is the distribution's.
-    #[error("none of apt's archives that have `{suite}` is Debian's own")]
+    #[error("no archive found that has `{suite}` and is Debian's own")]
     NotDebian {
         /// What was asked for.
         suite: String,
@@ -74,6 +76,18 @@ pub enum SourceError {
         /// What it says.
         found: String,
     },
+    /// An older state than one seen before.
+    #[error("`{url}` is of {date}, older than what it was before: {known}")]
+    Older {
+        /// The Release file.
+        url: String,
+        /// Its date.
+        date: Timestamp,
+        /// The date of the one before.
+        known: Timestamp,
+        /// Where that one is kept.
+        kept: PathBuf,
+    },
     /// No packages for this architecture.
     #[error("`{url}` has no packages for {arch}")]
     NoIndex {
@@ -106,7 +120,10 @@ impl Hints for SourceError {
                 let near = nearest.filter(|near| near != suite).map(|near| format!("did you mean `{near}`?"));
                 near.into_iter().chain([another()]).collect()
             }
-            Self::NotDebian { .. } => vec!["name a Debian mirror with `--mirror URL`".to_owned()],
+            Self::NotDebian { .. } => vec![
+                "name a Debian mirror with `--mirror URL`".to_owned(),
+                "for an archive of another maker, name its keys with `--mirror URL --keyring FILE`".to_owned(),
+            ],
             Self::Verify { source, .. } => source.hints(),
             Self::Release { .. } | Self::Decompress { .. } | Self::WrongSuite { .. } => vec![another()],
             Self::Expired { .. } => vec![
@@ -114,6 +131,10 @@ impl Hints for SourceError {
                 "accept it as it is, without later fixes, with `--allow-expired`".to_owned(),
             ],
             Self::Future { .. } => vec!["set this host's clock".to_owned()],
+            Self::Older { kept, .. } => vec![
+                "the mirror is out of date, or somebody withholds fixes: try again later, or another mirror with `--mirror URL`".to_owned(),
+                format!("if the archive was really set back, remove `{}`", kept.display()),
+            ],
             Self::NoIndex { .. } => vec!["choose another architecture or suite".to_owned()],
             Self::Fetch(error) => error.hints(),
         }
