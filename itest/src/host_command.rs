@@ -127,7 +127,7 @@ pub fn killed_and_started_again() -> Result<()> {
 pub fn nothing_runs() -> Result<()> {
     let state = tempfile::tempdir()?;
     for (subcommand, arguments, status) in
-        [("exec", &["docker", "ps"][..], 1), ("logs", &[], 1), ("down", &[], 0)]
+        [("exec", &["docker", "ps"][..], 125), ("logs", &[], 1), ("down", &[], 0)]
     {
         let outcome = bare(subcommand, state.path(), arguments)?;
         ensure!(outcome.status == status, "{subcommand} exited {}: {}", outcome.status, outcome.stderr);

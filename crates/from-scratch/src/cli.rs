@@ -41,6 +41,9 @@ enum Command {
     Stage,
 }
 
+/// Exit status of `exec` when there was nothing to run the command in, as with `docker exec`.
+const EXEC_FAILED: u8 = 125;
+
 /// Where the state of the instances lies.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct StateArgs {
@@ -97,7 +100,11 @@ impl Cli {
         match self.command {
             Command::Build(args) => commands::build::run(&args),
             Command::Up(args) => commands::up::run(&args),
-            Command::Exec(args) => commands::exec::run(&args),
+            // Not to be taken for the command's own status.
+            Command::Exec(args) => Ok(commands::exec::run(&args).unwrap_or_else(|error| {
+                eprint!("{}", crate::report::render(&error));
+                ExitCode::from(EXEC_FAILED)
+            })),
             Command::Logs(args) => commands::logs::run(&args),
             Command::Ps(args) => commands::ps::run(&args),
             Command::Down(args) => commands::down::run(&args),

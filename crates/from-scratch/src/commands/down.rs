@@ -15,7 +15,7 @@ pub(crate) struct DownArgs {
     #[arg(long)]
     volumes: bool,
     /// Seconds that the engine gets to stop its containers
-    #[arg(long, value_name = "SECONDS", default_value_t = 15)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(..=86_400))]
     timeout: u64,
 }
 
@@ -29,11 +29,22 @@ pub(crate) fn run(args: &DownArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let lock = dir.lock()?;
-    match dir.record()? {
+    let record = match dir.record() {
+        Ok(record) => record,
+        Err(error) => {
+            eprintln!("warning: {error:#}");
+            stop::end_unrecorded(&dir)?;
+            eprintln!("ended what ran as `{name}`");
+            None
+        }
+    };
+    match record {
         Some(record) => match stop::end(&dir, &record, Duration::from_secs(args.timeout))? {
             Ending::Orderly => eprintln!("stopped `{name}`"),
             Ending::WasDead => eprintln!("`{name}` had ended by itself; removed what was left"),
-            Ending::Killed => eprintln!("killed `{name}`, as it did not stop within {} s", args.timeout),
+            Ending::Killed => {
+                eprintln!("warning: killed `{name}`, as it did not stop within {} s", args.timeout)
+            }
         },
         None => {
             dir.clear_run()?;

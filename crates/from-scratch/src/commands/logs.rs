@@ -27,12 +27,12 @@ pub(crate) fn run(args: &LogsArgs) -> anyhow::Result<ExitCode> {
     let state = args.instance.state.dir()?;
     let dir = state.instance(&args.instance.name);
     // Of a dead one too: that is when one wants to read it.
-    let Some(record) = dir.record()? else { return Err(super::not_up(&state, &args.instance).into()) };
+    let Some(_) = dir.record()? else { return Err(super::not_up(&state, &args.instance).into()) };
     let path = dir.log();
     let mut log = File::open(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
     loop {
         // Asked before reading: what is written until the end is then read as well.
-        let over = !args.follow || record.status() == Status::Dead;
+        let over = !args.follow || dir.record()?.is_none_or(|record| record.status() == Status::Dead);
         match io::copy(&mut log, &mut io::stdout().lock()) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
             other => other.context("cannot copy the log")?,

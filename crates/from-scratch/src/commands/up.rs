@@ -38,6 +38,9 @@ pub(crate) struct UpArgs {
     /// Show a directory or file of the host inside
     #[arg(short, long, value_name = "SRC:DST", value_parser = parse_volume)]
     volume: Vec<Bind>,
+    /// Seconds that Docker may take to answer
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    timeout: u64,
     /// Memory for the whole instance, such as 512m or 2g
     #[arg(long, value_name = "BYTES", value_parser = parse_memory)]
     memory: Option<u64>,
@@ -222,6 +225,7 @@ fn launch(args: &UpArgs, state: &StateDir, progress: &dyn Progress) -> anyhow::R
         volumes: args.volume.clone(),
         limits: Limits { memory: args.memory, cpus: args.cpus },
         args: args.args.clone(),
+        patience: Duration::from_secs(args.timeout),
     };
     Ok((launch, kept))
 }
@@ -251,6 +255,9 @@ fn parse_volume(text: &str) -> Result<Bind, String> {
     let target = PathBuf::from(target);
     if !target.is_absolute() || target == Path::new("/") {
         return Err(format!("`{}` is not an absolute path below `/` inside", target.display()));
+    }
+    if let Some(taken) = ["/dev", "/proc", "/sys"].iter().find(|taken| target.starts_with(taken)) {
+        return Err(format!("`{}` would be hidden: the launcher mounts `{taken}` itself", target.display()));
     }
     let source = std::path::absolute(source).map_err(|error| format!("`{source}`: {error}"))?;
     Ok(Bind { source, target })

@@ -59,18 +59,24 @@ impl Cgroups {
         self.dirs.iter().map(|(_, dir)| dir.clone()).collect()
     }
 
-    /// Makes them and sets the limits. What a crashed predecessor left is used again, unless somebody is in it.
+    /// Refuses to go on when somebody is in one of them: an instance of another state directory with the same name.
+    /// To be asked before anything is made, as whoever undoes a start also ends what is in its cgroups.
+    pub(crate) fn refuse_strangers(&self) -> anyhow::Result<()> {
+        let strangers = self.processes();
+        if strangers.is_empty() {
+            return Ok(());
+        }
+        let list = strangers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        Err(Hinted::new(format!("processes are already in its cgroup: {list}"))
+            .hint("an instance of another state directory may have this name: choose one with `--name`")
+            .into())
+    }
+
+    /// Makes them and sets the limits. What a crashed predecessor left is used again.
     pub(crate) fn create(&self, limits: Limits) -> anyhow::Result<()> {
         if self.dirs.is_empty() {
             return Err(Hinted::new("no cgroup hierarchy is mounted")
                 .hint("mount one: `mount -t cgroup2 cgroup2 /sys/fs/cgroup`")
-                .into());
-        }
-        let strangers = self.processes();
-        if !strangers.is_empty() {
-            let list = strangers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-            return Err(Hinted::new(format!("processes are already in its cgroup: {list}"))
-                .hint("an instance of another state directory may have this name: choose one with `--name`")
                 .into());
         }
         for (hierarchy, dir) in &self.dirs {
@@ -238,7 +244,7 @@ fn inherit_cpuset(parent: &Path, child: &Path) -> io::Result<()> {
 
 fn make_dir(dir: &Path) -> io::Result<()> {
     match fs::create_dir(dir) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
         other => other,
     }
 }

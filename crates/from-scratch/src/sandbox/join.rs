@@ -150,7 +150,8 @@ fn attend(pid: Pid, signals: &Signals, mut terminal: Option<Terminal>) -> io::Re
                         terminal.resize();
                     }
                 }
-                other => match kill(pid, other) {
+                // Its whole group, as a terminal would; it leads one of its own.
+                other => match kill(Pid::from_raw(-pid.as_raw()), other) {
                     Err(nix::errno::Errno::ESRCH) | Ok(()) => {}
                     Err(error) => return Err(error.into()),
                 },

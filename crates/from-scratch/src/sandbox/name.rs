@@ -10,6 +10,29 @@ use serde::{Deserialize, Serialize};
 const LONGEST: usize = 64;
 
 /// What else lives in the state directory.
+/// Files in every cgroup v1 directory (kernel Documentation/admin-guide/cgroup-v1/cgroups.rst), and the words before the
+/// dot of all others.
+const CONTROL_FILES: &[&str] = &["tasks", "notify_on_release", "release_agent"];
+const CONTROLLERS: &[&str] = &[
+    "cgroup",
+    "cpu",
+    "cpuset",
+    "cpuacct",
+    "memory",
+    "io",
+    "blkio",
+    "pids",
+    "devices",
+    "freezer",
+    "hugetlb",
+    "net_cls",
+    "net_prio",
+    "perf_event",
+    "rdma",
+    "misc",
+    "irq",
+];
+
 const RESERVED: &[&str] = &["images", "tools", "cache"];
 
 /// A name that is safe as a path component, as a cgroup and as a host name.
@@ -65,6 +88,11 @@ impl FromStr for InstanceName {
         }
         if RESERVED.contains(&name) {
             return Err(format!("`{name}` is taken: the state directory keeps other things there"));
+        }
+        // cgroup v1 keeps its control files in the directory that holds the instances' cgroups.
+        let is_control_file = name.split_once('.').is_some_and(|(first, _)| CONTROLLERS.contains(&first));
+        if is_control_file || CONTROL_FILES.contains(&name) {
+            return Err(format!("`{name}` is taken: control files of cgroups have such names"));
         }
         Ok(Self(name.to_owned()))
     }

@@ -154,7 +154,7 @@ pub(crate) fn wait_until_ready(
         };
         let interrupted = signals.next()?;
         if failed.is_some() || interrupted.is_some() {
-            super::stop::end_process(process, Duration::ZERO)?;
+            super::stop::end_process(process, Duration::ZERO, &|| {})?;
             let _ = waitpid(Pid::from_raw(pid), None);
         }
         if let Some(signal) = interrupted {

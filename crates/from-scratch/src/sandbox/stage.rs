@@ -167,8 +167,8 @@ fn overlay(plan: &Plan) -> anyhow::Result<OwnedFd> {
     })?;
     let layers = [
         ("lowerdir", plan.rootfs.clone()),
-        ("upperdir", plan.dir.join("upper")),
-        ("workdir", plan.dir.join("work")),
+        ("upperdir", plan.dir.join("overlay/upper")),
+        ("workdir", plan.dir.join("overlay/work")),
     ];
     fsconfig_set_string(&context, "source", "from-scratch")?;
     let mut held = Vec::new();

@@ -25,9 +25,6 @@ use super::state::{InstanceDir, Record, now, storage_error};
 use super::stop;
 use crate::report::Hinted;
 
-/// How long Docker may take to answer.
-const PATIENCE: Duration = Duration::from_secs(60);
-
 /// How much of the log an error shows.
 const TAIL: usize = 20;
 
@@ -58,12 +55,15 @@ pub(crate) struct Launch {
     pub(crate) volumes: Vec<Bind>,
     pub(crate) limits: Limits,
     pub(crate) args: Vec<OsString>,
+    /// How long Docker may take to answer.
+    pub(crate) patience: Duration,
 }
 
 /// Starts it and returns when Docker answers. The caller holds the lock, and signals are held back.
 ///
 /// Whatever fails, and whenever the user stops it: nothing of it is left but the data that were there before.
 pub(crate) fn start(dir: &InstanceDir, launch: &Launch, signals: &Signals) -> anyhow::Result<Record> {
+    Cgroups::of(&dir.name)?.refuse_strangers()?;
     // PID 1 and pasta become children of this process, which can then tell how they ended.
     rustix::process::set_child_subreaper(rustix::process::Pid::from_raw(1))?;
     let mut record = Record {
@@ -129,13 +129,15 @@ fn start_and_wait(
     record.process = Some(process.clone());
     dir.write_record(record)?;
     let Some(held) = process.hold() else { return Err(died(dir)) };
-    match socket::wait_until_answered(&dir.socket(), &held, signals, PATIENCE) {
+    match socket::wait_until_answered(&dir.socket(), &held, signals, launch.patience) {
         Ok(()) => {}
         Err(Silence::Died) => return Err(died(dir)),
         Err(Silence::Interrupted(interrupted)) => return Err(interrupted.into()),
         Err(Silence::TimedOut) => {
-            let what = format!("Docker does not answer within {} seconds", PATIENCE.as_secs());
-            return Err(with_log(Hinted::new(what), dir).into());
+            let what = format!("Docker does not answer within {} seconds", launch.patience.as_secs());
+            return Err(
+                with_log(Hinted::new(what).hint("give it longer with `--timeout SECONDS`"), dir).into()
+            );
         }
         Err(Silence::Failed(error)) => {
             return Err(error).with_context(|| format!("cannot ask at `{}`", dir.socket().display()));
@@ -271,7 +273,11 @@ fn died(dir: &InstanceDir) -> anyhow::Error {
     with_log(Hinted::new("PID 1 of the instance has ended before Docker answered"), dir).into()
 }
 
-/// Adds the last lines of the log, as it goes with everything else.
+/// What tells why an engine has ended, among everything else that it writes.
+const TELLING: &[&str] =
+    &["unknown flag", "unknown shorthand", "failed to start", "level=fatal", "error: ", "hint: "];
+
+/// Adds what the log says, as it goes with everything else: the lines that tell why, or else the last ones.
 fn with_log(error: Hinted, dir: &InstanceDir) -> Hinted {
     let log = fs::read(dir.log()).unwrap_or_default();
     let log = String::from_utf8_lossy(&log);
@@ -279,8 +285,21 @@ fn with_log(error: Hinted, dir: &InstanceDir) -> Hinted {
     if lines.is_empty() {
         return error.hint("it has written nothing; see whether the image is for this machine");
     }
-    let tail = lines[lines.len().saturating_sub(TAIL)..].join("\n    ");
-    error.because(Hinted::new(format!("the end of its log says\n    {tail}")))
+    let mut telling: Vec<&str> =
+        lines.iter().copied().filter(|l| TELLING.iter().any(|t| l.contains(t))).collect();
+    telling.dedup();
+    telling.truncate(TAIL);
+    let error =
+        if telling.iter().any(|line| line.contains("unknown flag") || line.contains("unknown shorthand")) {
+            error.hint("this dockerd does not know that option: see those after `--`, and `dockerd --help`")
+        } else {
+            error
+        };
+    let (what, shown) = match &telling[..] {
+        [] => ("the end of its log says", &lines[lines.len().saturating_sub(TAIL)..]),
+        some => ("its log says", some),
+    };
+    error.because(Hinted::new(format!("{what}\n    {}", shown.join("\n    "))))
 }
 
 /// Whether this can be the root of an instance.

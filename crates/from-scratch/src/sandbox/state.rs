@@ -84,6 +84,17 @@ impl StateDir {
                 .hint("choose another one: `--state-dir DIR`")
                 .into());
         }
+        // What it says is done as root, so only root may have written it.
+        if let Ok(found) = fs::metadata(&absolute)
+            && rustix::process::geteuid().is_root()
+            && (found.uid() != 0 || found.mode() & 0o022 != 0)
+        {
+            let path = absolute.display();
+            return Err(Hinted::new(format!("others than root can write the state directory `{path}`"))
+                .hint(format!("make it root's alone: `chown root {path} && chmod go-w {path}`"))
+                .hint("choose another one: `--state-dir DIR`")
+                .into());
+        }
         Ok(Self { path: absolute })
     }
 
@@ -104,7 +115,13 @@ impl StateDir {
         let mut records = Vec::new();
         for entry in entries {
             let Ok(name) = entry?.file_name().to_string_lossy().parse::<InstanceName>() else { continue };
-            records.extend(self.instance(&name).record()?);
+            // One that is damaged must not hide the others, nor stop what is done with them.
+            match self.instance(&name).record() {
+                Ok(record) => records.extend(record),
+                Err(error) => {
+                    eprintln!("warning: {error:#}; clear it away: `from-scratch down --name {name}`")
+                }
+            }
         }
         records.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(records)
@@ -202,7 +219,7 @@ impl InstanceDir {
         };
         let record = serde_json::from_slice(&text).map_err(|error| {
             Hinted::new(format!("`{}` is damaged", path.display())).because(error).hint(format!(
-                "remove it, and then clear what is left: `from-scratch down --name {}`",
+                "end what runs under that name and clear it away: `from-scratch down --name {}`",
                 self.name
             ))
         })?;
@@ -223,7 +240,14 @@ impl InstanceDir {
     /// Makes the directories of the overlay and the data. Their modes are seen inside as those of `/` and
     /// `/var/lib/docker`, so the caller's umask must not matter.
     pub(crate) fn make_dirs(&self) -> anyhow::Result<()> {
-        for (dir, mode) in [("upper", 0o755), ("work", 0o700), ("root", 0o700), ("docker", 0o710)] {
+        for (dir, mode) in [
+            // Not for others on the host to look into, whatever the modes are inside.
+            ("overlay", 0o700),
+            ("overlay/upper", 0o755),
+            ("overlay/work", 0o700),
+            ("root", 0o700),
+            ("docker", 0o710),
+        ] {
             let path = self.path.join(dir);
             let made = match fs::create_dir(&path) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
@@ -236,7 +260,7 @@ impl InstanceDir {
 
     /// Removes all that one run of the instance leaves, but neither the data nor the lock.
     pub(crate) fn clear_run(&self) -> anyhow::Result<()> {
-        for dir in ["upper", "work", "root"] {
+        for dir in ["overlay", "root"] {
             remove(&self.path.join(dir), |path| fs::remove_dir_all(path))?;
         }
         let files = [

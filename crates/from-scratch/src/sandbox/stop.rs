@@ -32,26 +32,41 @@ pub(crate) enum Ending {
 ///
 /// The caller holds the instance's lock. `patience` is what PID 1 gets to stop its containers.
 pub(crate) fn end(dir: &InstanceDir, record: &Record, patience: Duration) -> anyhow::Result<Ending> {
+    let cgroups = Cgroups::of(&dir.name)?;
+    // PID 1 cannot end before everything in its pid namespace has been waited for, and what `exec` started is waited
+    // for by that `exec`, on the host: stopped or stuck it would keep all of it alive.
+    let free = || cgroups.kill();
     let ending =
-        record.process.as_ref().map_or(Ok(Ending::WasDead), |process| end_process(process, patience));
+        record.process.as_ref().map_or(Ok(Ending::WasDead), |process| end_process(process, patience, &free));
     let ending = ending.context("cannot end PID 1 of the instance")?;
     if let Some(pasta) = &record.pasta {
-        end_process(pasta, PASTA).context("cannot end pasta")?;
+        end_process(pasta, PASTA, &|| {}).context("cannot end pasta")?;
     }
-    let cgroups = Cgroups::of(&dir.name)?;
     // What has joined from the host (`exec`), and what an interrupted `up` had not written down yet. Where PID 1
     // had been dead before there is neither; who is in the cgroup then, belongs to somebody else.
     if ending != Ending::WasDead || (record.starter.is_some() && record.of_this_boot()) {
         cgroups.kill();
     }
     reap();
-    cgroups.remove()?;
+    // Somebody else's, if there is still somebody.
+    if cgroups.processes().is_empty() {
+        cgroups.remove()?;
+    }
     dir.clear_run()?;
     Ok(ending)
 }
 
-/// Ends one process; without patience, at once.
-pub(crate) fn end_process(process: &ProcessId, patience: Duration) -> io::Result<Ending> {
+/// Ends whatever is in the cgroups of an instance whose record cannot be read, and removes what is left of it.
+pub(crate) fn end_unrecorded(dir: &InstanceDir) -> anyhow::Result<()> {
+    let cgroups = Cgroups::of(&dir.name)?;
+    cgroups.kill();
+    reap();
+    cgroups.remove()?;
+    dir.clear_run()
+}
+
+/// Ends one process; without patience, at once. `free` is called after a SIGKILL, to end what holds it back.
+pub(crate) fn end_process(process: &ProcessId, patience: Duration, free: &dyn Fn()) -> io::Result<Ending> {
     let Some(held) = process.hold() else { return Ok(Ending::WasDead) };
     if !patience.is_zero() {
         held.signal(Signal::TERM)?;
@@ -60,6 +75,7 @@ pub(crate) fn end_process(process: &ProcessId, patience: Duration) -> io::Result
         }
     }
     held.signal(Signal::KILL)?;
+    free();
     if !held.wait(AFTER_KILL)? {
         return Err(io::Error::new(
             io::ErrorKind::TimedOut,
