@@ -3,12 +3,13 @@
 //! In every one, `name=systemd` and an empty cgroup2 included: where the instance has none of its own, a
 //! container runtime inside it would make its directories in the host's root.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use rustix::fs::XattrFlags;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::hierarchy::{self, Hierarchy, Kind};
@@ -159,17 +160,14 @@ impl Cgroups {
     /// Removes them, and the parent when no other instance is in it.
     pub(crate) fn remove(&self) -> anyhow::Result<()> {
         let deadline = Instant::now() + PATIENCE;
-        for (_, dir) in &self.dirs {
+        for (hierarchy, dir) in &self.dirs {
             while let Err(error) = remove_tree(dir) {
                 if error.kind() != io::ErrorKind::ResourceBusy || Instant::now() >= deadline {
                     return Err(cannot("remove cgroup", dir, error));
                 }
                 std::thread::sleep(Duration::from_millis(5));
             }
-            if let Some(parent) = dir.parent() {
-                // Busy means that another instance is in it.
-                let _ = fs::remove_dir(parent);
-            }
+            remove_parent(hierarchy).map_err(|error| cannot("remove cgroup", dir, error))?;
         }
         Ok(())
     }
@@ -197,10 +195,15 @@ fn enter<'a>(dirs: impl Iterator<Item = &'a Path>) -> anyhow::Result<()> {
 fn create_one(hierarchy: &Hierarchy, dir: &Path) -> io::Result<()> {
     let root = &hierarchy.mount_point;
     let parent = root.join(PARENT);
+    // Against another instance's end, which would remove the parent or take back what we hand down.
+    let _lock = lock(root)?;
     make_dir(&parent)?;
     match &hierarchy.kind {
         Kind::V2 => {
-            hand_down(root)?;
+            let handed = hand_down(root)?;
+            if !handed.is_empty() {
+                remember_handed_down(&parent, &handed);
+            }
             hand_down(&parent)?;
             make_dir(dir)
         }
@@ -219,17 +222,55 @@ fn create_one(hierarchy: &Hierarchy, dir: &Path) -> io::Result<()> {
     }
 }
 
-/// Lets the children of a cgroup2 directory have what Docker limits by.
-fn hand_down(dir: &Path) -> io::Result<()> {
-    let there = fs::read_to_string(dir.join("cgroup.controllers"))?;
-    let handed = fs::read_to_string(dir.join("cgroup.subtree_control"))?;
-    for controller in there.split_whitespace().filter(|one| WANTED.contains(one)) {
-        if !handed.split_whitespace().any(|one| one == controller) {
-            // Refused where processes are in the way; only a limit that was asked for makes this an error.
-            let _ = fs::write(dir.join("cgroup.subtree_control"), format!("+{controller}"));
-        }
+/// Removes the directory that holds the instances' cgroups, when no other instance is in it, and takes back what the
+/// host's own root hands down for it.
+fn remove_parent(hierarchy: &Hierarchy) -> io::Result<()> {
+    let root = &hierarchy.mount_point;
+    let parent = root.join(PARENT);
+    let _lock = lock(root)?;
+    let handed = handed_down(&parent);
+    if fs::remove_dir(&parent).is_err() {
+        // Busy: another instance is in it. Gone: another one's end was quicker.
+        return Ok(());
+    }
+    for controller in handed.split_whitespace() {
+        // Busy means that somebody else depends on it by now.
+        let _ = fs::write(root.join("cgroup.subtree_control"), format!("-{controller}"));
     }
     Ok(())
+}
+
+/// Held while `from-scratch` appears in a hierarchy or goes from it; instances of several state directories share it.
+fn lock(root: &Path) -> io::Result<File> {
+    let dir = File::open(root)?;
+    dir.lock()?;
+    Ok(dir)
+}
+
+/// Lets the children of a cgroup2 directory have what Docker limits by. Returns what they did not have before.
+fn hand_down(dir: &Path) -> io::Result<Vec<String>> {
+    let there = fs::read_to_string(dir.join("cgroup.controllers"))?;
+    let control = dir.join("cgroup.subtree_control");
+    let handed = fs::read_to_string(&control)?;
+    let missing = there.split_whitespace().filter(|one| WANTED.contains(one));
+    let missing = missing.filter(|one| !handed.split_whitespace().any(|handed| handed == *one));
+    // Refused where processes are in the way; only a limit that was asked for makes this an error.
+    Ok(missing.filter(|one| fs::write(&control, format!("+{one}")).is_ok()).map(str::to_owned).collect())
+}
+
+/// On the directory itself (xattr(7)), so that it goes when that goes, whatever becomes of the state directory.
+const HANDED_DOWN: &str = "trusted.from-scratch.handed-down";
+
+fn remember_handed_down(parent: &Path, controllers: &[String]) {
+    let all = format!("{} {}", handed_down(parent), controllers.join(" "));
+    // Refused in a user namespace, whose cgroup is not the host's own root either.
+    let _ = rustix::fs::setxattr(parent, HANDED_DOWN, all.trim().as_bytes(), XattrFlags::empty());
+}
+
+fn handed_down(parent: &Path) -> String {
+    let mut value = [0; 128];
+    let length = rustix::fs::getxattr(parent, HANDED_DOWN, &mut value).unwrap_or(0);
+    String::from_utf8_lossy(&value[..length]).into_owned()
 }
 
 /// A new cgroup of cgroup v1 has no processor and no memory node, and takes no process until it has.

@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 /// The kernel's limit for a host name.
 const LONGEST: usize = 64;
 
-/// What else lives in the state directory.
 /// Files in every cgroup v1 directory (kernel Documentation/admin-guide/cgroup-v1/cgroups.rst), and the words before the
 /// dot of all others.
 const CONTROL_FILES: &[&str] = &["tasks", "notify_on_release", "release_agent"];
@@ -33,6 +32,7 @@ const CONTROLLERS: &[&str] = &[
     "irq",
 ];
 
+/// What else lives in the state directory.
 const RESERVED: &[&str] = &["images", "tools", "cache"];
 
 /// A name that is safe as a path component, as a cgroup and as a host name.
