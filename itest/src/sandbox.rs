@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::Read;
-use std::net::{TcpListener, TcpStream};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -15,6 +14,12 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::command::{self, Outcome};
 use crate::product;
 use crate::up::on_a_terminal;
+
+mod port;
+mod suite;
+
+pub use port::published_port;
+pub use suite::other_suite;
 
 /// Where the static busybox is seen inside: the image itself has no shell.
 const BUSYBOX: &str = "/exchange/busybox";
@@ -326,48 +331,6 @@ pub fn run_of_an_instance() -> Result<()> {
         sandbox.run_script("cat /var/lib/docker/mark; test -e /etc/mark || echo fresh", b"")?.success()?;
     ensure!(marks == "kept\nfresh", "{marks}");
     sandbox.down(&["--volumes"])?.exits(0)?;
-    sandbox.nothing_left()
-}
-
-/// A published port leads inside and nothing else does; inside, the host's loopback is out of reach. The only test
-/// with a way out, and it stays on the host's loopback: what goes further leaves from the host's own address.
-pub fn published_port() -> Result<()> {
-    let sandbox = Sandbox::new("port")?;
-    // A port of the host that is free, and a server that only the host may reach.
-    let free = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-    let private = TcpListener::bind("127.0.0.1:0")?;
-    let mut up = sandbox.command("up")?;
-    up.args(["--network", "user", "-p"]).arg(format!("{}:{}:8080", free.ip(), free.port()));
-    up.arg("-v").arg(format!("{}:{BUSYBOX}", product::busybox().display()));
-    let outcome = command::run_within(&mut up, b"", Duration::from_secs(600))?.exits(0)?;
-    ensure!(!outcome.stderr.contains("no way out"), "{}", outcome.stderr);
-    let listening = fs::read_to_string("/proc/net/tcp")?;
-    let wanted = format!("0100007F:{:04X} 00000000:0000 0A", free.port());
-    ensure!(listening.contains(&wanted), "nobody listens on {free}: {listening}");
-
-    let mut server = start(&mut sandbox.script("echo ready; echo from inside | nc -l -p 8080; true")?)?;
-    wait_for_output(&mut server)?;
-    command::eventually("the published port answers", Duration::from_secs(10), || {
-        let mut text = String::new();
-        let mut stream = TcpStream::connect(free)?;
-        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        stream.read_to_string(&mut text)?;
-        Ok(text == "from inside\n")
-    })?;
-    wait(&mut server, Duration::from_secs(10))?;
-    // Another server inside, on a port that was not asked for: the host must not hear of it.
-    let mut hidden = start(&mut sandbox.script("echo ready; nc -l -p 8081; true")?)?;
-    wait_for_output(&mut hidden)?;
-    thread::sleep(Duration::from_millis(1500));
-    ensure!(TcpStream::connect("127.0.0.1:8081").is_err(), "a port was published that nobody asked for");
-    let port = private.local_addr()?.port();
-    let reached = sandbox.run_script(&format!("nc -w 1 127.0.0.1 {port} </dev/null"), b"")?;
-    ensure!(reached.status != 0, "the host's loopback can be reached from inside");
-    let pasta = sandbox.record()?["pasta"]["pid"].as_i64().context("no pasta is recorded")?;
-    sandbox.down(&["--volumes"])?.exits(0)?;
-    wait(&mut hidden, Duration::from_secs(10))?;
-    ensure!(!Path::new(&format!("/proc/{pasta}/fd/0")).exists(), "pasta is still there");
-    ensure!(TcpStream::connect(free).is_err(), "the published port is still open");
     sandbox.nothing_left()
 }
 

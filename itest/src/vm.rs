@@ -107,6 +107,7 @@ fn extra_archive(scratch: &Path, kernel: &Path, version: &str, script: &str) -> 
         }
     }
     fs::copy(product::busybox(), root.join("itest/busybox"))?;
+    add_host_command(&root)?;
     fs::write(root.join("itest/box.tar"), image::busybox_rootfs()?)?;
     let path = root.join("itest/script");
     fs::write(&path, format!("#!/itest/busybox sh\n{script}"))?;
@@ -119,6 +120,20 @@ fn extra_archive(scratch: &Path, kernel: &Path, version: &str, script: &str) -> 
     fs::remove_dir_all(&root)?;
     ensure!(archive.metadata()?.len() > 1_000_000, "`{}` is too small to be true", archive.display());
     Ok(archive)
+}
+
+/// `from-scratch` itself, and the loader and libraries of this machine that it was linked with.
+fn add_host_command(root: &Path) -> Result<()> {
+    let program = product::from_scratch()?;
+    fs::copy(program, root.join("itest/from-scratch"))?;
+    let listed = command::run(Command::new("ldd").arg(program), b"")?.success()?;
+    let libraries = listed.split_whitespace().filter(|word| word.starts_with('/'));
+    for library in libraries.map(Path::new) {
+        let place = root.join(library.strip_prefix("/")?);
+        fs::create_dir_all(place.parent().context("a library in no directory")?)?;
+        fs::copy(library, place)?;
+    }
+    Ok(())
 }
 
 fn copy(from: &Path, into: &Path) -> Result<()> {

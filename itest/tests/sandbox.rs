@@ -13,6 +13,7 @@ fn main() -> ExitCode {
         .test("bad_disks", &[Need::Program("unshare")], sandbox::bad_disks)
         .test("odd_paths", &[], sandbox::odd_paths)
         .test("run_of_an_instance", &[], sandbox::run_of_an_instance)
+        .test("other_suite", &[], sandbox::other_suite)
         .test("published_port", &[], sandbox::published_port)
         .run(|| Ok(()))
 }

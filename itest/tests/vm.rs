@@ -15,6 +15,23 @@ const NEEDS: &[Need] =
 const SCRIPT: &str = r#"
 b=/itest/busybox
 say() { echo "itest: $1=$2"; }
+handed() { $b cat /sys/fs/cgroup/cgroup.subtree_control; }
+up() { word=$1; shift; /itest/from-scratch "$word" --name vm --state-dir /itest/state "$@"; }
+# Before the engine's first container: it makes the machine's own root hand everything down.
+before=$(handed)
+say up_before "$before"
+$b mkdir /itest/rootfs; $b cp -a /usr /itest/rootfs/
+up up --network none --rootfs /itest/rootfs --timeout 120 --memory 1g -v /itest:/exchange > /dev/null
+say up $?
+say up_group "$($b cat /sys/fs/cgroup/from-scratch/vm/memory.max) $(handed | $b grep -c memory)"
+up exec docker import /exchange/box.tar box > /dev/null
+up exec docker run --rm --memory 16m --memory-swap 16m box dd if=/dev/zero of=/dev/null bs=64M count=1
+say up_starved $?
+up down --volumes
+say up_down $?
+[ "$before" = "$(handed)" ] && [ ! -e /sys/fs/cgroup/from-scratch ]
+say up_traceless $?
+$b rm -r /itest/rootfs
 say cgroup "$($b awk '$2 == "/sys/fs/cgroup" {print $3}' /proc/mounts)"
 say version "$(docker info --format '{{.CgroupVersion}} {{.Driver}}')"
 docker import /itest/box.tar box > /dev/null
@@ -60,6 +77,17 @@ fn main() -> ExitCode {
             expect("enough", "0")?;
             expect("starved", "137")?;
             expect("oom", "true")
+        })
+        .test("vm_up_on_cgroup_v2", &[], || {
+            expect("up", "0")?;
+            expect("up_group", "1073741824 1")?;
+            expect("up_starved", "137")
+        })
+        .test("vm_up_leaves_no_trace_on_cgroup_v2", &[], || {
+            let before = boot()?.said("up_before")?;
+            ensure!(!before.contains("memory"), "`up` had nothing to hand down: {before}");
+            expect("up_down", "0")?;
+            expect("up_traceless", "0")
         })
         .test("vm_network_by_name", &[], || expect("network", "by-name"))
         .test("vm_modules_by_need", &[], || {
