@@ -1,4 +1,4 @@
-//! The project's chores: `cargo xtask test | bench | docs | size`.
+//! The project's chores: `cargo xtask test | bench | docs | pictures | size`.
 
 use std::process::ExitCode;
 
@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 mod bench;
 mod count;
 mod docs;
+mod pictures;
 mod process;
 mod provision;
 mod size;
@@ -23,6 +24,8 @@ cargo xtask bench [NAME…]
     Medians of ten, beside the bars of the design: start, up, build, launcher, image
 cargo xtask docs
     Writes the generated parts of the documents anew
+cargo xtask pictures
+    Takes the README's pictures anew (root)
 cargo xtask size
     What the image weighs, part by part
 ";
@@ -46,6 +49,7 @@ fn run(mut words: Vec<String>) -> Result<ExitCode> {
         "test" => test::run(&test::Options::parse(words)?),
         "bench" => bench::run(&words),
         "docs" => docs::run(),
+        "pictures" => pictures::run(),
         "size" => size::run(),
         other => bail!("no task `{other}`; `cargo xtask --help` lists them"),
     }

@@ -131,7 +131,7 @@ fn kept(name: &str) -> PathBuf {
     target().join("itest").join(name)
 }
 
-fn busybox() -> PathBuf {
+pub(crate) fn busybox() -> PathBuf {
     kept("busybox/bin/busybox")
 }
 
