@@ -103,7 +103,7 @@ fn run(request: &BuildRequest, progress: &dyn Progress) -> Result<BuildReport, B
     let names: Vec<&str> = components.iter().map(|component| component.name.as_str()).collect();
     let root = request.cache_dir.clone().or_else(Cache::default_root).ok_or(FetchError::NoCacheDir)?;
     let cache = Cache::open(root.clone()).map_err(|source| FetchError::Cache { path: root, source })?;
-    let fetcher = Fetcher::new(&cache, request.offline, progress);
+    let fetcher = Fetcher::new(&cache, request.offline, request.patience, progress);
 
     step(&format!("reading the package index of {}", request.suite))?;
     let archive = Archive::open(request, &fetcher, Timestamp::now())?;

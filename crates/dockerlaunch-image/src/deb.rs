@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use crate::cache::Cache;
 use crate::error::Hints;
+use crate::progress::{Progress, Stoppable};
 use crate::source::Package;
 use crate::tree::Content;
 
@@ -127,6 +128,7 @@ fn merge_usr(path: String) -> String {
 pub(crate) fn contents(
     package: &Package,
     cache: &Cache,
+    progress: &dyn Progress,
     wanted: &dyn Fn(&str) -> bool,
 ) -> Result<Contents, UnpackError> {
     let deb = cache.read_blob(package.digest).ok_or_else(|| UnpackError::Damaged {
@@ -134,7 +136,7 @@ pub(crate) fn contents(
         path: cache.blob(package.digest),
     })?;
     let read = |wanted: &dyn Fn(&str) -> bool| {
-        read_data(deb.as_slice(), wanted)
+        read_data(Stoppable { bytes: &deb, progress }, wanted)
             .map(|entries| Contents { entries })
             .map_err(|source| UnpackError::Archive { package: package.name.clone(), source })
     };
@@ -199,6 +201,7 @@ fn read_tar(reader: impl Read, wanted: &dyn Fn(&str) -> bool) -> io::Result<BTre
 mod tests {
     use super::*;
     use crate::digest::Digest;
+    use crate::progress::{Halted, Silent};
     use proptest::prelude::*;
 
     fn tar_with(entries: &[(&str, tar::EntryType, &str)]) -> Vec<u8> {
@@ -281,10 +284,11 @@ mod tests {
             depends: vec![],
             base: String::new(),
         };
-        let found = contents(&package, &cache, &|path| path == "usr/bin/pasta").unwrap();
+        let found = contents(&package, &cache, &Silent, &|path| path == "usr/bin/pasta").unwrap();
         assert_eq!(found.resolve("usr/bin/pasta").unwrap().2, Some(&Content::new(*b"program")));
+        assert!(contents(&package, &cache, &Halted, &|_| true).is_err(), "a stop is not kept waiting");
         std::fs::write(cache.blob(digest), "other").unwrap();
-        let error = contents(&package, &cache, &|path| path == "usr/bin/pasta").unwrap_err();
+        let error = contents(&package, &cache, &Silent, &|path| path == "usr/bin/pasta").unwrap_err();
         assert!(matches!(error, UnpackError::Damaged { .. }), "a changed file is not unpacked");
     }
 

@@ -16,7 +16,7 @@ use crate::cache::Cache;
 use crate::config::ImageConfig;
 use crate::digest::Digest;
 use crate::error::Hints;
-use crate::progress::Progress;
+use crate::progress::{Progress, Stopped};
 use crate::recipe::Trees;
 use crate::request::{BuildRequest, Output};
 
@@ -117,13 +117,4 @@ fn write_error(path: &Path) -> impl Fn(io::Error) -> EmitError {
             EmitError::Write { path: path.to_owned(), source }
         }
     }
-}
-
-/// Ends a writer from within when the user asked to stop.
-#[derive(Debug, thiserror::Error)]
-#[error("interrupted")]
-struct Stopped;
-
-fn stop_if_cancelled(progress: &dyn Progress) -> io::Result<()> {
-    if progress.cancelled() { Err(io::Error::other(Stopped)) } else { Ok(()) }
 }

@@ -1,23 +1,29 @@
 //! Downloads: parallel, resumable, verified, and never the same bytes twice.
 
+mod exchange;
 mod release;
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::cache::Cache;
 use crate::digest::{Digest, hash_reader};
 use crate::error::Hints;
 use crate::progress::{Event, Progress};
+use exchange::Exchange;
 
 /// Downloads at a time. More do not help against one mirror.
 const PARALLEL: usize = 4;
 
 /// Attempts for one file; each goes on where the last one stopped.
 const ATTEMPTS: u32 = 4;
+
+/// How often one who waits asks whether to stop.
+const PULSE: Duration = Duration::from_millis(100);
 
 /// Something cannot be fetched.
 #[derive(Debug, thiserror::Error)]
@@ -126,19 +132,29 @@ pub(crate) struct Fetcher<'a> {
     agent: ureq::Agent,
     pub(crate) cache: &'a Cache,
     offline: bool,
+    /// How long a server may say nothing.
+    patience: Duration,
     progress: &'a dyn Progress,
 }
 
 impl<'a> Fetcher<'a> {
-    pub(crate) fn new(cache: &'a Cache, offline: bool, progress: &'a dyn Progress) -> Self {
+    pub(crate) fn new(
+        cache: &'a Cache,
+        offline: bool,
+        patience: Duration,
+        progress: &'a dyn Progress,
+    ) -> Self {
         let agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
-            .timeout_connect(Some(Duration::from_secs(20)))
-            .timeout_recv_response(Some(Duration::from_secs(60)))
+            .timeout_resolve(Some(patience))
+            .timeout_connect(Some(patience))
+            .timeout_per_read(Some(patience))
+            // As long as bytes arrive a body may take its time, but a head is short.
+            .timeout_recv_response(Some(patience * 2))
             .user_agent(concat!("from-scratch/", env!("CARGO_PKG_VERSION")))
             .build()
             .new_agent();
-        Self { agent, cache, offline, progress }
+        Self { agent, cache, offline, patience, progress }
     }
 
     /// Fetches what the cache does not have yet, several files at a time.
@@ -185,39 +201,67 @@ impl<'a> Fetcher<'a> {
             return Err(FetchError::Offline { url: url() });
         }
         let part = self.cache.part(wanted.digest);
-        let cache_error = |source| FetchError::Cache { path: part.clone(), source };
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&part)
-            .map_err(cache_error)?;
-        // Another process may be fetching the same file: wait, then use what it fetched.
-        file.lock().map_err(cache_error)?;
-        if target.exists() {
-            return Ok(target);
+        let Some(mut file) = self.open_part(wanted, &part, &target)? else { return Ok(target) };
+        self.insist(|| self.attempt(wanted, &mut file, &part))?;
+        self.settle(wanted, &mut file, &part, &target)?;
+        self.progress.event(Event::FetchFinished { name: wanted.name() });
+        Ok(target)
+    }
+
+    /// What has arrived of a file so far, locked. Another process that is fetching it is waited for; `None` when that
+    /// leaves nothing to do.
+    fn open_part(&self, wanted: &Wanted, part: &Path, target: &Path) -> Result<Option<File>, FetchError> {
+        let cache_error = |source| FetchError::Cache { path: part.to_owned(), source };
+        let mut told = false;
+        loop {
+            let file = File::options()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(part)
+                .map_err(cache_error)?;
+            match file.try_lock() {
+                Ok(()) if target.exists() => return Ok(None),
+                // The other one has removed it, as it was not what was signed.
+                Ok(()) if file.metadata().map_err(cache_error)?.nlink() == 0 => continue,
+                Ok(()) => return Ok(Some(file)),
+                Err(TryLockError::Error(error)) => return Err(cache_error(error)),
+                Err(TryLockError::WouldBlock) => {}
+            }
+            if !std::mem::replace(&mut told, true) {
+                let text = format!("waiting for another build that fetches {}", wanted.name());
+                self.progress.event(Event::Step(&text));
+            }
+            self.pause(PULSE)?;
         }
-        let mut last = None;
-        for attempt in 0..ATTEMPTS {
+    }
+
+    /// Tries again what a broken connection or a server in trouble has stopped.
+    fn insist<T>(&self, mut attempt: impl FnMut() -> Result<T, FetchError>) -> Result<T, FetchError> {
+        for number in 1..ATTEMPTS {
+            match attempt() {
+                Err(FetchError::Transport { .. }) => {}
+                Err(FetchError::Status { status, .. }) if status >= 500 => {}
+                result => return result,
+            }
+            self.pause(Duration::from_millis(200 << number))?;
+        }
+        attempt()
+    }
+
+    /// Waits, unless the user asks to stop.
+    fn pause(&self, time: Duration) -> Result<(), FetchError> {
+        let end = Instant::now() + time;
+        loop {
             if self.progress.cancelled() {
                 return Err(FetchError::Cancelled);
             }
-            if attempt > 0 {
-                std::thread::sleep(Duration::from_millis(200 << attempt));
-            }
-            match self.attempt(wanted, &mut file, &part) {
-                Ok(()) => {
-                    self.settle(wanted, &mut file, &part, &target)?;
-                    self.progress.event(Event::FetchFinished { name: wanted.name() });
-                    return Ok(target);
-                }
-                Err(error @ FetchError::Transport { .. }) => last = Some(error),
-                Err(error @ FetchError::Status { status, .. }) if status >= 500 => last = Some(error),
-                Err(error) => return Err(error),
+            match end.saturating_duration_since(Instant::now()) {
+                Duration::ZERO => return Ok(()),
+                left => std::thread::sleep(left.min(PULSE)),
             }
         }
-        Err(last.unwrap_or(FetchError::Cancelled))
     }
 
     /// Checks a complete download and gives it its place.
@@ -247,10 +291,6 @@ impl<'a> Fetcher<'a> {
 
     fn transfer(&self, url: &str, wanted: &Wanted, file: &mut File, part: &Path) -> Result<(), FetchError> {
         let cache_error = |source| FetchError::Cache { path: part.to_owned(), source };
-        let transport = |source: Box<dyn std::error::Error + Send + Sync>| FetchError::Transport {
-            url: url.to_owned(),
-            source,
-        };
         let mut have = file.seek(SeekFrom::End(0)).map_err(cache_error)?;
         if have >= wanted.size && wanted.size > 0 {
             if have == wanted.size {
@@ -263,10 +303,10 @@ impl<'a> Fetcher<'a> {
         if have > 0 {
             request = request.header("Range", format!("bytes={have}-"));
         }
-        let response = request.call().map_err(|error| transport(Box::new(error)))?;
-        let status = response.status().as_u16();
-        let continued = response
-            .headers()
+        let (head, exchange) = Exchange::begin(url, request, self.patience, self.progress)?;
+        let status = head.status.as_u16();
+        let continued = head
+            .headers
             .get("content-range")
             .and_then(|value| value.to_str().ok())
             .is_some_and(|value| value.starts_with(&format!("bytes {have}-")));
@@ -277,34 +317,40 @@ impl<'a> Fetcher<'a> {
                 file.set_len(0).and_then(|()| file.seek(SeekFrom::Start(0))).map_err(cache_error)?;
                 have = 0;
                 if status != 200 {
-                    return Err(transport("the server answered a wrong range".into()));
+                    return Err(exchange.failed("the server answered a wrong range"));
                 }
             }
             _ => return Err(FetchError::Status { url: url.to_owned(), status }),
         }
         let name = wanted.name();
         self.progress.event(Event::FetchStarted { name, size: Some(wanted.size), resumed_from: have });
-        let mut body = response.into_body().into_reader();
-        let mut buffer = vec![0; 64 << 10];
         while have < wanted.size {
-            if self.progress.cancelled() {
-                return Err(FetchError::Cancelled);
-            }
-            let count = match body.read(&mut buffer) {
-                Ok(0) => {
-                    return Err(transport(
-                        format!("the connection ended at {have} of {} bytes", wanted.size).into(),
-                    ));
-                }
-                Ok(count) => count,
-                Err(error) => return Err(transport(Box::new(error))),
+            let Some(bytes) = exchange.bytes()? else {
+                return Err(
+                    exchange.failed(format!("the connection ended at {have} of {} bytes", wanted.size))
+                );
             };
             // What is more than the index says is dropped; the digest decides.
-            let useful = count.min(usize::try_from(wanted.size - have).unwrap_or(usize::MAX));
-            file.write_all(&buffer[..useful]).map_err(cache_error)?;
+            let useful = bytes.len().min(usize::try_from(wanted.size - have).unwrap_or(usize::MAX));
+            file.write_all(&bytes[..useful]).map_err(cache_error)?;
             have += useful as u64;
             self.progress.event(Event::FetchAdvanced { name, bytes: useful as u64 });
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::progress::Halted;
+
+    #[test]
+    fn a_stop_is_not_kept_waiting_between_attempts() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::open(directory.path().to_owned()).unwrap();
+        let day = Duration::from_secs(86_400);
+        let fetcher = Fetcher::new(&cache, false, day, &Halted);
+        assert!(matches!(fetcher.pause(day), Err(FetchError::Cancelled)));
     }
 }

@@ -1,5 +1,7 @@
 //! What a build tells while it runs, and how it is asked to stop.
 
+use std::io::{self, Read};
+
 /// Something that happened during a build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -48,4 +50,39 @@ pub struct Silent;
 
 impl Progress for Silent {
     fn event(&self, _event: Event<'_>) {}
+}
+
+/// Ends reading or writing from within, when the user asked to stop.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted")]
+pub(crate) struct Stopped;
+
+pub(crate) fn stop_if_cancelled(progress: &dyn Progress) -> io::Result<()> {
+    if progress.cancelled() { Err(io::Error::other(Stopped)) } else { Ok(()) }
+}
+
+/// Reads bytes until the user asks to stop: one file can take half a minute to compress.
+pub(crate) struct Stoppable<'a> {
+    pub(crate) bytes: &'a [u8],
+    pub(crate) progress: &'a dyn Progress,
+}
+
+impl Read for Stoppable<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        stop_if_cancelled(self.progress)?;
+        self.bytes.read(buffer)
+    }
+}
+
+/// Stops everything from the beginning.
+#[cfg(test)]
+pub(crate) struct Halted;
+
+#[cfg(test)]
+impl Progress for Halted {
+    fn event(&self, _event: Event<'_>) {}
+
+    fn cancelled(&self) -> bool {
+        true
+    }
 }

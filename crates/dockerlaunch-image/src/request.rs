@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::digest::Digest;
 use crate::source::AptSettings;
@@ -35,6 +36,8 @@ pub struct BuildRequest {
     pub allow_expired: bool,
     /// Use the cache alone.
     pub offline: bool,
+    /// How long a mirror may send nothing, or not be reached, before that counts as a broken connection.
+    pub patience: Duration,
     /// Where downloads are kept; without it `$XDG_CACHE_HOME/from-scratch` or `~/.cache/from-scratch`.
     pub cache_dir: Option<PathBuf>,
     /// The static launcher, as bytes.
@@ -69,6 +72,7 @@ impl BuildRequest {
             keyring: None,
             allow_expired: false,
             offline: false,
+            patience: Duration::from_secs(30),
             cache_dir: None,
             launcher: launcher.into(),
             compression: Compression::default(),

@@ -76,7 +76,7 @@ impl<'a> Resolver<'a> {
                         let Some(package) = queue.lock().ok().and_then(|mut queue| queue.pop()) else {
                             return;
                         };
-                        let result = deb::contents(&package, cache, &keep);
+                        let result = deb::contents(&package, cache, self.progress, &keep);
                         if let Ok(mut results) = results.lock() {
                             results.push(result.map(|contents| OpenPackage { package, contents }));
                         }

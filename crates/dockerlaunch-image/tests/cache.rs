@@ -1,7 +1,6 @@
 //! Building from a cache that somebody has changed.
 
 #![allow(clippy::unwrap_used, reason = "clippy takes only the functions marked as tests for tests")]
-#![allow(dead_code, reason = "what the other tests use")]
 mod repository;
 
 use std::path::{Path, PathBuf};

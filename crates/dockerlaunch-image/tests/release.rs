@@ -1,7 +1,6 @@
 //! Release files that are validly signed and still not to be used, or not to be kept.
 
 #![allow(clippy::unwrap_used, reason = "clippy takes only the functions marked as tests for tests")]
-#![allow(dead_code, reason = "what the other tests use")]
 mod repository;
 
 use dockerlaunch_image::source::SourceError;

@@ -7,10 +7,9 @@ use ::cpio::newc::{self, ModeFileType};
 
 use super::compress::Compressor;
 use super::staging::StagedFile;
-use super::tar::Stoppable;
-use super::{EmitError, Emitter, Written, stop_if_cancelled, write_error};
+use super::{EmitError, Emitter, Written, write_error};
 use crate::PRIVATE_DIR;
-use crate::progress::Progress;
+use crate::progress::{Progress, Stoppable, stop_if_cancelled};
 use crate::tree::{Kind, Tree};
 
 impl Emitter<'_> {

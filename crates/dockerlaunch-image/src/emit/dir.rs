@@ -8,9 +8,9 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 
 use super::staging::StagedDir;
-use super::{EmitError, Emitter, Written, stop_if_cancelled, write_error};
+use super::{EmitError, Emitter, Written, write_error};
 use crate::PRIVATE_DIR;
-use crate::progress::Progress;
+use crate::progress::{Progress, stop_if_cancelled};
 use crate::tree::{Kind, Tree};
 
 impl Emitter<'_> {

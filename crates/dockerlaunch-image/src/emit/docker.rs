@@ -4,8 +4,9 @@ use std::path::Path;
 
 use super::staging::StagedFile;
 use super::tar::{append_document, write_tar};
-use super::{EmitError, Emitter, Written, stop_if_cancelled, write_error};
+use super::{EmitError, Emitter, Written, write_error};
 use crate::digest::{Digest, Hasher};
+use crate::progress::stop_if_cancelled;
 
 impl Emitter<'_> {
     pub(super) fn docker(&self, path: &Path) -> Result<Written, EmitError> {

@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use super::compress::{self, Compressor};
 use super::tar::write_tar;
-use super::{EmitError, Emitter, stop_if_cancelled, write_error};
+use super::{EmitError, Emitter, write_error};
 use crate::cache::write_atomically;
 use crate::digest::{Digest, Hasher, hash_reader};
+use crate::progress::stop_if_cancelled;
 
 /// Changes when the same tree would make another layer.
 const FORMAT: u32 = 1;

@@ -1,11 +1,11 @@
 //! `tar:` and the tar that layers are made of.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::Path;
 
 use super::staging::StagedFile;
-use super::{EmitError, Emitter, Written, stop_if_cancelled, write_error};
-use crate::progress::Progress;
+use super::{EmitError, Emitter, Written, write_error};
+use crate::progress::{Progress, Stoppable, stop_if_cancelled};
 use crate::tree::{Kind, Tree};
 
 impl Emitter<'_> {
@@ -52,19 +52,6 @@ pub(super) fn write_tar(
         }
     }
     builder.into_inner()?.flush()
-}
-
-/// Reads bytes until the user asks to stop: one file can take half a minute to compress.
-pub(super) struct Stoppable<'a> {
-    pub(super) bytes: &'a [u8],
-    pub(super) progress: &'a dyn Progress,
-}
-
-impl Read for Stoppable<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        stop_if_cancelled(self.progress)?;
-        self.bytes.read(buffer)
-    }
 }
 
 /// Adds one file to an archive made of a few documents.

@@ -2,13 +2,13 @@
 
 use std::fs;
 use std::io;
-use std::time::Duration;
 
-use super::{ATTEMPTS, FetchError, Fetcher};
+use super::exchange::Exchange;
+use super::{FetchError, Fetcher};
 use crate::cache::write_atomically;
 
 /// A Release file larger than this is none.
-const MAX_RELEASE: u64 = 16 << 20;
+const MAX_RELEASE: usize = 16 << 20;
 
 /// A Release file that is not verified yet.
 pub(crate) struct Fetched {
@@ -19,11 +19,17 @@ pub(crate) struct Fetched {
     pub(crate) kept: bool,
 }
 
+/// What a server says when it is asked for a Release file.
+enum Answer {
+    None,
+    Unchanged,
+    New(Fetched),
+}
+
 impl Fetcher<'_> {
     /// A Release file: asked for each time, sent again only when it has changed, or when `anew` says so. `None` when
     /// there is none. What comes is not kept yet: nobody has looked at its signature.
     pub(crate) fn release(&self, url: &str, anew: bool) -> Result<Option<Fetched>, FetchError> {
-        let directory = self.cache.release(url);
         let kept = self.kept_release(url).filter(|_| !anew).map(|bytes| Fetched {
             bytes,
             modified: None,
@@ -32,52 +38,36 @@ impl Fetcher<'_> {
         if self.offline {
             return kept.map(Some).ok_or_else(|| FetchError::Offline { url: url.to_owned() });
         }
-        let transport = |source: Box<dyn std::error::Error + Send + Sync>| FetchError::Transport {
-            url: url.to_owned(),
-            source,
-        };
-        let mut last = None;
-        for attempt in 0..ATTEMPTS {
-            if self.progress.cancelled() {
-                return Err(FetchError::Cancelled);
-            }
-            if attempt > 0 {
-                std::thread::sleep(Duration::from_millis(200 << attempt));
-            }
-            let mut request = self.agent.get(url);
-            if let (Some(_), Ok(date)) = (&kept, fs::read_to_string(directory.join("Last-Modified"))) {
-                request = request.header("If-Modified-Since", date);
-            }
-            let response = match request.call() {
-                Ok(response) => response,
-                Err(error) => {
-                    last = Some(transport(Box::new(error)));
-                    continue;
-                }
-            };
-            match response.status().as_u16() {
-                200 => {}
-                304 if kept.is_some() => return Ok(kept),
-                404 | 403 => return Ok(None),
-                status if status >= 500 => {
-                    last = Some(FetchError::Status { url: url.to_owned(), status });
-                    continue;
-                }
-                status => return Err(FetchError::Status { url: url.to_owned(), status }),
-            }
-            let modified = response
-                .headers()
-                .get("last-modified")
-                .and_then(|value| value.to_str().ok())
-                .map(str::to_owned);
-            match response.into_body().into_with_config().limit(MAX_RELEASE).read_to_vec() {
-                Ok(bytes) => {
-                    return Ok(Some(Fetched { bytes, modified, kept: false }));
-                }
-                Err(error) => last = Some(transport(Box::new(error))),
+        let fetched = self.insist(|| self.ask_for_release(url, kept.is_some()))?;
+        Ok(match fetched {
+            Answer::None => None,
+            Answer::Unchanged => kept,
+            Answer::New(fetched) => Some(fetched),
+        })
+    }
+
+    fn ask_for_release(&self, url: &str, kept: bool) -> Result<Answer, FetchError> {
+        let mut request = self.agent.get(url);
+        if kept && let Ok(date) = fs::read_to_string(self.cache.release(url).join("Last-Modified")) {
+            request = request.header("If-Modified-Since", date);
+        }
+        let (head, exchange) = Exchange::begin(url, request, self.patience, self.progress)?;
+        match head.status.as_u16() {
+            200 => {}
+            304 if kept => return Ok(Answer::Unchanged),
+            404 | 403 => return Ok(Answer::None),
+            status => return Err(FetchError::Status { url: url.to_owned(), status }),
+        }
+        let modified =
+            head.headers.get("last-modified").and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let mut bytes = Vec::new();
+        while let Some(more) = exchange.bytes()? {
+            bytes.extend(more);
+            if bytes.len() > MAX_RELEASE {
+                return Err(exchange.failed("it is too large for a Release file"));
             }
         }
-        Err(last.unwrap_or(FetchError::Cancelled))
+        Ok(Answer::New(Fetched { bytes, modified, kept: false }))
     }
 
     /// The last Release file from this place that was good.

@@ -1,5 +1,6 @@
 //! A Debian archive made and signed on the spot, served on loopback by a server that counts requests and can misbehave.
 
+#![allow(dead_code, reason = "each test file uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "clippy takes only the functions marked as tests for tests")]
 
 use std::collections::BTreeMap;
@@ -29,6 +30,12 @@ pub(crate) enum Fault {
     CutOnce(&'static str, usize),
     /// Every answer to this path ends after so many bytes, and nothing else is answered any more.
     Gone(&'static str, usize),
+    /// The next answer to this path stops after so many bytes, and the connection stays open.
+    StallOnce(&'static str, usize),
+    /// As every answer to this path.
+    Stall(&'static str, usize),
+    /// A request for this path is never answered.
+    Mute(&'static str),
 }
 
 #[derive(Default)]
@@ -95,11 +102,11 @@ fn answer(connection: TcpStream, state: &Mutex<State>) -> Option<()> {
         }
         since |= header.starts_with("if-modified-since: ");
     }
-    let (body, cut) = {
+    let (body, cut, stalls) = {
         let mut state = state.lock().unwrap();
         state.requests.push((path.clone(), range.clone()));
         let mut body = state.files.get(&path).cloned();
-        let mut cut = None;
+        let (mut cut, mut stalls) = (None, false);
         match state.fault {
             Some(Fault::FlipBit(at)) if at == path => {
                 let body = body.as_mut()?;
@@ -112,9 +119,18 @@ fn answer(connection: TcpStream, state: &Mutex<State>) -> Option<()> {
             }
             Some(Fault::Gone(at, length)) if at == path => cut = Some(length),
             Some(Fault::Gone(..)) if !path.starts_with("dists/") => return None,
+            Some(Fault::StallOnce(at, length)) if at == path => {
+                (cut, stalls) = (Some(length), true);
+                state.fault = None;
+            }
+            Some(Fault::Stall(at, length)) if at == path => (cut, stalls) = (Some(length), true),
+            Some(Fault::Mute(at)) if at == path => {
+                drop(state);
+                keep_silent();
+            }
             _ => {}
         }
-        (body, cut)
+        (body, cut, stalls)
     };
     let mut connection = connection;
     let Some(body) = body else {
@@ -139,7 +155,18 @@ fn answer(connection: TcpStream, state: &Mutex<State>) -> Option<()> {
     };
     let rest = &body[start.unwrap_or(0)..];
     write!(connection, "{head}Content-Length: {}\r\nConnection: close\r\n\r\n", rest.len()).ok()?;
-    connection.write_all(&rest[..cut.unwrap_or(rest.len()).min(rest.len())]).ok()
+    connection.write_all(&rest[..cut.unwrap_or(rest.len()).min(rest.len())]).ok()?;
+    if stalls {
+        keep_silent();
+    }
+    Some(())
+}
+
+/// With the connection open, until the test process ends.
+fn keep_silent() -> ! {
+    loop {
+        std::thread::park();
+    }
 }
 
 /// A key made for one test.
@@ -293,18 +320,21 @@ impl Fixture {
     }
 }
 
-/// Remembers warnings, and stops the build at the first event that the test names.
+/// Remembers what it is told, and stops the build at the first event that the test names.
 #[derive(Default)]
 pub(crate) struct Recorder {
     pub(crate) warnings: Mutex<Vec<String>>,
+    pub(crate) steps: Mutex<Vec<String>>,
     pub(crate) stop_at: Option<fn(&Event<'_>) -> bool>,
     pub(crate) stopped: std::sync::atomic::AtomicBool,
 }
 
 impl Progress for Recorder {
     fn event(&self, event: Event<'_>) {
-        if let Event::Warning(text) = event {
-            self.warnings.lock().unwrap().push(text.to_owned());
+        match event {
+            Event::Warning(text) => self.warnings.lock().unwrap().push(text.to_owned()),
+            Event::Step(text) => self.steps.lock().unwrap().push(text.to_owned()),
+            _ => {}
         }
         if self.stop_at.is_some_and(|stop_at| stop_at(&event)) {
             self.stopped.store(true, std::sync::atomic::Ordering::Relaxed);
