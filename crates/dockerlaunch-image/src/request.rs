@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::digest::Digest;
+use crate::name::ImageName;
 use crate::source::AptSettings;
 use crate::spec::Spec;
 use crate::tree::Tree;
@@ -45,7 +46,7 @@ pub struct BuildRequest {
     /// How layers and the initramfs are compressed.
     pub compression: Compression,
     /// Name that `oci:` and `docker:` outputs carry.
-    pub tag: String,
+    pub tag: ImageName,
     /// What to write, in this order.
     pub outputs: Vec<Output>,
     /// Added to `initramfs:` outputs only: kernel modules, for one.
@@ -76,7 +77,7 @@ impl BuildRequest {
             cache_dir: None,
             launcher: launcher.into(),
             compression: Compression::default(),
-            tag: "from-scratch:latest".to_owned(),
+            tag: ImageName::default(),
             outputs: Vec::new(),
             initramfs_extra: None,
             epoch: 0,
@@ -133,9 +134,9 @@ impl Arch {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} `{value}`: expected {expected}")]
 pub struct ParseOptionError {
-    what: &'static str,
-    value: String,
-    expected: &'static str,
+    pub(crate) what: &'static str,
+    pub(crate) value: String,
+    pub(crate) expected: &'static str,
 }
 
 impl FromStr for Arch {

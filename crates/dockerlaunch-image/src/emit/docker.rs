@@ -21,7 +21,7 @@ impl Emitter<'_> {
         let layer_name = format!("{}/layer.tar", diff_id.hex());
         let manifest = serde_json::to_vec(&serde_json::json!([{
             "Config": config_name,
-            "RepoTags": [with_tag(&self.request.tag)],
+            "RepoTags": [self.request.tag.to_string()],
             "Layers": [layer_name],
         }]))
         .map_err(|error| EmitError::Config(Box::new(error)))?;
@@ -37,39 +37,5 @@ impl Emitter<'_> {
         builder.into_inner().map_err(&fail)?;
         let (digest, size) = file.commit()?;
         Ok(Written { digest, size })
-    }
-}
-
-/// `NAME` means `NAME:latest`.
-fn with_tag(name: &str) -> String {
-    let tagged = name.rsplit_once(':').is_some_and(|(_, tag)| !tag.contains('/'));
-    if tagged { name.to_owned() } else { format!("{name}:latest") }
-}
-
-/// A name as containerd knows it: with a registry and a tag.
-pub(super) fn full_name(name: &str) -> String {
-    let name = with_tag(name);
-    match name.split_once('/') {
-        Some((first, _)) if first.contains(['.', ':']) || first == "localhost" => name,
-        Some(_) => format!("docker.io/{name}"),
-        None => format!("docker.io/library/{name}"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_completed_as_docker_does() {
-        for (short, full) in [
-            ("a", "docker.io/library/a:latest"),
-            ("a:1", "docker.io/library/a:1"),
-            ("team/a:1", "docker.io/team/a:1"),
-            ("localhost:5000/a", "localhost:5000/a:latest"),
-            ("registry.example/a:2", "registry.example/a:2"),
-        ] {
-            assert_eq!(full_name(short), full);
-        }
     }
 }

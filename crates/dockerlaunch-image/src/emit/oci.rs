@@ -12,6 +12,7 @@ use oci_spec::image::{
 use super::staging::{StagedDir, write_file};
 use super::{EmitError, Emitter, Written, write_error};
 use crate::digest::Digest;
+use crate::name::ImageName;
 use crate::request::{Arch, Compression};
 
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
@@ -96,13 +97,12 @@ fn manifest(
     sorted_json(&manifest)
 }
 
-fn index(manifest: &[u8], arch: Arch, tag: &str) -> Result<Vec<u8>, AnyError> {
+fn index(manifest: &[u8], arch: Arch, name: &ImageName) -> Result<Vec<u8>, AnyError> {
     let platform = PlatformBuilder::default().architecture(arch.name()).os(Os::Linux).build()?;
     // Two annotations, for two readers: `docker load` and containerd take the whole name, skopeo and podman the tag.
-    let short = tag.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).map_or("latest", |(_, tag)| tag);
     let annotations = HashMap::from([
-        (ANNOTATION_REF_NAME.to_owned(), short.to_owned()),
-        ("io.containerd.image.name".to_owned(), super::docker::full_name(tag)),
+        (ANNOTATION_REF_NAME.to_owned(), name.tag().to_owned()),
+        ("io.containerd.image.name".to_owned(), name.full()),
     ]);
     let entry = descriptor(MediaType::ImageManifest, Digest::of(manifest), manifest.len() as u64)?
         .platform(platform)

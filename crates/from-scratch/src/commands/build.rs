@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use dockerlaunch_image::{Arch, BuildError, BuildReport, BuildRequest, Compression, Output};
+use dockerlaunch_image::{Arch, BuildError, BuildReport, BuildRequest, Compression, ImageName, Output};
 
 use crate::launcher;
 use crate::progress::BuildProgress;
@@ -21,8 +21,8 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "KIND:LEVEL", default_value_t = Compression::default())]
     compression: Compression,
     /// Name that the image carries in oci: and docker: outputs
-    #[arg(long, value_name = "NAME", default_value = "from-scratch:latest")]
-    tag: String,
+    #[arg(long, value_name = "NAME[:TAG]", default_value_t = ImageName::default())]
+    tag: ImageName,
     /// What to write: oci:DIR, docker:FILE, tar:FILE, initramfs:FILE or dir:DIR; repeatable
     #[arg(short, long, value_name = "KIND:PATH", required = true)]
     output: Vec<Output>,
