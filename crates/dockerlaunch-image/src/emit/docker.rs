@@ -1,21 +1,22 @@
 //! `docker:` an archive for `docker load` and `podman load`, uncompressed as `docker save` writes it.
 
+use std::io::{self, Write};
 use std::path::Path;
 
 use super::staging::StagedFile;
-use super::tar::{append_document, write_tar};
+use super::tar::write_tar;
 use super::{EmitError, Emitter, Written, write_error};
 use crate::digest::{Digest, Hasher};
-use crate::progress::stop_if_cancelled;
 
 impl Emitter<'_> {
     pub(super) fn docker(&self, path: &Path) -> Result<Written, EmitError> {
         let fail = write_error(path);
         let epoch = self.request.epoch;
-        // The archive gives the layer's size before the layer; in memory it is about 200 MB, for a moment.
-        let mut layer = Hasher::new(Vec::new());
-        write_tar(&self.trees.container, epoch, self.progress, &mut layer).map_err(&fail)?;
-        let (diff_id, _, layer) = layer.finish();
+        // The archive names the layer and its size before the layer itself, which is too large to be kept in memory
+        // meanwhile. So it is made twice, and is the same each time.
+        let mut layer = Hasher::new(io::sink());
+        self.write_layer(&mut layer).map_err(&fail)?;
+        let (diff_id, layer_size, _) = layer.finish();
         let config = self.config.to_json(self.request.arch, diff_id, epoch).map_err(EmitError::Config)?;
         let config_name = format!("{}.json", Digest::of(&config).hex());
         let layer_name = format!("{}/layer.tar", diff_id.hex());
@@ -28,14 +29,35 @@ impl Emitter<'_> {
 
         let mut file = StagedFile::create(path)?;
         let mut builder = ::tar::Builder::new(&mut file);
-        for (name, bytes) in
-            [("manifest.json", &manifest), (config_name.as_str(), &config), (layer_name.as_str(), &layer)]
-        {
-            stop_if_cancelled(self.progress).map_err(&fail)?;
-            append_document(&mut builder, name, bytes, epoch).map_err(&fail)?;
-        }
-        builder.into_inner().map_err(&fail)?;
+        let mut write = || {
+            for (name, bytes) in [("manifest.json", &manifest), (config_name.as_str(), &config)] {
+                builder.append(&header(name, bytes.len() as u64, epoch)?, bytes.as_slice())?;
+            }
+            // A tar is a whole number of blocks, so nothing is to be filled up after it.
+            builder.get_mut().write_all(header(&layer_name, layer_size, epoch)?.as_bytes())?;
+            self.write_layer(builder.get_mut())?;
+            builder.finish()
+        };
+        write().map_err(&fail)?;
+        drop(builder);
         let (digest, size) = file.commit()?;
         Ok(Written { digest, size })
     }
+
+    fn write_layer(&self, writer: &mut dyn Write) -> io::Result<()> {
+        write_tar(&self.trees.container, self.request.epoch, self.progress, writer)
+    }
+}
+
+fn header(name: &str, size: u64, epoch: u64) -> io::Result<::tar::Header> {
+    let mut header = ::tar::Header::new_gnu();
+    header.set_path(name)?;
+    header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(epoch);
+    header.set_entry_type(::tar::EntryType::Regular);
+    header.set_size(size);
+    header.set_cksum();
+    Ok(header)
 }

@@ -53,20 +53,3 @@ pub(super) fn write_tar(
     }
     builder.into_inner()?.flush()
 }
-
-/// Adds one file to an archive made of a few documents.
-pub(super) fn append_document(
-    builder: &mut ::tar::Builder<&mut StagedFile<'_>>,
-    name: &str,
-    bytes: &[u8],
-    epoch: u64,
-) -> io::Result<()> {
-    let mut header = ::tar::Header::new_gnu();
-    header.set_mode(0o644);
-    header.set_uid(0);
-    header.set_gid(0);
-    header.set_mtime(epoch);
-    header.set_entry_type(::tar::EntryType::Regular);
-    header.set_size(bytes.len() as u64);
-    builder.append_data(&mut header, name, bytes)
-}

@@ -202,10 +202,17 @@ pub(crate) struct Suite {
     pub(crate) suite: &'static str,
     pub(crate) valid_until: &'static str,
     pub(crate) version: &'static str,
+    /// Bytes that the package has besides.
+    pub(crate) filler: usize,
 }
 
-pub(crate) const FORKY: Suite =
-    Suite { codename: "forky", suite: "testing", valid_until: "Sat, 01 Jan 2050 00:00:00 UTC", version: "1" };
+pub(crate) const FORKY: Suite = Suite {
+    codename: "forky",
+    suite: "testing",
+    valid_until: "Sat, 01 Jan 2050 00:00:00 UTC",
+    version: "1",
+    filler: 0,
+};
 
 fn xz(bytes: &[u8]) -> Vec<u8> {
     let mut packed = Vec::new();
@@ -213,10 +220,11 @@ fn xz(bytes: &[u8]) -> Vec<u8> {
     packed
 }
 
-fn deb(version: &str) -> Vec<u8> {
+fn deb(version: &str, filler: usize) -> Vec<u8> {
     let mut data = tar::Builder::new(Vec::new());
     // Noise, so that the package is long enough to be cut in the middle.
-    let noise: String = (0..4000u32).map(|n| format!("{:x}", n.wrapping_mul(2_654_435_761))).collect();
+    let mut noise: String = (0..4000u32).map(|n| format!("{:x}", n.wrapping_mul(2_654_435_761))).collect();
+    noise.push_str(&"x".repeat(filler));
     for (name, text) in
         [("b.crt", "bbb\n".to_owned()), ("a.crt", format!("version {version}\n")), ("z.crt", noise)]
     {
@@ -237,7 +245,7 @@ fn deb(version: &str) -> Vec<u8> {
 
 /// The text of a Release file with one package in its index, and the files it speaks of.
 pub(crate) fn release(suite: &Suite, directory: &str) -> (String, BTreeMap<String, Vec<u8>>) {
-    let package = deb(suite.version);
+    let package = deb(suite.version, suite.filler);
     let pool = PACKAGE.replace("_1_", &format!("_{}_", suite.version));
     let index = format!(
         "Package: ca-certificates\nVersion: {}\nFilename: {pool}\nSize: {}\nSHA256: {}\n",
