@@ -6,9 +6,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::cache::Cache;
-use crate::config::ImageConfig;
+use crate::config::{ImageConfig, SUITE_LABEL};
 use crate::digest::Digest;
-use crate::emit::{EmitError, Emitter};
+use crate::emit::{self, EmitError, Emitter};
 use crate::error::BuildError;
 use crate::fetch::{FetchError, Fetcher};
 use crate::lint;
@@ -100,6 +100,7 @@ fn run(request: &BuildRequest, progress: &dyn Progress) -> Result<BuildReport, B
         &request.without,
         request.only.as_deref(),
     )?;
+    emit::check(&request.outputs)?;
     let names: Vec<&str> = components.iter().map(|component| component.name.as_str()).collect();
     let root = request.cache_dir.clone().or_else(Cache::default_root).ok_or(FetchError::NoCacheDir)?;
     let cache = Cache::open(root.clone()).map_err(|source| FetchError::Cache { path: root, source })?;
@@ -184,7 +185,7 @@ fn records(resolver: &Resolver<'_>) -> Vec<PackageRecord> {
 fn labels(codename: &str, packages: &[PackageRecord]) -> BTreeMap<String, String> {
     let version =
         |name: &str| packages.iter().find(|package| package.name == name).map(|package| &package.version);
-    let mut labels = BTreeMap::from([("io.from-scratch.suite".to_owned(), codename.to_owned())]);
+    let mut labels = BTreeMap::from([(SUITE_LABEL.to_owned(), codename.to_owned())]);
     if let Some(version) = version("docker.io") {
         labels.insert("org.opencontainers.image.version".to_owned(), version.clone());
     }

@@ -29,6 +29,12 @@ pub struct ImageConfig {
     pub labels: BTreeMap<String, String>,
 }
 
+/// The label that names the suite: images without it are not ours.
+pub(crate) const SUITE_LABEL: &str = "io.from-scratch.suite";
+
+/// What the history of an image says of our layer.
+pub(crate) const CREATED_BY: &str = "from-scratch build";
+
 /// Nanoseconds, the unit of Docker's health check fields.
 const SECOND: u64 = 1_000_000_000;
 
@@ -88,9 +94,7 @@ impl ImageConfig {
             .created(created.clone())
             .config(self.oci()?)
             .rootfs(RootFsBuilder::default().typ("layers").diff_ids(vec![diff_id.to_string()]).build()?)
-            .history(vec![
-                HistoryBuilder::default().created(created).created_by("from-scratch build").build()?,
-            ])
+            .history(vec![HistoryBuilder::default().created(created).created_by(CREATED_BY).build()?])
             .build()?;
         let mut value = serde_json::to_value(document)?;
         // Docker's own field; the OCI specification has none for health checks.

@@ -6,6 +6,7 @@ mod dir;
 mod docker;
 mod layer;
 mod oci;
+mod places;
 mod staging;
 mod tar;
 
@@ -40,6 +41,16 @@ pub enum EmitError {
         /// What it is.
         what: &'static str,
     },
+    /// Two outputs of one build would get into each other's way.
+    #[error(
+        "`{one}` and `{other}` cannot both be written: they are one place, or one lies inside of the other"
+    )]
+    SamePlace {
+        /// An output, as `KIND:PATH`.
+        one: String,
+        /// The other one.
+        other: String,
+    },
     /// The configuration document cannot be made.
     #[error("cannot describe the image")]
     Config(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -67,10 +78,21 @@ impl Hints for EmitError {
                     path.display()
                 )]
             }
+            Self::SamePlace { .. } => vec!["give each output a path of its own".to_owned()],
             Self::Config(_) => vec!["this is a fault of this program: please report it".to_owned()],
             Self::Cancelled => vec![],
         }
     }
+}
+
+/// Refuses outputs that cannot be written, or would take something away, before any work is done for them.
+pub(crate) fn check(outputs: &[Output]) -> Result<(), EmitError> {
+    places::check_apart(outputs)?;
+    outputs.iter().try_for_each(|output| match output {
+        Output::Oci(path) => staging::check_dir(path, oci::is_former),
+        Output::Dir(path) => staging::check_dir(path, dir::is_former),
+        Output::Docker(path) | Output::Tar(path) | Output::Initramfs(path) => staging::check_file(path),
+    })
 }
 
 /// What has been written.

@@ -1,8 +1,8 @@
 //! `dir:` the unpacked root file system. It needs no root; without it all files belong to the user who builds.
 
-use std::fs::{self, Permissions};
+use std::fs::{self, Metadata, Permissions};
 use std::io;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt, symlink};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
@@ -16,18 +16,36 @@ use crate::tree::{Kind, Tree};
 impl Emitter<'_> {
     pub(super) fn dir(&self, path: &Path) -> Result<Written, EmitError> {
         let tree = &self.trees.container;
-        let staged = StagedDir::create(path, is_image)?;
+        let staged = StagedDir::create(path, is_former)?;
         write_tree(tree, staged.path(), self.request.epoch, self.progress).map_err(write_error(path))?;
         staged.commit()?;
         Ok(Written { digest: tree.digest(), size: tree.size() })
     }
 }
 
-/// A directory with an image in it and nothing else: once something ran in it, it may hold what nobody wants to lose.
-fn is_image(path: &Path) -> bool {
-    let only_usr =
-        fs::read_dir(path).is_ok_and(|entries| entries.flatten().all(|entry| entry.file_name() == "usr"));
-    only_usr && path.join(PRIVATE_DIR).join("image.json").is_file()
+/// A directory as a build left it: an image, and all of it still with the one time that it was given. Whoever adds,
+/// changes or removes anything leaves another time there, on the file or on its directory.
+pub(super) fn is_former(path: &Path) -> bool {
+    let only_usr = fs::read_dir(path)
+        .is_ok_and(|mut entries| entries.all(|entry| entry.is_ok_and(|entry| entry.file_name() == "usr")));
+    let time = fs::symlink_metadata(path.join(PRIVATE_DIR).join("image.json")).map(|file| time_of(&file));
+    only_usr && time.is_ok_and(|time| time.1 == 0 && all_of(time, &path.join("usr")).unwrap_or(false))
+}
+
+/// Seconds and nanoseconds.
+fn time_of(metadata: &Metadata) -> (i64, i64) {
+    (metadata.mtime(), metadata.mtime_nsec())
+}
+
+fn all_of(time: (i64, i64), path: &Path) -> io::Result<bool> {
+    let metadata = fs::symlink_metadata(path)?;
+    let mut same = time_of(&metadata) == time;
+    if same && metadata.is_dir() {
+        for entry in fs::read_dir(path)? {
+            same = same && all_of(time, &entry?.path())?;
+        }
+    }
+    Ok(same)
 }
 
 fn write_tree(tree: &Tree, root: &Path, epoch: u64, progress: &dyn Progress) -> io::Result<()> {

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use super::compress::{self, Compressor};
+use super::staging::temporary_file;
 use super::tar::write_tar;
 use super::{EmitError, Emitter, write_error};
 use crate::cache::write_atomically;
@@ -71,7 +72,7 @@ impl Emitter<'_> {
     }
 
     fn make_layer(&self) -> io::Result<Layer> {
-        let file = tempfile::NamedTempFile::new_in(self.cache.root())?;
+        let file = temporary_file(self.cache.root())?;
         let packed = Hasher::new(BufWriter::with_capacity(1 << 20, file));
         let mut plain = Hasher::new(Compressor::new(self.request.compression, packed)?);
         write_tar(&self.trees.container, self.request.epoch, self.progress, &mut plain)?;

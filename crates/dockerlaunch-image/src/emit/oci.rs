@@ -1,16 +1,17 @@
 //! `oci:` an OCI image layout.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::Path;
 
 use oci_spec::image::{
-    ANNOTATION_REF_NAME, Descriptor, DescriptorBuilder, ImageIndexBuilder, ImageManifestBuilder, MediaType,
-    Os, PlatformBuilder, SCHEMA_VERSION, Sha256Digest,
+    ANNOTATION_REF_NAME, Descriptor, DescriptorBuilder, ImageConfiguration, ImageIndex, ImageIndexBuilder,
+    ImageManifest, ImageManifestBuilder, MediaType, Os, PlatformBuilder, SCHEMA_VERSION, Sha256Digest,
 };
 
 use super::staging::{StagedDir, write_file};
 use super::{EmitError, Emitter, Written, write_error};
+use crate::config::{CREATED_BY, SUITE_LABEL};
 use crate::digest::Digest;
 use crate::name::ImageName;
 use crate::request::{Arch, Compression};
@@ -34,7 +35,7 @@ impl Emitter<'_> {
         let manifest = manifest(&config, media_type, layer.digest, layer.size).map_err(EmitError::Config)?;
         let index = index(&manifest, self.request.arch, &self.request.tag).map_err(EmitError::Config)?;
 
-        let staged = StagedDir::create(path, is_layout)?;
+        let staged = StagedDir::create(path, is_former)?;
         let blobs = staged.path().join("blobs/sha256");
         fs::create_dir_all(&blobs).map_err(&fail)?;
         for directory in [staged.path().join("blobs"), blobs.clone()] {
@@ -60,14 +61,35 @@ impl Emitter<'_> {
     }
 }
 
-/// A directory with nothing but a layout in it.
-fn is_layout(path: &Path) -> bool {
-    let names = ["oci-layout", "index.json", "blobs"];
-    let all_there = names.iter().all(|name| path.join(name).exists());
-    let nothing_else = fs::read_dir(path).is_ok_and(|entries| {
-        entries.flatten().all(|entry| names.iter().any(|name| entry.file_name() == *name))
-    });
-    all_there && nothing_else
+/// A layout as a build left it: one image, made by a build and by nothing after it, and what belongs to that alone.
+pub(super) fn is_former(path: &Path) -> bool {
+    let names = |directory: &str| -> Option<BTreeSet<String>> {
+        fs::read_dir(path.join(directory))
+            .ok()?
+            .map(|entry| entry.ok()?.file_name().into_string().ok())
+            .collect()
+    };
+    let expected = |names: &[&str]| Some(names.iter().map(|&name| name.to_owned()).collect());
+    names("") == expected(&["blobs", "index.json", "oci-layout"])
+        && names("blobs") == expected(&["sha256"])
+        && blobs_of_our_image(path).is_some_and(|blobs| names("blobs/sha256") == Some(blobs))
+}
+
+fn blobs_of_our_image(path: &Path) -> Option<BTreeSet<String>> {
+    let blob = |descriptor: &Descriptor| path.join("blobs/sha256").join(descriptor.digest().digest());
+    let index = ImageIndex::from_file(path.join("index.json")).ok()?;
+    let [manifest_entry] = index.manifests().as_slice() else { return None };
+    let manifest = ImageManifest::from_file(blob(manifest_entry)).ok()?;
+    let [layer] = manifest.layers().as_slice() else { return None };
+    let config = ImageConfiguration::from_file(blob(manifest.config())).ok()?;
+    // An image that somebody derived from ours has inherited the label.
+    let [step] = config.history().as_deref()? else { return None };
+    let labels = config.config().as_ref()?.labels().as_ref()?;
+    if step.created_by().as_deref() != Some(CREATED_BY) || !labels.contains_key(SUITE_LABEL) {
+        return None;
+    }
+    let all = [manifest_entry, manifest.config(), layer];
+    Some(all.map(|descriptor| descriptor.digest().digest().to_owned()).into())
 }
 
 fn descriptor(media_type: MediaType, digest: Digest, size: u64) -> Result<DescriptorBuilder, AnyError> {
