@@ -5,6 +5,7 @@
 mod openpgp;
 pub mod policy;
 
+use std::fmt;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
@@ -36,23 +37,40 @@ pub trait Verifier {
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
     /// A key file cannot be read or parsed.
-    #[error("cannot read the keyring `{}`", path.display())]
+    #[error("cannot read the keyring `{}`: {reason}", path.display())]
     Keyring {
         /// The key file.
         path: PathBuf,
         /// What went wrong.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
+        reason: String,
     },
     /// No keys at all.
     #[error("no keyring found to verify the archive's signature with")]
     NoKeyring,
     /// Not clear-signed text.
     #[error("the file is not signed")]
-    NotSigned(#[source] Box<dyn std::error::Error + Send + Sync>),
+    NotSigned,
+    /// It was clear-signed text, and can no longer be read as such.
+    #[error("the file is damaged: {0}")]
+    Damaged(String),
     /// No signature is good; one reason for each.
     #[error("no acceptable signature: {}", .0.join("; "))]
     NoneAcceptable(Vec<String>),
+}
+
+impl VerifyError {
+    /// What the matter is with a file that cannot be read as clear-signed text.
+    pub(crate) fn unreadable(file: &[u8], error: &dyn fmt::Display) -> Self {
+        const BEGIN: &[u8] = b"-----BEGIN PGP SIGNED MESSAGE-----";
+        let begun = file.windows(BEGIN.len()).any(|window| window == BEGIN);
+        if begun { Self::Damaged(brief(error)) } else { Self::NotSigned }
+    }
+}
+
+/// An error of rpgp without the rest of the input, which its parser puts at the end.
+fn brief(error: &dyn fmt::Display) -> String {
+    let text = error.to_string();
+    text.split(" Error(").next().unwrap_or_default().to_owned()
 }
 
 impl Hints for VerifyError {
@@ -62,7 +80,10 @@ impl Hints for VerifyError {
             Self::NoKeyring => vec![
                 "install the package `debian-archive-keyring`, or name a keyring with `--keyring FILE`".to_owned(),
             ],
-            Self::NotSigned(_) => {
+            Self::Damaged(_) => {
+                vec!["somebody changed the file on its way, or it broke: try another mirror with `--mirror URL`".to_owned()]
+            }
+            Self::NotSigned => {
                 vec!["the mirror may be answering with an error page: try another with `--mirror URL`".to_owned()]
             }
             Self::NoneAcceptable(_) => vec![

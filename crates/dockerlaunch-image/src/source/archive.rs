@@ -259,7 +259,7 @@ impl Opener<'_> {
     fn parse_signed(&self, bytes: &[u8], url: &str, keyring: &[PathBuf]) -> Result<Release, SourceError> {
         let untrusted = |source| SourceError::Verify { url: url.to_owned(), source };
         let text =
-            std::str::from_utf8(bytes).map_err(|error| untrusted(VerifyError::NotSigned(Box::new(error))))?;
+            std::str::from_utf8(bytes).map_err(|error| untrusted(VerifyError::unreadable(bytes, &error)))?;
         let verified =
             OpenPgp::from_files(keyring).and_then(|keys| keys.verify(text, self.now)).map_err(untrusted)?;
         Release::parse(&verified.text).map_err(|source| SourceError::Release { url: url.to_owned(), source })

@@ -27,9 +27,10 @@ impl OpenPgp {
     pub fn from_files(paths: &[PathBuf]) -> Result<Self, VerifyError> {
         let mut keys = Vec::new();
         for path in paths {
-            keys.extend(
-                read_keys(path).map_err(|source| VerifyError::Keyring { path: path.clone(), source })?,
-            );
+            keys.extend(read_keys(path).map_err(|error| VerifyError::Keyring {
+                path: path.clone(),
+                reason: super::brief(&error),
+            })?);
         }
         if keys.is_empty() { Err(VerifyError::NoKeyring) } else { Ok(Self { keys }) }
     }
@@ -61,7 +62,7 @@ impl OpenPgp {
 impl Verifier for OpenPgp {
     fn verify(&self, clear_signed: &str, now: Timestamp) -> Result<Verified, VerifyError> {
         let (message, _) = CleartextSignedMessage::from_string(clear_signed)
-            .map_err(|error| VerifyError::NotSigned(Box::new(error)))?;
+            .map_err(|error| VerifyError::unreadable(clear_signed.as_bytes(), &error))?;
         let text = message.signed_text();
         let mut reasons = Vec::new();
         for signature in message.signatures() {

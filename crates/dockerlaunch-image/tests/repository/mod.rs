@@ -3,13 +3,14 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "clippy takes only the functions marked as tests for tests")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use dockerlaunch_image::source::AptSettings;
+use dockerlaunch_image::spec::Spec;
 use dockerlaunch_image::{Arch, BuildRequest, Digest, Event, Output, Progress};
 use pgp::composed::{
     CleartextSignedMessage, KeyType, SecretKeyParamsBuilder, SignedPublicKey, SignedSecretKey,
@@ -243,16 +244,28 @@ fn deb(version: &str, filler: usize) -> Vec<u8> {
     archive.into_inner().unwrap()
 }
 
-/// The text of a Release file with one package in its index, and the files it speaks of.
+/// Names of all packages that images are made of.
+fn packages() -> BTreeSet<&'static str> {
+    let files = Spec::embedded().unwrap().components.iter().flat_map(|component| &component.files);
+    files.map(|file| file.package_for("forky")).collect()
+}
+
+/// The text of a Release file, and the files it speaks of.
 pub(crate) fn release(suite: &Suite, directory: &str) -> (String, BTreeMap<String, Vec<u8>>) {
     let package = deb(suite.version, suite.filler);
     let pool = PACKAGE.replace("_1_", &format!("_{}_", suite.version));
-    let index = format!(
-        "Package: ca-certificates\nVersion: {}\nFilename: {pool}\nSize: {}\nSHA256: {}\n",
-        suite.version,
-        package.len(),
-        Digest::of(&package).hex()
-    );
+    // One file does for all packages, as no test unpacks more than one.
+    let index: String = packages()
+        .iter()
+        .map(|name| {
+            format!(
+                "Package: {name}\nVersion: {}\nFilename: {pool}\nSize: {}\nSHA256: {}\n\n",
+                suite.version,
+                package.len(),
+                Digest::of(&package).hex()
+            )
+        })
+        .collect();
     let packed = xz(index.as_bytes());
     let entry = |bytes: &[u8], name: &str| {
         format!(" {} {} main/binary-amd64/{name}\n", Digest::of(bytes).hex(), bytes.len())
