@@ -2,36 +2,56 @@
 
 use std::collections::HashMap;
 use std::io::IsTerminal;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use anyhow::Context as _;
 use dockerlaunch_image::{Event, Progress};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::flag;
 
 const STYLE: &str = "{msg:32!} [{bar:24}] {bytes:>11} / {total_bytes:11} {bytes_per_sec}";
 
-/// Shows a build on standard error, and stops it on the first SIGINT or SIGTERM. A second one ends the process.
+/// Shows a build on standard error, and stops it on the first signal that would end it. A second one ends the process.
 pub(crate) struct BuildProgress {
     bars: Option<MultiProgress>,
     running: Mutex<HashMap<String, ProgressBar>>,
     stop: Arc<AtomicBool>,
+    /// Number of the signal behind `stop`.
+    signal: Arc<AtomicUsize>,
 }
 
 impl BuildProgress {
     pub(crate) fn new() -> anyhow::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM] {
-            // In this order: the first signal finds the flag unset, and sets it.
-            signal_hook::flag::register_conditional_default(signal, Arc::clone(&stop))
-                .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)))
-                .context("cannot watch for Ctrl-C")?;
+        let number = Arc::new(AtomicUsize::new(0));
+        let ignored = ignored_signals();
+        for signal in [SIGINT, SIGTERM, SIGHUP, SIGQUIT] {
+            // As under `nohup`.
+            if ignored >> (signal - 1) & 1 == 1 {
+                continue;
+            }
+            let register = || {
+                // In this order: the first signal finds the flag unset, and sets it. A terminal that goes away may send
+                // SIGHUP twice.
+                if signal != SIGHUP {
+                    flag::register_conditional_default(signal, Arc::clone(&stop))?;
+                }
+                flag::register_usize(signal, Arc::clone(&number), signal as usize)?;
+                flag::register(signal, Arc::clone(&stop))
+            };
+            register().context("cannot watch for Ctrl-C")?;
         }
         let bars = std::io::stderr()
             .is_terminal()
             .then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
-        Ok(Self { bars, running: Mutex::default(), stop })
+        Ok(Self { bars, running: Mutex::default(), stop, signal: number })
+    }
+
+    /// What a shell reports for a program that the signal ended: 128 and the signal's number.
+    pub(crate) fn exit_status(&self) -> u8 {
+        128 + self.signal.load(Ordering::Relaxed) as u8
     }
 
     fn line(&self, text: &str) {
@@ -91,4 +111,11 @@ impl Progress for BuildProgress {
     fn cancelled(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
+}
+
+/// As the bits of a word, that of signal 1 the lowest. What cannot be read counts as none.
+fn ignored_signals() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }

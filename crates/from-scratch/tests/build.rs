@@ -4,9 +4,11 @@
 #[path = "../../dockerlaunch-image/tests/repository/mod.rs"]
 mod repository;
 
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use repository::{FORKY, Fault, Fixture, INDEX, PACKAGE, RELEASE, Signer, archive, release};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// A build from the served archive, started with these options of `env`: whoever started the test may ignore signals.
 fn build(fixture: &Fixture, env: &[&str]) -> Command {
@@ -79,4 +81,68 @@ fn what_cannot_be_trusted_is_told_in_a_few_lines() {
         assert!(error.lines().count() <= 5 && error.len() <= 700, "{} bytes: {error}", error.len());
         assert_eq!(fixture.left_over(), Vec::<String>::new());
     }
+}
+
+/// A build that waits for a mirror without an answer.
+struct Waiting {
+    fixture: Fixture,
+    build: Child,
+}
+
+impl Waiting {
+    fn start(env: &[&str]) -> Self {
+        let fixture = with_fault(Fault::Mute(RELEASE));
+        let build = build(&fixture, env).spawn().unwrap();
+        let waiting = Self { fixture, build };
+        let begun = Instant::now();
+        while waiting.fixture.server.take_requests().is_empty() {
+            assert!(begun.elapsed() < DEADLINE, "it asks for nothing");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        waiting
+    }
+
+    fn send(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.build), signal).unwrap();
+    }
+
+    fn end(mut self) -> ExitStatus {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.build.try_wait().unwrap() {
+                assert_eq!(self.fixture.left_over(), Vec::<String>::new());
+                return status;
+            }
+            if begun.elapsed() > DEADLINE {
+                self.build.kill().unwrap();
+                panic!("it goes on");
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+/// Less than the patience with a mirror, more than anything else needs.
+const DEADLINE: Duration = Duration::from_secs(25);
+
+#[test]
+fn a_signal_ends_it_in_order_and_shows_in_the_exit_status() {
+    let signals = [(Signal::HUP, 129), (Signal::INT, 130), (Signal::QUIT, 131), (Signal::TERM, 143)];
+    let builds = signals.map(|(signal, status)| (signal, status, Waiting::start(&[])));
+    for (signal, status, waiting) in builds {
+        waiting.send(signal);
+        if signal == Signal::HUP {
+            waiting.send(signal);
+        }
+        assert_eq!(waiting.end().code(), Some(status), "{signal:?}");
+    }
+}
+
+#[test]
+fn what_its_starter_ignores_does_not_stop_it() {
+    let waiting = Waiting::start(&["--ignore-signal=HUP"]);
+    waiting.send(Signal::HUP);
+    std::thread::sleep(Duration::from_secs(1));
+    waiting.send(Signal::TERM);
+    assert_eq!(waiting.end().code(), Some(143), "the first one was to be ignored");
 }

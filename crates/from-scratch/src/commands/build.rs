@@ -9,9 +9,6 @@ use dockerlaunch_image::{Arch, BuildError, BuildReport, BuildRequest, Compressio
 use crate::launcher;
 use crate::progress::BuildProgress;
 
-/// What a shell reports for a program that Ctrl-C ended: 128 and the signal's number.
-const INTERRUPTED: u8 = 130;
-
 /// Options of `build`; `up` takes those of `SourceArgs` too.
 #[derive(Debug, clap::Args)]
 pub(crate) struct BuildArgs {
@@ -115,7 +112,7 @@ pub(crate) fn run(args: &BuildArgs) -> anyhow::Result<ExitCode> {
     let report = match dockerlaunch_image::build(&request, &progress) {
         Err(error @ BuildError::Cancelled) => {
             eprintln!("{error}");
-            return Ok(ExitCode::from(INTERRUPTED));
+            return Ok(ExitCode::from(progress.exit_status()));
         }
         result => result?,
     };
