@@ -1,5 +1,6 @@
 //! `from-scratch build`.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -8,6 +9,7 @@ use dockerlaunch_image::{Arch, BuildError, BuildReport, BuildRequest, Compressio
 
 use crate::launcher;
 use crate::progress::BuildProgress;
+use crate::report::Hinted;
 
 /// Options of `build`; `up` takes those of `SourceArgs` too.
 #[derive(Debug, clap::Args)]
@@ -116,16 +118,74 @@ pub(crate) fn run(args: &BuildArgs) -> anyhow::Result<ExitCode> {
         }
         result => result?,
     };
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
-    } else {
-        print_outputs(&report);
-    }
+    write_report(&report, args.json, &mut std::io::stdout().lock())?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn print_outputs(report: &BuildReport) {
-    for output in &report.outputs {
-        println!("{} {} {}", output.digest, output.size, output.output);
+/// Prints what a program may read. Unlike what people are told, it must not get lost.
+fn write_report(report: &BuildReport, json: bool, to: &mut dyn Write) -> anyhow::Result<()> {
+    let mut text = String::new();
+    if json {
+        text = serde_json::to_string_pretty(report)? + "\n";
+    } else {
+        for output in &report.outputs {
+            text += &format!("{} {} {}\n", output.digest, output.size, output.output);
+        }
+    }
+    to.write_all(text.as_bytes()).and_then(|()| to.flush()).map_err(|error| {
+        Hinted::new("cannot write the report to standard output")
+            .because(error)
+            .hint("the outputs themselves are complete; for the report, run the same command again with its output going elsewhere")
+            .into()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use dockerlaunch_image::{Digest, ImageConfig, WrittenOutput};
+
+    use super::*;
+    use crate::report;
+
+    fn a_report() -> BuildReport {
+        BuildReport {
+            suite: "forky".to_owned(),
+            components: vec![],
+            tree_digest: Digest::of(b""),
+            tree_size: 0,
+            packages: vec![],
+            outputs: vec![WrittenOutput { output: "tar:x".to_owned(), digest: Digest::of(b"x"), size: 1 }],
+            config: ImageConfig::new(BTreeMap::new()),
+            warnings: vec![],
+        }
+    }
+
+    #[test]
+    fn a_report_is_a_line_an_output_or_json() {
+        let written = |json| {
+            let mut text = Vec::new();
+            write_report(&a_report(), json, &mut text).unwrap();
+            String::from_utf8(text).unwrap()
+        };
+        assert_eq!(written(false), format!("{} 1 tar:x\n", Digest::of(b"x")));
+        let json: serde_json::Value = serde_json::from_str(&written(true)).unwrap();
+        assert_eq!(json["outputs"][0]["output"], "tar:x");
+    }
+
+    #[test]
+    fn a_report_that_cannot_be_written_is_an_error() {
+        let (reader, pipe) = std::io::pipe().unwrap();
+        drop(reader);
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        for (to, why) in [(&mut { pipe } as &mut dyn Write, "Broken pipe"), (&mut { full }, "No space left")]
+        {
+            for json in [false, true] {
+                let told = report::render(&write_report(&a_report(), json, to).unwrap_err());
+                assert!(told.contains("standard output") && told.contains(why), "{told}");
+                assert!(told.contains("hint: the outputs themselves are complete"), "{told}");
+            }
+        }
     }
 }
