@@ -1,6 +1,6 @@
 //! How a build is shown: bars on a terminal, plain lines otherwise; and how Ctrl-C reaches it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -17,6 +17,8 @@ const STYLE: &str = "{msg:32!} [{bar:24}] {bytes:>11} / {total_bytes:11} {bytes_
 pub(crate) struct BuildProgress {
     bars: Option<MultiProgress>,
     running: Mutex<HashMap<String, ProgressBar>>,
+    /// Said already: `up` builds two things from one archive.
+    warnings: Mutex<HashSet<String>>,
     stop: Arc<AtomicBool>,
     /// Number of the signal behind `stop`.
     signal: Arc<AtomicUsize>,
@@ -46,7 +48,7 @@ impl BuildProgress {
         let bars = std::io::stderr()
             .is_terminal()
             .then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
-        Ok(Self { bars, running: Mutex::default(), stop, signal: number })
+        Ok(Self { bars, running: Mutex::default(), warnings: Mutex::default(), stop, signal: number })
     }
 
     /// What a shell reports for a program that the signal ended: 128 and the signal's number.
@@ -88,7 +90,11 @@ impl Progress for BuildProgress {
     fn event(&self, event: Event<'_>) {
         match event {
             Event::Step(text) => self.line(text),
-            Event::Warning(text) => self.line(&format!("warning: {text}")),
+            Event::Warning(text) => {
+                if self.warnings.lock().is_ok_and(|mut said| said.insert(text.to_owned())) {
+                    self.line(&format!("warning: {text}"));
+                }
+            }
             Event::FetchStarted { name, size, resumed_from } => self.start(name, size, resumed_from),
             Event::FetchAdvanced { name, bytes } => {
                 if let Ok(running) = self.running.lock()

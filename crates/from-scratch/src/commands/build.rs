@@ -52,10 +52,10 @@ pub(crate) struct SourceArgs {
     #[arg(long, value_name = "FILE", help_heading = "Image")]
     launcher: Option<PathBuf>,
     /// Debian mirror (default: the ones that apt is configured with)
-    #[arg(long, value_name = "URL", help_heading = "Packages")]
+    #[arg(long, value_name = "URL", value_parser = parse_mirror, help_heading = "Packages")]
     mirror: Option<String>,
     /// Mirror of the security archive (default: apt's, or URL-security)
-    #[arg(long, value_name = "URL", help_heading = "Packages")]
+    #[arg(long, value_name = "URL", value_parser = parse_mirror, help_heading = "Packages")]
     security_mirror: Option<String>,
     /// OpenPGP keys to trust (default: the distribution's keyring on this machine)
     #[arg(long, value_name = "FILE", help_heading = "Packages")]
@@ -90,6 +90,14 @@ impl SourceArgs {
             epoch: source_date_epoch()?,
             ..defaults
         })
+    }
+}
+
+fn parse_mirror(text: &str) -> Result<String, String> {
+    let host = ["http://", "https://"].iter().find_map(|scheme| text.strip_prefix(scheme));
+    match host {
+        Some(host) if !host.is_empty() && !host.starts_with('/') => Ok(text.to_owned()),
+        _ => Err("a mirror is an address such as http://mirror.example/debian".to_owned()),
     }
 }
 
@@ -159,6 +167,14 @@ mod tests {
             outputs: vec![WrittenOutput { output: "tar:x".to_owned(), digest: Digest::of(b"x"), size: 1 }],
             config: ImageConfig::new(BTreeMap::new()),
             warnings: vec![],
+        }
+    }
+
+    #[test]
+    fn a_mirror_is_an_address() {
+        assert!(parse_mirror("http://mirror.example/debian").is_ok());
+        for wrong in ["mirror.example/debian", "ftp://mirror.example", "https://", "http:///debian", ""] {
+            assert!(parse_mirror(wrong).is_err(), "{wrong}");
         }
     }
 
