@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 mod engine;
 mod invocation;
+mod options;
 mod removed;
 
 pub use engine::{Engine, EngineCommand};
@@ -43,12 +44,11 @@ impl Config {
     /// The configuration for this engine in this environment.
     pub fn new(engine: Engine, env: &BTreeMap<String, String>) -> Self {
         let get = |name: &str| env.get(name).map(String::as_str);
-        let path = get("PATH").filter(|p| !p.is_empty()).unwrap_or(DEFAULT_PATH);
-        let socket =
-            get("DOCKER_HOST").and_then(|host| host.strip_prefix("unix://")).unwrap_or(DEFAULT_SOCKET);
+        let socket = get("DOCKER_HOST").and_then(|host| host.strip_prefix("unix://"));
+        let socket = socket.filter(|path| !path.is_empty()).unwrap_or(DEFAULT_SOCKET);
         Self {
             engine,
-            path: path.split(':').filter(|d| !d.is_empty()).map(str::to_owned).collect(),
+            path: directories(get("PATH").unwrap_or_default()),
             inherited_sockets: get("LISTEN_FDS").and_then(|n| n.parse().ok()).unwrap_or(0),
             socket: socket.to_owned(),
             iptables_legacy: get("DOCKER_IPTABLES_LEGACY").map(|value| !value.is_empty()),
@@ -57,6 +57,16 @@ impl Config {
             debug: get("DOCKER_LAUNCH_DEBUG").is_some_and(is_true),
         }
     }
+}
+
+/// The directories of a `PATH`. Relative and empty ones, which mean the current directory, are left out: dockerd does not
+/// start what it finds there either (Go os/exec, `ErrDot`).
+fn directories(path: &str) -> Vec<String> {
+    let absolute = |path: &str| -> Vec<String> {
+        path.split(':').filter(|dir| dir.starts_with('/')).map(str::to_owned).collect()
+    };
+    let found = absolute(path);
+    if found.is_empty() { absolute(DEFAULT_PATH) } else { found }
 }
 
 /// Whether a variable's value switches something on.
@@ -95,7 +105,17 @@ mod tests {
     #[test]
     fn only_a_unix_docker_host_is_a_listener() {
         assert_eq!(config(&[("DOCKER_HOST", "unix:///run/d.sock")]).socket, "/run/d.sock");
-        assert_eq!(config(&[("DOCKER_HOST", "tcp://docker:2375")]).socket, DEFAULT_SOCKET);
+        for other in ["tcp://docker:2375", "", "unix://", "unix"] {
+            assert_eq!(config(&[("DOCKER_HOST", other)]).socket, DEFAULT_SOCKET, "{other}");
+        }
+    }
+
+    #[test]
+    fn programs_are_looked_up_by_absolute_paths_alone() {
+        assert_eq!(config(&[("PATH", ":/a::bin:.:/b/:")]).path, ["/a", "/b/"]);
+        for nothing in ["", ":", ".:bin"] {
+            assert_eq!(config(&[("PATH", nothing)]).path, config(&[]).path, "{nothing}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use dockerlaunch_plan::config::{Config, Engine, EngineCommand};
-use dockerlaunch_plan::rules::engine::{Missing, binds_own_socket, resolve};
+use dockerlaunch_plan::rules::engine::{Missing, binds_own_socket, local_sockets, resolve};
 use dockerlaunch_plan::{Facts, LaunchError, Plan, Problem, Report, Stage, apply, plan, render};
 
 use crate::apply::System;
@@ -135,7 +135,7 @@ impl Launch {
         };
         let signals = signals.map_err(|e| failed("signalfd", &e))?;
         let sockets = self.sockets(&facts, &plan)?;
-        sockets::publish(&self.listeners());
+        sockets::publish(&local_sockets(&self.config, &facts));
         let watch = pid1::Watch { engine: &plan.engine, sockets, job, debug: self.config.debug };
         let status = pid1::run(watch, &signals).map_err(|e| failed("start of the engine", &e))?;
         if let Some(problem) = self.config.engine.suspect_option().filter(|_| status != 0) {
@@ -157,14 +157,6 @@ impl Launch {
         let engine = EngineCommand { args: self.config.engine.args.clone(), ..plan.engine };
         let error = handoff::exec_engine(&engine, &[]);
         Err(self.exec_failed(&facts, &engine.program, &error))
-    }
-
-    /// Where clients can reach the engine.
-    fn listeners(&self) -> Vec<String> {
-        let hosts = self.config.engine.hosts();
-        let named = hosts.iter().filter_map(|h| h.strip_prefix("unix://")).map(str::to_owned);
-        let own = hosts.iter().all(|h| *h == "fd://").then(|| self.config.socket.clone());
-        named.chain(own).collect()
     }
 
     fn early(&self) -> Result<(), LaunchFailure> {

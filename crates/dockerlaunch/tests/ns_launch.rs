@@ -125,7 +125,7 @@ fn ns_the_engine_gets_sockets_for_its_own_pid_and_no_blocked_signal() {
         "socket:[",
         "SigBlk: 0000000000000000",
         "srw-rw----",
-        "args --debug -H fd://",
+        "args -H fd:// --debug",
     ] {
         assert!(text.contains(wanted), "no `{wanted}` in:\n{text}");
     }
@@ -207,7 +207,7 @@ fn ns_old_spellings_start_todays_engine() {
     for old in [&["daemon", "-s", "overlay"][..], &["/launcher/docker", "-d", "-s", "overlay"]] {
         let output = system.launch(old);
         assert_status(&output, 0);
-        assert!(text(&output).contains("args --storage-driver overlay2 -H fd://"), "{}", text(&output));
+        assert!(text(&output).contains("args -H fd:// --storage-driver overlay2\n"), "{}", text(&output));
         assert!(text(&output).contains("is now `dockerd`"), "{}", text(&output));
     }
 }
@@ -299,7 +299,7 @@ fn ns_the_library_replaces_the_process() {
     fs::copy(&example, system.path().join("dockerlaunch")).expect("cargo builds the examples with the tests");
     let output = system.launch(&["/launcher/docker", "-d", "--debug"]);
     assert_status(&output, 4);
-    assert!(text(&output).contains("pid 1 args --debug -H fd://"), "{}", text(&output));
+    assert!(text(&output).contains("pid 1 args -H fd:// --debug"), "{}", text(&output));
     assert_status(&system.launch(&["/no/such/dockerd"]), 127);
 }
 

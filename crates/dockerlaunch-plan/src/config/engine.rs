@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::removed;
+use super::{options, removed};
 use crate::Problem;
 
 /// The engine that the user wants, as it will be looked up.
@@ -48,7 +48,8 @@ impl Engine {
             Some((dir, _)) => format!("{dir}/dockerd"),
             None => "dockerd".into(),
         };
-        let mut engine = Self::new(&program, args);
+        let mut engine =
+            Self::new(&program, &options::without(&options::split_clusters(args), &["-d", "--daemon"]));
         engine.notices.insert(0, format!("`{old}` is now `dockerd`"));
         engine
     }
@@ -63,47 +64,35 @@ impl Engine {
         plain.chain(dist).collect()
     }
 
-    /// The value of an option given as `--name value`, `--name=value` or `-n value`; the last one counts.
+    /// The value of an option; the last one counts.
     pub fn option(&self, long: &str, short: Option<&str>) -> Option<&str> {
-        let mut found = None;
-        let mut args = self.args.iter().map(String::as_str);
-        while let Some(arg) = args.next() {
-            if arg == long || short.is_some_and(|s| arg == s) {
-                found = args.next().or(found);
-            } else if let Some(value) = arg.strip_prefix(long).and_then(|rest| rest.strip_prefix('=')) {
-                found = Some(value);
-            } else if let Some(value) =
-                short.filter(|_| !arg.starts_with("--")).and_then(|s| arg.strip_prefix(s))
-            {
-                found = Some(value.trim_start_matches('='));
-            }
-        }
-        found
+        self.values(long, short).last()
     }
 
     /// Listeners that the user named.
     pub fn hosts(&self) -> Vec<&str> {
-        let mut hosts = Vec::new();
-        let mut args = self.args.iter().map(String::as_str);
-        while let Some(arg) = args.next() {
-            if arg == "-H" || arg == "--host" {
-                hosts.extend(args.next());
-            } else if let Some(value) = arg.strip_prefix("--host=").or_else(|| arg.strip_prefix("-H")) {
-                hosts.push(value.trim_start_matches('='));
-            }
-        }
-        hosts
+        self.values("--host", Some("-H")).collect()
     }
 
-    /// Whether TLS is asked for on the command line; dockerd then speaks it on handed-over sockets too.
+    fn values(&self, long: &str, short: Option<&str>) -> impl Iterator<Item = &str> {
+        let named = move |name: &str| name == long || Some(name) == short;
+        options::scan(&self.args).filter(move |given| named(given.name)).filter_map(|given| given.value)
+    }
+
+    /// Whether a switch is given, and on or off; the last one counts.
+    pub fn switch(&self, long: &str) -> Option<bool> {
+        options::scan(&self.args).filter(|given| given.name == long).last().map(|given| given.is_on())
+    }
+
+    /// Whether TLS is asked for on the command line: `--tlsverify` asks for it even when it is off.
     pub fn asks_for_tls(&self) -> bool {
-        let on = |a: &String| a.starts_with("--tls") && !a.ends_with("=false") && !a.ends_with("=0");
-        self.args.iter().any(on)
+        self.switch("--tlsverify").is_some() || self.switch("--tls") == Some(true)
     }
 
     /// Whether the engine only prints something and ends: nothing needs to be prepared for that.
     pub fn only_informs(&self) -> bool {
-        self.args.iter().any(|a| matches!(a.as_str(), "--version" | "-v" | "--help" | "-h" | "--validate"))
+        let informs = |name| matches!(name, "--version" | "-v" | "--help" | "-h" | "--validate");
+        options::scan(&self.args).any(|given| informs(given.name) && given.is_on())
     }
 
     /// What to tell when the engine has failed with an option that only older ones know.
@@ -119,35 +108,27 @@ impl Engine {
 
 /// Rewrites options that only changed their name.
 fn translate(args: &[String]) -> (Vec<String>, Vec<String>) {
+    let args = options::split_clusters(args);
     let mut out = Vec::with_capacity(args.len());
-    let mut notices = Vec::new();
-    let rename = |notices: &mut Vec<String>, old: &str, new: &str| {
-        let line = format!("`{old}` is now `{new}`");
-        if !notices.contains(&line) {
-            notices.push(line);
-        }
-    };
-    let mut args = args.iter().map(String::as_str);
-    while let Some(arg) = args.next() {
-        let (name, value) = match arg.split_once('=') {
-            Some((name, value)) if name.starts_with('-') => (name, Some(value)),
-            _ => (arg, None),
+    let mut notices: Vec<String> = Vec::new();
+    for given in options::scan(&args) {
+        let notice = match (given.name, given.value) {
+            ("-g" | "--graph", value) => {
+                out.push("--data-root".to_owned());
+                out.extend(value.map(str::to_owned));
+                format!("`{}` is now `--data-root`", given.name)
+            }
+            ("-s" | "--storage-driver", Some("overlay")) => {
+                out.extend(["--storage-driver", "overlay2"].map(str::to_owned));
+                format!("`{} overlay` is now `--storage-driver overlay2`", given.name)
+            }
+            _ => {
+                out.extend_from_slice(given.words);
+                continue;
+            }
         };
-        match name {
-            "-g" | "--graph" => {
-                rename(&mut notices, name, "--data-root");
-                out.extend(["--data-root".to_owned()]);
-                out.extend(value.or_else(|| args.next()).map(str::to_owned));
-            }
-            "-s" | "--storage-driver" => {
-                let driver = value.or_else(|| args.next());
-                if driver == Some("overlay") {
-                    rename(&mut notices, &format!("{name} overlay"), "--storage-driver overlay2");
-                }
-                out.push("--storage-driver".to_owned());
-                out.extend(driver.map(|d| if d == "overlay" { "overlay2" } else { d }.to_owned()));
-            }
-            _ => out.push(arg.to_owned()),
+        if !notices.contains(&notice) {
+            notices.push(notice);
         }
     }
     (out, notices)
@@ -173,9 +154,48 @@ mod tests {
 
     #[test]
     fn other_options_are_left_alone() {
-        let engine = Engine::new("dockerd", &args("-D --label a=-g --storage-driver=vfs"));
-        assert_eq!(engine.args, args("-D --label a=-g --storage-driver vfs"));
-        assert!(engine.notices.is_empty());
+        for words in [
+            "-D --label a=-g --storage-driver=vfs",
+            "--label -g --label --graph=x",
+            "-- -s overlay",
+            "-sD overlay",
+        ] {
+            let engine = Engine::new("dockerd", &args(words));
+            assert_eq!(engine.args, args(words));
+            assert!(engine.notices.is_empty());
+        }
+    }
+
+    #[test]
+    fn old_spellings_are_known_in_every_form() {
+        for words in ["-s overlay", "-s=overlay", "-soverlay", "--storage-driver=overlay"] {
+            assert_eq!(
+                Engine::new("dockerd", &args(words)).args,
+                args("--storage-driver overlay2"),
+                "{words}"
+            );
+        }
+        assert_eq!(
+            Engine::new("dockerd", &args("-Ds overlay -Dg/x")).args,
+            args("-D --storage-driver overlay2 -D --data-root /x")
+        );
+    }
+
+    #[test]
+    fn to_be_a_daemon_need_not_be_said_twice() {
+        for words in ["--daemon -D", "-d -D", "-dD", "--daemon=true -D"] {
+            assert_eq!(Engine::from_docker("docker", "docker -d", &args(words)).args, args("-D"), "{words}");
+        }
+    }
+
+    #[test]
+    fn switches_are_read_as_dockerd_reads_them() {
+        let engine = |words| Engine::new("dockerd", &args(words));
+        assert!(engine("--tls").asks_for_tls() && engine("--tlsverify=false").asks_for_tls());
+        assert!(!engine("--tls=0 --tlscacert /x --label --tls").asks_for_tls());
+        assert!(engine("-Dv").only_informs() && engine("--validate --config-file /x").only_informs());
+        assert!(!engine("--validate=false --label -v -- --help").only_informs());
+        assert_eq!(engine("--iptables --iptables=F").switch("--iptables"), Some(false));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! Source: docker/cli `docs/deprecated.md` (removed in the release named here).
 
+use super::options;
 use crate::Problem;
 
 struct Removed {
@@ -28,7 +29,7 @@ const OPTIONS: &[Removed] = &[
         instead: "drop it: registries of version 1 are gone",
     },
     Removed {
-        names: &["--exec-driver"],
+        names: &["--exec-driver", "-e"],
         release: "1.13",
         instead: "drop it: containers run with runc; see `--add-runtime`",
     },
@@ -48,53 +49,47 @@ const LATER: &[Removed] = &[
     },
 ];
 
-const DRIVERS: &[(&str, &str)] = &[("aufs", "24.0"), ("devicemapper", "25.0"), ("overlay", "24.0")];
+/// `overlay` became `overlay2`, see [`super::Engine`].
+const DRIVERS: &[(&str, &str)] = &[("aufs", "24.0"), ("devicemapper", "25.0")];
+
+/// Beginnings of values of `--storage-opt`.
+const STORAGE_OPTIONS: &[(&str, &str)] = &[("overlay2.override_kernel_check", "24.0"), ("dm.", "25.0")];
 
 /// The first option that newer engines no longer have.
 pub(super) fn find_later(args: &[String]) -> Option<Problem> {
-    args.iter().find_map(|arg| {
-        let name = name_of(arg);
-        let removed = LATER.iter().find(|r| r.names.contains(&name))?;
+    options::scan(args).find_map(|given| {
+        let removed = LATER.iter().find(|r| r.names.contains(&given.name))?;
         Some(
-            Problem::new(format!("since Docker {} dockerd does not know `{name}`", removed.release))
+            Problem::new(format!("since Docker {} dockerd does not know `{}`", removed.release, given.name))
                 .hint(removed.instead),
         )
     })
 }
 
-fn name_of(arg: &str) -> &str {
-    arg.split_once('=').map_or(arg, |(name, _)| name)
-}
-
 /// The first option that is gone.
 pub(super) fn find(args: &[String]) -> Option<Problem> {
-    let mut previous = "";
-    for arg in args {
-        let name = name_of(arg);
-        let gone = |r: &&Removed| r.names.contains(&name);
-        if let Some(removed) = OPTIONS.iter().find(gone) {
-            return Some(
-                Problem::new(format!("dockerd no longer knows `{name}`"))
-                    .cause(format!("removed in Docker {}", removed.release))
-                    .hint(removed.instead),
-            );
+    options::scan(args).find_map(|given| {
+        let gone =
+            |what: String, release: &str| Problem::new(what).cause(format!("removed in Docker {release}"));
+        if let Some(removed) = OPTIONS.iter().find(|r| r.names.contains(&given.name)) {
+            let what = format!("dockerd no longer knows `{}`", given.name);
+            return Some(gone(what, removed.release).hint(removed.instead));
         }
-        let driver =
-            match (previous, arg.strip_prefix("--storage-driver=").or_else(|| arg.strip_prefix("-s="))) {
-                (_, Some(driver)) => driver,
-                ("--storage-driver" | "-s", None) => arg,
-                _ => "",
-            };
-        if let Some((driver, release)) = DRIVERS.iter().find(|(d, _)| *d == driver) {
-            return Some(
-                Problem::new(format!("dockerd no longer has the storage driver `{driver}`"))
-                    .cause(format!("removed in Docker {release}"))
-                    .remedy("use overlay2", "--storage-driver overlay2"),
-            );
+        let value = given.value?;
+        match given.name {
+            "-s" | "--storage-driver" => {
+                let (driver, release) = DRIVERS.iter().find(|(driver, _)| *driver == value)?;
+                let what = format!("dockerd no longer has the storage driver `{driver}`");
+                Some(gone(what, release).remedy("use overlay2", "--storage-driver overlay2"))
+            }
+            "--storage-opt" => {
+                let (_, release) = STORAGE_OPTIONS.iter().find(|(option, _)| value.starts_with(option))?;
+                let what = format!("dockerd no longer knows `--storage-opt {value}`");
+                Some(gone(what, release).hint("drop it: overlay2 needs no option"))
+            }
+            _ => None,
         }
-        previous = arg;
-    }
-    None
+    })
 }
 
 #[cfg(test)]
@@ -113,11 +108,22 @@ mod tests {
             "--cluster-store etcd://x",
             "--storage-driver aufs",
             "--storage-driver=devicemapper",
+            "-saufs",
+            "-e lxc",
+            "--storage-opt overlay2.override_kernel_check=true",
+            "--storage-opt=dm.basesize=20G",
         ] {
             assert!(what(words).is_some(), "{words}");
         }
         // Still known by 28.5, if only for compatibility, or values of other options.
-        for words in ["--storage-driver overlay2 --label restart=-x", "-r=true", "--restart", "--label -r"] {
+        for words in [
+            "--storage-driver overlay2 --storage-opt overlay2.size=1G --label restart=-x",
+            "-r=true",
+            "--restart",
+            "--label --cluster-store",
+            "--label -e",
+            "-- --cluster-store x",
+        ] {
             assert_eq!(what(words), None, "{words}");
         }
     }

@@ -1,6 +1,6 @@
 //! The engine itself: where it is, and its command line.
 
-use crate::config::EngineCommand;
+use crate::config::{DEFAULT_SOCKET, EngineCommand};
 use crate::facts::{Entry, Facts, PRIVATE};
 use crate::{Config, Problem, Verdict};
 
@@ -63,8 +63,9 @@ pub fn command(config: &Config, facts: &Facts) -> EngineCommand {
     let program = resolve(config, facts).unwrap_or_else(|_| config.engine.program.clone());
     let mut args = config.engine.args.clone();
     let hands_over = hands_over_sockets(config, facts);
-    if hands_over && !config.engine.hosts().contains(&HANDED_OVER) {
-        args.extend(["-H".into(), HANDED_OVER.into()]);
+    if hands_over && !names_handed_over(&hosts(config, facts)) {
+        // In front: what the user wrote may end with `--`, or with an option that lacks its value.
+        args.splice(..0, ["-H".into(), HANDED_OVER.into()]);
     }
     let mut path = config.path.clone();
     let private_bin = format!("{PRIVATE}/bin");
@@ -88,23 +89,90 @@ pub fn command(config: &Config, facts: &Facts) -> EngineCommand {
     EngineCommand { program, args, env, hands_over_sockets: hands_over }
 }
 
-/// The listener that stands for sockets handed over (dockerd reference, "Daemon socket option").
+/// The listener that stands for sockets handed over: `fd://`, `fd://*`, or one of them by its number (dockerd
+/// reference, "Daemon socket option").
 const HANDED_OVER: &str = "fd://";
 
-/// Whether dockerd takes its listeners from us: the user named none or `fd://` itself, or some were inherited. Not with
-/// TLS, which dockerd would then speak on the local socket too; not with `hosts` in daemon.json, which it refuses beside
-/// `-H`.
+fn names_handed_over(hosts: &[&str]) -> bool {
+    hosts.iter().any(|host| host.starts_with(HANDED_OVER))
+}
+
+/// Listeners that the user named, on the command line or in daemon.json; dockerd refuses to have both.
+fn hosts<'a>(config: &'a Config, facts: &'a Facts) -> Vec<&'a str> {
+    let named = config.engine.hosts();
+    if named.is_empty() { facts.daemon_json.hosts.iter().map(String::as_str).collect() } else { named }
+}
+
+/// Whether dockerd takes its listeners from us: the user named none or `fd://` itself, or some were inherited. With TLS
+/// and no listener named dockerd takes a TCP port of its own instead; beside `hosts` in daemon.json it refuses `-H`.
 pub fn hands_over_sockets(config: &Config, facts: &Facts) -> bool {
-    let hosts = config.engine.hosts();
-    if hosts.contains(&HANDED_OVER) {
+    if names_handed_over(&hosts(config, facts)) {
         return true;
     }
     let tls = config.engine.asks_for_tls() || facts.daemon_json.tls || facts.daemon_json.tlsverify;
-    facts.daemon_json.hosts.is_empty() && (config.inherited_sockets > 0 || hosts.is_empty() && !tls)
+    let named = !config.engine.hosts().is_empty();
+    facts.daemon_json.hosts.is_empty() && (config.inherited_sockets > 0 || !named && !tls)
 }
 
 /// Whether a socket of our own is among them: not where the user named other listeners.
 pub fn binds_own_socket(config: &Config, facts: &Facts) -> bool {
-    let hosts = config.engine.hosts();
-    hands_over_sockets(config, facts) && (hosts.is_empty() || hosts.contains(&HANDED_OVER))
+    let hosts = hosts(config, facts);
+    hands_over_sockets(config, facts) && (hosts.is_empty() || names_handed_over(&hosts))
+}
+
+/// Unix sockets on which clients here can reach the engine.
+pub fn local_sockets(config: &Config, facts: &Facts) -> Vec<String> {
+    let named = hosts(config, facts).into_iter().filter_map(|host| host.strip_prefix("unix://"));
+    let named = named.map(|path| if path.is_empty() { DEFAULT_SOCKET } else { path }.to_owned());
+    let own = binds_own_socket(config, facts).then(|| config.socket.clone());
+    named.chain(own).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::config::Engine;
+
+    /// How a command line ends up: the arguments, and whether a socket of ours is bound.
+    fn launched(words: &str, inherited: usize, in_file: &[&str]) -> (String, bool) {
+        let args: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
+        let mut config = Config::new(Engine::new("dockerd", &args), &BTreeMap::new());
+        config.inherited_sockets = inherited;
+        let mut facts = Facts::default();
+        facts.daemon_json.hosts = in_file.iter().map(|host| (*host).to_owned()).collect();
+        let command = command(&config, &facts);
+        assert_eq!(command.hands_over_sockets, hands_over_sockets(&config, &facts));
+        (command.args.join(" "), binds_own_socket(&config, &facts))
+    }
+
+    #[test]
+    fn who_listens() {
+        let ours = |args: &str| (args.to_owned(), true);
+        let not_ours = |args: &str| (args.to_owned(), false);
+        assert_eq!(launched("-D", 0, &[]), ours("-H fd:// -D"));
+        assert_eq!(launched("-D --", 0, &[]), ours("-H fd:// -D --"));
+        assert_eq!(launched("-H fd:// -H tcp://[::1]:2375", 0, &[]), ours("-H fd:// -H tcp://[::1]:2375"));
+        assert_eq!(launched("-DHfd://*", 0, &[]), ours("-D -Hfd://*"));
+        assert_eq!(launched("-H unix:///x", 0, &[]), not_ours("-H unix:///x"));
+        assert_eq!(launched("--label -H", 0, &[]), ours("-H fd:// --label -H"));
+        assert_eq!(launched("-H tcp://[::1]:2375", 1, &[]), not_ours("-H fd:// -H tcp://[::1]:2375"));
+        assert_eq!(launched("--tlsverify", 0, &[]), not_ours("--tlsverify"));
+        assert_eq!(launched("", 1, &["unix:///x"]), not_ours(""));
+        assert_eq!(launched("", 0, &["fd://", "tcp://[::1]:2375"]), ours(""));
+    }
+
+    #[test]
+    fn clients_are_told_the_sockets() {
+        let sockets = |words: &str| {
+            let args: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
+            let config = Config::new(Engine::new("dockerd", &args), &BTreeMap::new());
+            local_sockets(&config, &Facts::default()).join(" ")
+        };
+        assert_eq!(sockets(""), DEFAULT_SOCKET);
+        assert_eq!(sockets("-H unix:///x -H fd:// -H tcp://[::1]:2375"), format!("/x {DEFAULT_SOCKET}"));
+        assert_eq!(sockets("-H unix://"), DEFAULT_SOCKET);
+        assert_eq!(sockets("-H tcp://[::1]:2375"), "");
+    }
 }
