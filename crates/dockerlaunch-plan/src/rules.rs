@@ -7,6 +7,7 @@ use crate::step::{OnFailure, Rule, Stage, StepId};
 pub mod api_mounts;
 pub mod cgroup_v1;
 pub mod cgroup_v2;
+pub mod dist;
 pub mod engine;
 pub mod files;
 pub mod firewall;
@@ -27,6 +28,7 @@ pub const RULES: &[Rule] = &[
     rule("root.pivot",    Main,  root::pivotable,       Abort,                "runc changes the root with pivot_root, which the kernel's first root refuses"),
     rule("api.dev",       Main,  api_mounts::dev,       Abort,                "device nodes for Docker and its containers"),
     rule("root.dirs",     Main,  files::directories,    Abort,                "directories that every program expects"),
+    rule("files.dist",    Main,  dist::links,           degrade("Docker does not find a program that it calls"), "programs under the names that Docker calls them by"),
     rule("api.dev.nodes", Main,  api_mounts::dev_nodes, Abort,                "runc and dockerd open these devices"),
     rule("api.pts",       Main,  api_mounts::pts,       Abort,                "terminals of containers"),
     rule("api.shm",       Main,  api_mounts::shm,       degrade("programs that want POSIX shared memory fail"), "POSIX shared memory"),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use dockerlaunch_plan::config::{Config, Engine};
+use dockerlaunch_plan::facts::Entry;
 use dockerlaunch_plan::{Facts, plan, render};
 
 #[allow(clippy::disallowed_methods, reason = "a test may read its fixtures")]
@@ -13,7 +14,12 @@ fn facts(host: &str) -> Facts {
 }
 
 fn shown(host: &str) -> String {
-    let plan = plan(&Config::new(Engine::default(), &BTreeMap::new()), &facts(host));
+    shown_for(&[], &facts(host))
+}
+
+fn shown_for(args: &[&str], facts: &Facts) -> String {
+    let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
+    let plan = plan(&Config::new(Engine::new("dockerd", &args), &BTreeMap::new()), facts);
     let mut text = render::plan(&plan);
     for problem in plan.blockers() {
         text += &format!("\n{}", render::problem(problem));
@@ -37,4 +43,17 @@ hosts! {
     a_container_without_privileges: "unprivileged-container",
     a_user_namespace: "user-namespace",
     a_container_started_again_after_a_crash: "restarted-container",
+}
+
+#[test]
+fn a_base_image_with_wrapped_programs() {
+    let mut facts = facts("privileged-container-v2");
+    // Without our own: the base image's originals are all there is.
+    facts.paths.retain(|path, _| !path.starts_with("/usr/lib/dockerlaunch/bin"));
+    for path in
+        ["/usr/bin/docker.dist", "/usr/sbin/iptables.dist", "/sbin/iptables.dist", "/sbin/modprobe.dist"]
+    {
+        facts.paths.insert(path.into(), Entry::File(0o755));
+    }
+    insta::assert_snapshot!(shown_for(&[], &facts));
 }

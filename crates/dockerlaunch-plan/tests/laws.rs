@@ -3,6 +3,7 @@
 use dockerlaunch_plan::config::{Config, Engine};
 use dockerlaunch_plan::facts::{Capability, Entry, Facts, Link, Mount, cgroups, state_files};
 use dockerlaunch_plan::plan;
+use dockerlaunch_plan::rules::dist;
 use proptest::prelude::*;
 
 fn config() -> Config {
@@ -85,6 +86,7 @@ prop_compose! {
         nofile in (0u64..3_000_000, 0u64..3_000_000),
         (up, forward, has_modules, modern) in any::<(bool, bool, bool, bool)>(),
         stale in any::<bool>(),
+        programs in proptest::collection::vec(any::<bool>(), 8),
     ) -> Facts {
         let mut facts = Facts { mounts, cgroups, ..Facts::default() };
         for (path, _) in dockerlaunch_plan::facts::WATCHED_PATHS.iter().zip(present).filter(|(_, there)| *there) {
@@ -101,6 +103,9 @@ prop_compose! {
         facts.kernel.has_modules = has_modules;
         facts.knobs.insert("/proc/sys/net/ipv4/ip_forward".into(), if forward { "1" } else { "0" }.into());
         facts.knobs.insert("/proc/sys/kernel/modprobe".into(), "/sbin/modprobe".into());
+        for (path, _) in dist::watched(&config()).zip(programs).filter(|(_, there)| *there) {
+            facts.paths.insert(path, Entry::File(0o755));
+        }
         facts.links.push(Link { name: "lo".into(), loopback: true, up });
         facts.etc_defaults = vec!["passwd".into(), "ssl/certs/ca-certificates.crt".into()];
         if stale {

@@ -11,6 +11,7 @@ use dockerlaunch_plan::facts::{
     self, CGROUP_ROOT, Entry, Facts, Firewall, Link, Mount, PRIVATE, Process, cgroups, kernel, mountinfo,
     process, state_files,
 };
+use dockerlaunch_plan::rules::dist;
 
 use crate::netlink;
 
@@ -152,10 +153,14 @@ impl Probe {
     fn paths(&self, config: &Config, etc_defaults: &[String]) -> BTreeMap<String, Entry> {
         let fixed = facts::WATCHED_PATHS.iter().map(|p| (*p).to_owned());
         let etc = etc_defaults.iter().map(|name| format!("/etc/{name}"));
+        // A link that leads nowhere is no engine or program; elsewhere it is something that we must not create again.
+        let engine = config.engine.candidates(&config.path);
+        let originals = dist::watched(config).filter(|path| path.ends_with(".dist"));
+        let programs = dist::watched(config).filter(|path| !path.ends_with(".dist"));
         fixed
             .chain(etc)
-            // A link that leads nowhere is no engine; elsewhere it is something that we must not create again.
-            .chain(config.engine.candidates(&config.path).into_iter().filter(|p| self.path(p).exists()))
+            .chain(programs)
+            .chain(engine.into_iter().chain(originals).filter(|p| self.path(p).exists()))
             .filter_map(|path| self.entry(&path).map(|entry| (path, entry)))
             .collect()
     }

@@ -1,92 +1,13 @@
-//! The launcher as PID 1 of an empty system, in namespaces of an unprivileged user: as real root the same code would
-//! write the host's own knobs.
+//! What the launcher does as PID 1 of an empty system.
+
+mod empty_system;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
-/// An empty root with the launcher, the host's programs to script with, and an engine that is a shell script.
-struct EmptySystem {
-    dir: tempfile::TempDir,
-}
-
-/// What PID 1 of the pid namespace does before it becomes the launcher. `$1` is the prepared directory.
-const STAGE: &str = r#"
-set -eu
-mount -t tmpfs root "$1/root"
-cd "$1/root"
-mkdir usr dev launcher
-mount --rbind -o ro /usr usr
-for link in bin sbin lib lib64; do ln -s "usr/$link" "$link"; done
-cp "$1/dockerlaunch" launcher/dockerlaunch
-cp "$1/dockerd" launcher/dockerd
-mount -t tmpfs dev dev
-for node in null zero full random urandom tty; do : > dev/$node; mount --bind /dev/$node dev/$node; done
-shift
-exec env -i container=test PATH=/launcher:/usr/sbin:/usr/bin:/sbin:/bin DOCKER_LAUNCH_DEBUG=true \
-  chroot . /launcher/dockerlaunch "$@"
-"#;
-
-impl EmptySystem {
-    fn new(engine: &str) -> Self {
-        let dir = tempfile::Builder::new().prefix("ns-launch").tempdir_in("/tmp").expect("dir");
-        let put = |name: &str, content: &[u8]| {
-            let path = dir.path().join(name);
-            fs::write(&path, content).expect("write");
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("chmod");
-        };
-        put("dockerlaunch", &fs::read(env!("CARGO_BIN_EXE_dockerlaunch")).expect("launcher"));
-        put("dockerd", format!("#!/bin/sh\n{engine}\n").as_bytes());
-        put("stage", STAGE.as_bytes());
-        let root = dir.path().join("root");
-        fs::create_dir(&root).expect("root");
-        for path in [dir.path(), &root] {
-            fs::set_permissions(path, fs::Permissions::from_mode(0o777)).expect("chmod");
-        }
-        Self { dir }
-    }
-
-    fn path(&self) -> &Path {
-        self.dir.path()
-    }
-
-    /// Runs the launcher to its end.
-    fn launch(&self, args: &[&str]) -> Output {
-        let mut command = if rustix::process::geteuid().is_root() {
-            let mut drop = Command::new("setpriv");
-            drop.args(["--reuid=65534", "--regid=65534", "--clear-groups", "unshare"]);
-            drop
-        } else {
-            Command::new("unshare")
-        };
-        command
-            .args([
-                "--user",
-                "--map-root-user",
-                "--mount",
-                "--pid",
-                "--fork",
-                "--kill-child",
-                "--net",
-                "--ipc",
-            ])
-            .args(["--uts", "--cgroup", "sh"])
-            .arg(self.path().join("stage"))
-            .arg(self.path())
-            .args(args);
-        command.output().expect("setpriv and unshare of util-linux")
-    }
-}
-
-fn text(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
-
-#[track_caller]
-fn assert_status(output: &Output, status: i32) {
-    assert_eq!(output.status.code(), Some(status), "{}", text(output));
-}
+use empty_system::{EmptySystem, assert_status, text};
 
 #[test]
 fn ns_an_empty_system_becomes_what_the_plan_predicted() {
@@ -215,8 +136,7 @@ fn ns_old_spellings_start_todays_engine() {
 #[test]
 fn ns_without_reaping_the_launcher_becomes_the_engine() {
     let system = EmptySystem::new(r#"echo "pid $$ listen $LISTEN_PID""#);
-    fs::write(system.path().join("stage"), STAGE.replace("env -i", "env -i DOCKER_LAUNCH_REAP=false"))
-        .expect("write");
+    system.stage(|stage| stage.replace("env -i", "env -i DOCKER_LAUNCH_REAP=false"));
     let output = system.launch(&["dockerd"]);
     assert_status(&output, 0);
     assert!(text(&output).contains("pid 1 listen 1"), "{}", text(&output));
@@ -240,9 +160,10 @@ fn ns_sockets_of_our_starter_are_handed_on_and_not_bound_twice() {
       listen($s, 5); use POSIX; POSIX::dup2(fileno($s), 3); $ENV{LISTEN_PID} = $$; $ENV{LISTEN_FDS} = 1; $ENV{DOCKER_HOST} = "unix://SOCKET";
       $ENV{container} = "test"; $ENV{PATH} = "/launcher:/usr/sbin:/usr/bin"; exec "chroot", ".", "/launcher/dockerlaunch", @ARGV' "#;
     for (socket, sockets) in [("run/docker.sock", 1), ("/run/other.sock", 2)] {
-        let stage =
-            STAGE.split("exec env").next().expect("stage").to_owned() + "exec " + starter + "\"$@\"\n";
-        fs::write(system.path().join("stage"), stage.replace("SOCKET", socket)).expect("write");
+        let starter = starter.replace("SOCKET", socket);
+        system.stage(|stage| {
+            format!("{}exec {starter}\"$@\"\n", stage.split("exec env").next().expect("stage"))
+        });
         let output = system.launch(&["dockerd"]);
         assert_status(&output, 0);
         let wanted = format!("args -H fd:// fds {sockets} pid mine\n");
@@ -259,8 +180,7 @@ fn ns_stale_and_half_made_things_stop_nothing() {
         "mkdir -p var; ln -s ../run var/run",
         "mkdir -p var/run/docker/containerd; echo 1 > var/run/docker/containerd/containerd.pid; echo > var/run/docker.pid",
     ] {
-        fs::write(system.path().join("stage"), STAGE.replace("shift\n", &format!("{prepared}\nshift\n")))
-            .expect("write");
+        system.prepare(prepared);
         let output = system.launch(&["dockerd"]);
         assert_status(&output, 0);
         assert!(
@@ -274,11 +194,7 @@ fn ns_stale_and_half_made_things_stop_nothing() {
 #[test]
 fn ns_a_log_that_cannot_be_written_stops_nothing() {
     let system = EmptySystem::new("exit 6");
-    fs::write(
-        system.path().join("stage"),
-        STAGE.replace("/launcher/dockerlaunch \"$@\"", "/launcher/dockerlaunch \"$@\" 2>/dev/full"),
-    )
-    .expect("write");
+    system.stage(|stage| stage.replace("\"$@\"", "\"$@\" 2>/dev/full"));
     assert_status(&system.launch(&["dockerd", "-s", "overlay"]), 6);
 }
 
@@ -289,6 +205,25 @@ fn ns_to_ask_for_the_version_nothing_is_prepared() {
     assert_status(&output, 0);
     assert!(text(&output).starts_with("args --version\n"), "{}", text(&output));
     assert!(text(&output).contains("'/proc': No such file"), "{}", text(&output));
+}
+
+#[test]
+fn ns_programs_get_their_names_back() {
+    let system = EmptySystem::new(
+        r#"for name in docker iptables modprobe; do echo "$name is $(/usr/bin/readlink /launcher/$name)"; done; iptables"#,
+    );
+    system.stage(|stage| {
+        // Of the host's programs none must be found.
+        let stage = stage.replace("/launcher:/usr/sbin:/usr/bin:/sbin:/bin", "/launcher").replace("chroot .", "/usr/sbin/chroot .");
+        let programs = r#"printf '#!/bin/sh\necho the original runs\n' > launcher/iptables.dist; chmod 755 launcher/iptables.dist
+          cp launcher/iptables.dist launcher/docker.dist; cp launcher/iptables.dist launcher/modprobe; cp launcher/modprobe launcher/modprobe.dist"#;
+        stage.replace("shift\n", &format!("{programs}\nshift\n"))
+    });
+    let output = system.launch(&["dockerd"]);
+    assert_status(&output, 0);
+    let wanted = "docker is docker.dist\niptables is iptables.dist\nmodprobe is \nthe original runs\n";
+    assert!(text(&output).contains(wanted), "{}", text(&output));
+    assert!(!text(&output).contains("cannot link"), "{}", text(&output));
 }
 
 /// The library's entry point, in somebody else's program.
