@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::facts::{Entry, Facts, Mount, cgroups};
+use crate::facts::{Cidr, Entry, Facts, Link, Mount, cgroups};
 
 /// One change. Paths are absolute.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,6 +86,18 @@ pub enum Action {
     EnableControllers {
         /// The cgroup directory.
         cgroup: String,
+    },
+    /// Make a bridge (rtnetlink(7), `RTM_NEWLINK` of kind `bridge`).
+    CreateBridge {
+        /// Its name; must be free.
+        name: String,
+    },
+    /// Give an interface an address (`RTM_NEWADDR`).
+    AddAddress {
+        /// The interface.
+        name: String,
+        /// The address.
+        address: Cidr,
     },
     /// Bring a network interface up.
     LinkUp {
@@ -182,6 +194,14 @@ impl Action {
                     unified.enabled = unified.controllers.get_or_insert_default().clone();
                 }
             }
+            Self::CreateBridge { name } => {
+                facts.links.push(Link { name: name.clone(), is_bridge: true, ..Link::default() });
+            }
+            Self::AddAddress { name, address } => {
+                for link in facts.links.iter_mut().filter(|l| l.name == *name) {
+                    link.addresses.push(*address);
+                }
+            }
             Self::LinkUp { name } => {
                 for link in facts.links.iter_mut().filter(|l| l.name == *name) {
                     link.up = true;
@@ -225,6 +245,8 @@ impl std::fmt::Display for Action {
             Self::WriteKnob { path, value } => write!(f, "write {value} to {path}"),
             Self::MoveProcesses { from, to } => write!(f, "move processes from {from} to {to}"),
             Self::EnableControllers { cgroup } => write!(f, "enable controllers below {cgroup}"),
+            Self::CreateBridge { name } => write!(f, "create the bridge {name}"),
+            Self::AddAddress { name, address } => write!(f, "give {name} the address {address}"),
             Self::LinkUp { name } => write!(f, "bring {name} up"),
             Self::LimitNofile { soft, hard } => write!(f, "limit open files to {soft} (hard {hard})"),
             Self::Remove { path } => write!(f, "remove stale {path}"),

@@ -14,6 +14,8 @@ mod errno {
     pub(super) const EINVAL: i32 = 22;
     pub(super) const ENOSPC: i32 = 28;
     pub(super) const EROFS: i32 = 30;
+    pub(super) const ERANGE: i32 = 34;
+    pub(super) const EOPNOTSUPP: i32 = 95;
 }
 
 /// The problem to tell when an action failed.
@@ -23,7 +25,7 @@ pub fn failed(action: &Action, error: &ActionError, facts: &Facts) -> Problem {
 }
 
 fn with_remedy(problem: Problem, action: &Action, errno: i32, facts: &Facts) -> Problem {
-    use errno::{EACCES, EBUSY, EINVAL, ENODEV, ENOENT, ENOSPC, EPERM, EROFS};
+    use errno::{EACCES, EBUSY, EINVAL, ENODEV, ENOENT, ENOSPC, EOPNOTSUPP, EPERM, ERANGE, EROFS};
     match (action, errno) {
         (Action::Mount { fstype, .. }, ENODEV) => problem
             .cause(format!("the kernel has no file system `{fstype}`"))
@@ -35,6 +37,11 @@ fn with_remedy(problem: Problem, action: &Action, errno: i32, facts: &Facts) -> 
             .hint("a process keeps entering the cgroup (a health check, `exec`); stop it, or start the container again"),
         (Action::WriteKnob { path, .. }, ENOENT) => problem.hint(format!("the kernel lacks the feature behind {path}")),
         (Action::CoverRoot, EINVAL) => problem.hint("boot with the image as an initramfs on a tmpfs root"),
+        (Action::CreateBridge { .. }, EOPNOTSUPP) => problem
+            .cause("the kernel has no bridges")
+            .remedy("load the module, on the host where this is a container", "modprobe bridge"),
+        (Action::CreateBridge { .. }, EINVAL | ERANGE) => problem
+            .hint("name another: it has at most 15 letters, and neither `/` nor `:` nor spaces are among them"),
         _ if facts.process.is_kernel_init => {
             problem.hint("run with `DOCKER_LAUNCH_DEBUG=true` on the kernel command line, and report what it prints")
         }

@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub mod cgroups;
+pub mod cidr;
 pub mod kernel;
 pub mod mountinfo;
 pub mod process;
 pub mod state_files;
 
 pub use cgroups::{CGROUP_ROOT, Cgroups, Version};
+pub use cidr::Cidr;
 pub use mountinfo::Mount;
 pub use process::{Capability, Process};
 
@@ -53,6 +55,12 @@ pub struct DaemonJson {
     pub hosts: Vec<String>,
     /// Group of the unix socket.
     pub group: Option<String>,
+    /// The bridge that containers are attached to.
+    pub bridge: Option<String>,
+    /// Address of dockerd's own bridge.
+    pub bip: Option<String>,
+    /// The same for IPv6.
+    pub bip6: Option<String>,
     /// The directory of images and containers.
     pub data_root: Option<String>,
     /// TLS for listeners, handed-over ones included.
@@ -76,7 +84,8 @@ pub enum Entry {
 }
 
 /// A network interface.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Link {
     /// Its name.
     pub name: String,
@@ -84,6 +93,10 @@ pub struct Link {
     pub loopback: bool,
     /// `IFF_UP`.
     pub up: bool,
+    /// Whether it is a bridge.
+    pub is_bridge: bool,
+    /// Its addresses.
+    pub addresses: Vec<Cidr>,
 }
 
 /// Which packet filter interfaces the kernel answers on, found by asking netlink and never by running iptables.

@@ -5,6 +5,7 @@ use crate::step::Stage::{Early, Main};
 use crate::step::{OnFailure, Rule, Stage, StepId};
 
 pub mod api_mounts;
+pub mod bridge;
 pub mod cgroup_v1;
 pub mod cgroup_v2;
 pub mod dist;
@@ -44,6 +45,7 @@ pub const RULES: &[Rule] = &[
     rule("limits",        Main,  limits::nofile,        degrade("many containers at once may run out of descriptors"), "dockerd and containerd open many files"),
     rule("net.loopback",  Main,  network::loopback,     degrade("ports published on 127.0.0.1 do not work"),     "clients and published ports use loopback"),
     rule("net.forward",   Main,  network::forwarding,   degrade("containers cannot reach other networks"),       "packets pass between containers and the outside"),
+    rule("net.bridge",    Main,  bridge::decide,        Abort,                "dockerd takes a bridge of one's own only when it is there with its address"),
     rule("firewall",      Main,  firewall::backend,     degrade("networks of containers need a packet filter"),  "dockerd programs NAT through iptables"),
 ];
 

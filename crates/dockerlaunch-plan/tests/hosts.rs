@@ -46,6 +46,12 @@ hosts! {
 }
 
 #[test]
+fn a_bridge_of_ones_own_with_an_address() {
+    let args = ["--bip", "10.9.0.1/24", "-b", "br0", "--debug"];
+    insta::assert_snapshot!(shown_for(&args, &facts("privileged-container-v2")));
+}
+
+#[test]
 fn a_base_image_with_wrapped_programs() {
     let mut facts = facts("privileged-container-v2");
     // Without our own: the base image's originals are all there is.

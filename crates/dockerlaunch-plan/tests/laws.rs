@@ -6,8 +6,16 @@ use dockerlaunch_plan::plan;
 use dockerlaunch_plan::rules::dist;
 use proptest::prelude::*;
 
-fn config() -> Config {
-    Config::new(Engine::default(), &std::collections::BTreeMap::new())
+const BIP: &str = "10.9.0.1/24";
+
+fn config(args: &[&str]) -> Config {
+    let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
+    Config::new(Engine::new("dockerd", &args), &std::collections::BTreeMap::new())
+}
+
+/// Command lines that lead to different steps.
+fn configs() -> impl Strategy<Value = Config> {
+    prop_oneof![Just(config(&[])), Just(config(&["-b", "br0", "--bip", BIP, "--bip6", "fd00::1/64"]))]
 }
 
 fn mounts() -> impl Strategy<Value = Vec<Mount>> {
@@ -85,7 +93,7 @@ prop_compose! {
         (pid, kernel_init, pivotable, powerful) in (1u32..3, any::<bool>(), any::<bool>(), any::<bool>()),
         nofile in (0u64..3_000_000, 0u64..3_000_000),
         (up, forward, has_modules, modern) in any::<(bool, bool, bool, bool)>(),
-        stale in any::<bool>(),
+        (stale, bridge) in (any::<bool>(), proptest::option::of((any::<bool>(), 0usize..3))),
         programs in proptest::collection::vec(any::<bool>(), 8),
     ) -> Facts {
         let mut facts = Facts { mounts, cgroups, ..Facts::default() };
@@ -103,10 +111,14 @@ prop_compose! {
         facts.kernel.has_modules = has_modules;
         facts.knobs.insert("/proc/sys/net/ipv4/ip_forward".into(), if forward { "1" } else { "0" }.into());
         facts.knobs.insert("/proc/sys/kernel/modprobe".into(), "/sbin/modprobe".into());
-        for (path, _) in dist::watched(&config()).zip(programs).filter(|(_, there)| *there) {
+        facts.links.push(Link { name: "lo".into(), loopback: true, up, ..Link::default() });
+        if let Some((up, addresses)) = bridge {
+            let addresses = ["fe80::1/64", BIP][..addresses].iter().map(|a| a.parse().expect("address")).collect();
+            facts.links.push(Link { name: "br0".into(), is_bridge: true, up, addresses, ..Link::default() });
+        }
+        for (path, _) in dist::watched(&config(&[])).zip(programs).filter(|(_, there)| *there) {
             facts.paths.insert(path, Entry::File(0o755));
         }
-        facts.links.push(Link { name: "lo".into(), loopback: true, up });
         facts.etc_defaults = vec!["passwd".into(), "ssl/certs/ca-certificates.crt".into()];
         if stale {
             facts.leftovers.pid_files.push(state_files::PidFile {
@@ -121,16 +133,16 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1024))]
 
     #[test]
-    fn same_inputs_same_plan(facts in facts()) {
-        prop_assert_eq!(plan(&config(), &facts), plan(&config(), &facts.clone()));
+    fn same_inputs_same_plan(facts in facts(), config in configs()) {
+        prop_assert_eq!(plan(&config, &facts), plan(&config, &facts.clone()));
     }
 
     #[test]
-    fn planning_over_predicted_facts_needs_nothing_more(facts in facts()) {
+    fn planning_over_predicted_facts_needs_nothing_more(facts in facts(), config in configs()) {
         let mut predicted = facts.clone();
-        let first = plan(&config(), &facts);
+        let first = plan(&config, &facts);
         first.needed().flat_map(|(_, actions)| actions).for_each(|a| a.predict(&mut predicted));
-        let again = plan(&config(), &predicted);
+        let again = plan(&config, &predicted);
         let more: Vec<_> = again.needed().collect();
         prop_assert!(more.is_empty(), "still needed: {:#?}\nat first: {:#?}", more, first);
         // A plan that may be carried out does not lead into a system in which nothing may be.
@@ -143,7 +155,7 @@ proptest! {
     fn whatever_stops_a_launch_has_a_remedy(facts in facts(), capabilities: u64, program in "[a-z/]{1,12}") {
         let mut facts = facts;
         facts.process.capabilities = capabilities;
-        let config = Config { engine: Engine::new(&program, &[]), ..config() };
+        let config = Config { engine: Engine::new(&program, &[]), ..config(&[]) };
         for problem in plan(&config, &facts).blockers() {
             prop_assert!(!problem.hints.is_empty() && problem.step.is_some());
         }

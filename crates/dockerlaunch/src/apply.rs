@@ -6,6 +6,7 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use dockerlaunch_plan::facts::Cidr;
 use dockerlaunch_plan::{Action, ActionError, Executor};
 use rustix::fs::{CWD, FileType, Mode};
 
@@ -47,6 +48,10 @@ fn perform(action: &Action) -> Result<(), ActionError> {
         Action::WriteKnob { path, value } => fs::write(path, value).map_err(io_failed("write")),
         Action::MoveProcesses { from, to } => move_processes(from, to),
         Action::EnableControllers { cgroup } => enable_controllers(cgroup),
+        Action::CreateBridge { name } => {
+            netlink::create_bridge(name).map_err(io_failed("netlink(RTM_NEWLINK, bridge)"))
+        }
+        Action::AddAddress { name, address } => add_address(name, *address),
         Action::LinkUp { name } => netlink::link_up(name).map_err(io_failed("netlink(RTM_NEWLINK)")),
         Action::LimitNofile { soft, hard } => {
             let limit = rustix::process::Rlimit { current: Some(*soft), maximum: Some(*hard) };
@@ -59,6 +64,15 @@ fn perform(action: &Action) -> Result<(), ActionError> {
         },
         Action::SetAside { from, to } => fs::rename(from, free_name(to)).map_err(io_failed("rename")),
     }
+}
+
+/// `RTM_NEWADDR`. Where new interfaces come without IPv6, as in many containers, it is switched on for this one first.
+fn add_address(name: &str, address: Cidr) -> Result<(), ActionError> {
+    let knob = format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6");
+    if address.address.is_ipv6() && fs::read_to_string(&knob).is_ok_and(|value| value.trim() == "1") {
+        fs::write(&knob, "0").map_err(io_failed("write disable_ipv6"))?;
+    }
+    netlink::add_address(name, address).map_err(io_failed("netlink(RTM_NEWADDR)"))
 }
 
 /// An error of std, with the call that it stands for.

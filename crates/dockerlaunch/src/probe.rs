@@ -187,13 +187,20 @@ impl Probe {
         const IFF_UP: u32 = 0x1;
         const IFF_LOOPBACK: u32 = 0x8;
         let Ok(entries) = fs::read_dir(self.path("/sys/class/net")) else { return Vec::new() };
+        let addresses = if self.root == Path::new("/") { netlink::addresses() } else { Vec::new() };
         let mut links: Vec<Link> = entries
             .flatten()
             .filter_map(|entry| {
                 let text = fs::read_to_string(entry.path().join("flags")).ok()?;
                 let flags = u32::from_str_radix(text.trim().trim_start_matches("0x"), 16).ok()?;
                 let name = entry.file_name().to_string_lossy().into_owned();
-                Some(Link { name, loopback: flags & IFF_LOOPBACK != 0, up: flags & IFF_UP != 0 })
+                Some(Link {
+                    loopback: flags & IFF_LOOPBACK != 0,
+                    up: flags & IFF_UP != 0,
+                    is_bridge: entry.path().join("bridge").exists(),
+                    addresses: addresses.iter().filter(|(link, _)| *link == name).map(|(_, a)| *a).collect(),
+                    name,
+                })
             })
             .collect();
         links.sort_by(|a, b| a.name.cmp(&b.name));

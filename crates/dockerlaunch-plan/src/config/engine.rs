@@ -95,6 +95,11 @@ impl Engine {
         options::scan(&self.args).any(|given| informs(given.name) && given.is_on())
     }
 
+    /// The arguments without these options.
+    pub fn without(&self, names: &[&str]) -> Vec<String> {
+        options::without(&self.args, names)
+    }
+
     /// What to tell when the engine has failed with an option that only older ones know.
     pub fn suspect_option(&self) -> Option<Problem> {
         removed::find_later(&self.args)

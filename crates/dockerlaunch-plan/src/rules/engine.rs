@@ -4,7 +4,7 @@ use crate::config::{DEFAULT_SOCKET, EngineCommand};
 use crate::facts::{Entry, Facts, PRIVATE};
 use crate::{Config, Problem, Verdict};
 
-use super::{files, firewall};
+use super::{bridge, files, firewall};
 
 /// Why there is no engine to start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +61,7 @@ pub fn present(config: &Config, facts: &Facts) -> Verdict {
 /// The command line: what the user gave, and the sockets that we hand over.
 pub fn command(config: &Config, facts: &Facts) -> EngineCommand {
     let program = resolve(config, facts).unwrap_or_else(|_| config.engine.program.clone());
-    let mut args = config.engine.args.clone();
+    let mut args = config.engine.without(bridge::not_for_dockerd(config, facts));
     let hands_over = hands_over_sockets(config, facts);
     if hands_over && !names_handed_over(&hosts(config, facts)) {
         // In front: what the user wrote may end with `--`, or with an option that lacks its value.
