@@ -6,11 +6,13 @@ use serde::{Deserialize, Serialize};
 
 mod engine;
 mod invocation;
+mod nearest;
 mod options;
 mod removed;
 
 pub use engine::{Engine, EngineCommand};
-pub use invocation::{Invocation, Output, UsageError, parse};
+pub use invocation::{Invocation, Output, UsageError, first_words, parse};
+pub use nearest::nearest;
 
 /// `PATH` where the environment has none, as when the kernel starts us.
 pub const DEFAULT_PATH: &str =

@@ -1,38 +1,63 @@
 //! Programs that use the engine: clients, health checks, waiting for readiness.
 
+use std::ffi::OsString;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use dockerlaunch_plan::{Problem, render};
+use dockerlaunch_plan::config::{DEFAULT_PATH, first_words, nearest};
+use dockerlaunch_plan::{Hint, Problem, render};
 
 use crate::{handoff, say, sockets};
 
 /// Becomes the program, usually `docker`; returns only when that failed. Clients find the engine on its default
 /// socket; `DOCKER_HOST` and the TLS variables of the environment stay as they are.
-pub fn exec(command: &[String]) -> (Problem, u8) {
-    let Some((program, args)) = command.split_first() else {
+pub fn exec(command: &[OsString]) -> (Problem, u8) {
+    let Some(mut client) = client(command) else {
         return (Problem::new("there is no command").hint("name one: `dockerlaunch ps`"), 2);
     };
-    let error = Command::new(program).args(args).exec();
-    let status = if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 };
-    let problem = Problem::new(format!("cannot execute `{program}`"))
-        .cause(error.to_string())
-        .remedy("to start the engine, name it", "dockerlaunch dockerd …");
-    (problem, status)
+    let error = client.exec();
+    let program = client.get_program().to_string_lossy();
+    let mut problem = handoff::exec_failed(&program, &error);
+    if let Some(meant) = meant(&program).filter(|_| error.kind() == io::ErrorKind::NotFound) {
+        problem.hints.insert(0, Hint::new(format!("did you mean `{meant}`?")));
+    }
+    (problem.remedy("to start the engine, name it", "dockerlaunch dockerd …"), handoff::exec_status(&error))
 }
 
 /// Runs the program and waits for its end; for the kernel's init, which must not become it. Returns its exit status.
-pub fn run(command: &[String]) -> u8 {
-    let Some((program, args)) = command.split_first() else { return 2 };
-    match Command::new(program).args(args).status() {
+pub fn run(command: &[OsString]) -> u8 {
+    let Some(mut client) = client(command) else { return 2 };
+    match client.status() {
         Ok(status) => status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1),
         Err(error) => {
-            say::error(&render::problem(&handoff::exec_failed(program, &error)));
+            let program = client.get_program().to_string_lossy();
+            say::error(&render::problem(&handoff::exec_failed(&program, &error)));
             handoff::exec_status(&error)
         }
     }
+}
+
+fn client(command: &[OsString]) -> Option<Command> {
+    let (program, args) = command.split_first()?;
+    let mut client = Command::new(program);
+    client.args(args);
+    Some(client)
+}
+
+/// The word or installed program that is most like this one, unless it is a good name itself.
+fn meant(program: &str) -> Option<String> {
+    if program == "docker" {
+        return None;
+    }
+    let path = std::env::var("PATH").unwrap_or_else(|_| DEFAULT_PATH.to_owned());
+    let folders = path.split(':').filter_map(|dir| std::fs::read_dir(dir).ok());
+    let installed: Vec<String> =
+        folders.flatten().flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    let mut known: Vec<&str> = first_words().collect();
+    known.extend(installed.iter().map(String::as_str));
+    nearest(program, known.into_iter().filter(|name| *name != program)).map(str::to_owned)
 }
 
 /// How long the engine may take for one answer to a health check.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -120,7 +121,7 @@ impl Launch {
     ///
     /// # Errors
     /// What stops the launch. Once the engine runs, nothing here fails.
-    pub fn supervise(mut self, job: Option<Vec<String>>) -> Result<i32, LaunchFailure> {
+    pub fn supervise(mut self, job: Option<Vec<OsString>>) -> Result<i32, LaunchFailure> {
         if job.is_none() {
             self.inform_if_asked()?;
         }

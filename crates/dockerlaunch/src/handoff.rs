@@ -4,6 +4,7 @@
 //! know beforehand; so PID 1 spawns itself with this word. It also undoes PID 1's blocked signals, which an exec
 //! would pass on.
 
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
@@ -22,8 +23,12 @@ const WORD: &str = "__handoff";
 /// Variables that describe sockets handed to us, not to the engine.
 const LISTEN_VARIABLES: [&str; 3] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
 
-/// A command that becomes `program` in the child, with these sockets.
-pub(crate) fn command(program: &str, args: &[String], sockets: &[OwnedFd]) -> io::Result<Command> {
+/// A command that becomes `program` in the child, with these sockets and no other descriptor.
+pub(crate) fn command(
+    program: &OsStr,
+    args: &[impl AsRef<OsStr>],
+    sockets: &[OwnedFd],
+) -> io::Result<Command> {
     let mut numbers = Vec::with_capacity(sockets.len());
     for socket in sockets {
         // Inheritable, so that the child has them under the same numbers.
@@ -31,7 +36,7 @@ pub(crate) fn command(program: &str, args: &[String], sockets: &[OwnedFd]) -> io
         numbers.push(socket.as_raw_fd().to_string());
     }
     let mut command = Command::new("/proc/self/exe");
-    command.arg0("dockerlaunch").args([WORD, &numbers.join(","), program]).args(args);
+    command.arg0("dockerlaunch").args([WORD, &numbers.join(",")]).arg(program).args(args);
     LISTEN_VARIABLES.iter().for_each(|name| {
         command.env_remove(name);
     });
@@ -39,15 +44,15 @@ pub(crate) fn command(program: &str, args: &[String], sockets: &[OwnedFd]) -> io
 }
 
 /// Acts on the hidden word, if `argv` begins with it; then returns only when the exec failed.
-pub fn run_if_asked(argv: &[String]) -> Option<ExitCode> {
+pub fn run_if_asked(argv: &[OsString]) -> Option<ExitCode> {
     let [_, word, numbers, program, args @ ..] = argv else { return None };
     if word != WORD {
         return None;
     }
-    let sockets: Vec<BorrowedFd<'_>> =
-        numbers.split(',').filter_map(|n| n.parse().ok()).map(sys::borrow).collect();
+    let numbers = numbers.to_str().unwrap_or_default().split(',');
+    let sockets: Vec<BorrowedFd<'_>> = numbers.filter_map(|n| n.parse().ok()).map(sys::borrow).collect();
     let error = become_program(program, args, &[], &sockets);
-    say::error(&render::problem(&exec_failed(program, &error)));
+    say::error(&render::problem(&exec_failed(&program.to_string_lossy(), &error)));
     Some(ExitCode::from(exec_status(&error)))
 }
 
@@ -72,18 +77,19 @@ pub(crate) fn exec_failed(program: &str, error: &io::Error) -> Problem {
 /// Becomes the engine; returns only when that failed.
 pub(crate) fn exec_engine(engine: &EngineCommand, sockets: &[OwnedFd]) -> io::Error {
     let borrowed: Vec<BorrowedFd<'_>> = sockets.iter().map(AsFd::as_fd).collect();
-    become_program(&engine.program, &engine.args, &engine.env, &borrowed)
+    become_program(engine.program.as_ref(), &engine.args, &engine.env, &borrowed)
 }
 
 fn become_program(
-    program: &str,
-    args: &[String],
-    env: &[(String, String)],
+    program: &OsStr,
+    args: &[impl AsRef<OsStr>],
+    extra: &[(String, String)],
     sockets: &[BorrowedFd<'_>],
 ) -> io::Error {
+    let is_engine = program.to_string_lossy().contains("dockerd");
     let debug = std::env::var("DOCKER_LAUNCH_DEBUG").is_ok_and(|v| dockerlaunch_plan::config::is_true(&v));
-    if debug && program.contains("dockerd") {
-        trace_start(program);
+    if debug && is_engine {
+        trace_start(&program.to_string_lossy());
     }
     if let Err(error) = signals::unblock_all() {
         return error;
@@ -92,10 +98,10 @@ fn become_program(
         return error;
     }
     let mut command = Command::new(program);
-    command.args(args).envs(env.iter().map(|(k, v)| (k, v)));
+    command.args(args).envs(extra.iter().map(|(k, v)| (k, v)));
     for (name, _) in std::env::vars_os() {
         // The loader would take libraries of the base image before ours, or fail on a preload that it does not find.
-        if name.to_string_lossy().starts_with("LD_") && program.contains("dockerd") {
+        if name.to_string_lossy().starts_with("LD_") && is_engine {
             command.env_remove(name);
         }
     }

@@ -28,6 +28,7 @@ pub mod sockets;
 mod sys;
 
 use std::convert::Infallible;
+use std::ffi::OsString;
 
 pub use dockerlaunch_plan as plan;
 pub use engine::{Launch, LaunchFailure};
@@ -42,7 +43,7 @@ pub use power::end_machine;
 /// # Errors
 /// What stops the launch, each problem with its remedy; or that the engine could not be executed.
 pub fn launch_docker(docker: &str, args: &[&str]) -> Result<Infallible, LaunchFailure> {
-    let argv: Vec<String> = ["dockerlaunch", docker].iter().chain(args).map(|a| (*a).to_owned()).collect();
+    let argv: Vec<OsString> = ["dockerlaunch", docker].iter().chain(args).map(OsString::from).collect();
     match plan::config::parse(&argv) {
         Ok(plan::config::Invocation::Launch(engine)) => Launch::new(engine).exec(),
         Ok(_) | Err(_) => {

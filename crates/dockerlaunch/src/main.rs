@@ -1,6 +1,7 @@
 //! The launcher's command line.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ supervising it; DOCKER_HOST=unix://… names the socket; DOCKER_IPTABLES_LEGACY 
 ";
 
 fn main() -> ExitCode {
-    let argv: Vec<String> = std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect();
+    let argv: Vec<OsString> = std::env::args_os().collect();
     if let Some(code) = dockerlaunch::run_if_asked(&argv) {
         return code;
     }
@@ -33,7 +34,7 @@ fn main() -> ExitCode {
         Ok(None) => run(&argv),
         // The kernel panics when its init ends, so the machine ends with it.
         Ok(Some(args)) => {
-            let argv: Vec<String> = argv.into_iter().take(1).chain(args).collect();
+            let argv: Vec<_> = argv.into_iter().take(1).chain(args.into_iter().map(OsString::from)).collect();
             let status = run(&argv);
             dockerlaunch::end_machine(status != ExitCode::SUCCESS, None);
         }
@@ -44,11 +45,11 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(argv: &[String]) -> ExitCode {
+fn run(argv: &[OsString]) -> ExitCode {
     match parse(argv) {
         Ok(invocation) => act(invocation),
         Err(error) => {
-            say::error(&format!("error: {error}\n\nhint: write: `{}`\n", error.hint));
+            say::error(&format!("error: {error}\n\nhint: {}\n", error.hint));
             ExitCode::from(2)
         }
     }
@@ -90,7 +91,10 @@ fn act(invocation: Invocation) -> ExitCode {
             say::data(&render::facts(&Launch::new(Engine::default()).plan().0));
             ExitCode::SUCCESS
         }
-        Invocation::Explain(step) => explain(step.as_deref()),
+        Invocation::Explain(step) => {
+            say::data(&render::explain(step.as_deref()));
+            ExitCode::SUCCESS
+        }
         Invocation::Ready(seconds) => done(client::ready(&socket(), Duration::from_secs(seconds))),
         Invocation::Healthcheck => done(client::healthcheck(&socket())),
         Invocation::Modprobe(args) => ExitCode::from(dockerlaunch::modprobe(&args)),
@@ -103,16 +107,6 @@ fn act(invocation: Invocation) -> ExitCode {
             ExitCode::SUCCESS
         }
     }
-}
-
-fn explain(step: Option<&str>) -> ExitCode {
-    if let Some(text) = render::explain(step) {
-        say::data(&text);
-        return ExitCode::SUCCESS;
-    }
-    let step = step.unwrap_or_default();
-    say::error(&format!("error: there is no step `{step}`\n\nhint: list them: `dockerlaunch explain`\n"));
-    ExitCode::from(2)
 }
 
 /// The engine's socket: the one that `DOCKER_HOST` names, else the one that its launcher left word of.
@@ -140,7 +134,7 @@ fn print(output: Output, plan: &Plan, text: fn(&Plan) -> String) {
     });
 }
 
-fn launch(engine: Engine, job: Option<Vec<String>>) -> ExitCode {
+fn launch(engine: Engine, job: Option<Vec<OsString>>) -> ExitCode {
     let launch = Launch::new(engine);
     // The kernel panics when its init goes, so there it always stays.
     let supervise = launch.config().supervise || job.is_some() || engine::is_kernel_init();

@@ -1,5 +1,6 @@
 //! The loop of PID 1: one signalfd, one readiness socket. What to do is decided in `dockerlaunch_plan::supervise`.
 
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
@@ -26,7 +27,7 @@ pub struct Watch<'a> {
     /// Listening sockets for it.
     pub sockets: Vec<OwnedFd>,
     /// A command to run when it is ready.
-    pub job: Option<Vec<String>>,
+    pub job: Option<Vec<OsString>>,
     /// Tell when it is ready.
     pub debug: bool,
 }
@@ -59,7 +60,7 @@ pub fn run(watch: Watch<'_>, signals: &Signals) -> io::Result<i32> {
         Err(_) if watch.job.is_none() => None,
         Err(error) => return Err(error),
     };
-    let mut command = handoff::command(&watch.engine.program, &watch.engine.args, &watch.sockets)?;
+    let mut command = handoff::command(watch.engine.program.as_ref(), &watch.engine.args, &watch.sockets)?;
     command.envs(watch.engine.env.iter().map(|(k, v)| (k, v)));
     if let Some(readiness) = &readiness {
         command.env("NOTIFY_SOCKET", readiness.path());
@@ -159,7 +160,7 @@ fn reap(events: &mut Vec<Event>) {
     }
 }
 
-fn start_job(command: &[String], engine: &EngineCommand) -> io::Result<i32> {
+fn start_job(command: &[OsString], engine: &EngineCommand) -> io::Result<i32> {
     let (program, args) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
     let mut job = handoff::command(program, args, &[])?;
     job.envs(engine.env.iter().filter(|(k, _)| k == "PATH").map(|(k, v)| (k, v)));

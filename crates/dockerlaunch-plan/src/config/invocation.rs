@@ -1,6 +1,9 @@
 //! What `dockerlaunch` is asked to do: its argument vector, by CONTRACT §2.
 
-use super::Engine;
+use std::ffi::{OsStr, OsString};
+
+use super::{Engine, nearest};
+use crate::RULES;
 
 /// How `plan`, `check` and `facts` print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,9 +20,9 @@ pub enum Invocation {
     /// Prepare the system and start the engine.
     Launch(Engine),
     /// Start the engine, run this command when it is ready, stop, exit with the command's status.
-    Job(Vec<String>),
+    Job(Vec<OsString>),
     /// Run a program as a client of the engine.
-    Client(Vec<String>),
+    Client(Vec<OsString>),
     /// Show what a launch would do.
     Plan(Output, Engine),
     /// Show what is wrong; the exit status says whether something is.
@@ -46,7 +49,7 @@ pub enum Invocation {
 pub struct UsageError {
     /// What is wrong.
     pub message: String,
-    /// What to write instead.
+    /// What to do instead.
     pub hint: String,
 }
 
@@ -113,87 +116,129 @@ const DOCKER_SUBCOMMANDS: &[&str] = &[
     "wait",
 ];
 
+/// Our own first words, and those that mean an engine.
+const OWN_WORDS: &[&str] =
+    &["check", "daemon", "dockerd", "explain", "facts", "healthcheck", "help", "plan", "ready", "run"];
+
+/// First words that mean something here, without being a program's name.
+pub fn first_words() -> impl Iterator<Item = &'static str> {
+    OWN_WORDS.iter().chain(DOCKER_SUBCOMMANDS).copied()
+}
+
 /// Seconds that `ready` waits when it is not told.
 const READY_SECONDS: u64 = 60;
 
-/// Understands `argv`, the program's name included.
+/// Understands `argv`, the program's name included. Programs that are run as clients or jobs get their arguments as they
+/// are; what we read ourselves must be UTF-8.
 ///
 /// # Errors
 /// An argument of one of our own words that it does not take.
-pub fn parse(argv: &[String]) -> Result<Invocation, UsageError> {
-    let name = argv.first().map_or("", |a| base_name(a));
+pub fn parse(argv: &[OsString]) -> Result<Invocation, UsageError> {
+    let name = argv.first().map_or("", |a| base_name(a.to_str().unwrap_or_default()));
     let args = argv.get(1..).unwrap_or_default();
     match name {
-        "modprobe" => return Ok(Invocation::Modprobe(args.to_vec())),
+        "modprobe" => return Ok(Invocation::Modprobe(texts(args)?)),
         "docker-entrypoint.sh" => return Ok(parse_client(args)),
         _ => {}
     }
-    let Some(first) = args.first() else { return Ok(Invocation::Launch(Engine::default())) };
-    let rest = &args[1..];
-    match first.as_str() {
+    let Some((first, rest)) = args.split_first() else { return Ok(Invocation::Launch(Engine::default())) };
+    match first.to_str().unwrap_or_default() {
         "--help" | "-h" | "help" => Ok(Invocation::Help),
         "--version" => Ok(Invocation::Version),
-        "plan" => output_and_engine(rest).map(|(output, engine)| Invocation::Plan(output, engine)),
-        "check" => output_and_engine(rest).map(|(output, engine)| Invocation::Check(output, engine)),
+        "plan" => output_and_engine("plan", rest).map(|(output, engine)| Invocation::Plan(output, engine)),
+        "check" => output_and_engine("check", rest).map(|(output, engine)| Invocation::Check(output, engine)),
         "facts" => no_arguments("facts", rest).map(|()| Invocation::Facts),
-        "explain" => match rest {
-            [] => Ok(Invocation::Explain(None)),
-            [step] => Ok(Invocation::Explain(Some(step.clone()))),
-            _ => Err(usage("`explain` takes one step at most", "dockerlaunch explain [STEP]")),
-        },
+        "explain" => explain(rest),
         "healthcheck" => no_arguments("healthcheck", rest).map(|()| Invocation::Healthcheck),
-        "ready" => ready(rest),
+        "ready" => ready(&texts(rest)?),
         "run" if rest.first().is_some_and(|a| a == "--") => match &rest[1..] {
             [] => Err(usage("`run --` needs a command", "dockerlaunch run -- docker info")),
             command => Ok(Invocation::Job(command.to_vec())),
         },
-        _ => Ok(engine(args).map_or_else(|| parse_client(args), Invocation::Launch)),
+        // What follows is no word of ours, whatever it is called.
+        "--" if !rest.is_empty() => engine_or_client(rest),
+        _ => engine_or_client(args),
     }
+}
+
+fn engine_or_client(args: &[OsString]) -> Result<Invocation, UsageError> {
+    if args.first().is_some_and(|first| first.is_empty()) {
+        return Err(usage("the first argument is empty", "dockerlaunch dockerd --debug"));
+    }
+    Ok(engine(args)?.map_or_else(|| parse_client(args), Invocation::Launch))
 }
 
 /// The engine that these arguments name, if they name one.
-fn engine(args: &[String]) -> Option<Engine> {
-    let Some(first) = args.first() else { return Some(Engine::default()) };
-    let rest = &args[1..];
-    if first.starts_with('-') && !matches!(first.as_str(), "-d" | "--daemon") {
-        return Some(Engine::new("dockerd", args));
-    }
-    match (base_name(first), rest.first().map(String::as_str)) {
-        ("-d" | "--daemon", _) => Some(Engine::from_docker("docker", first, rest)),
-        ("daemon", _) => Some(Engine::from_docker("docker", "docker daemon", rest)),
-        (name, _) if name.starts_with("dockerd") && name != "dockerd-entrypoint.sh" => {
-            Some(Engine::new(first, rest))
+fn engine(args: &[OsString]) -> Result<Option<Engine>, UsageError> {
+    let Some((first, rest)) = args.split_first() else { return Ok(Some(Engine::default())) };
+    // Only to be recognised: what becomes part of the engine's command line is read again below.
+    let first = first.to_string_lossy();
+    let old = rest.first().and_then(|word| word.to_str());
+    Ok(Some(match base_name(&first) {
+        name @ ("-d" | "--daemon") => Engine::from_docker("docker", name, &texts(rest)?),
+        _ if first.starts_with('-') => Engine::new("dockerd", &texts(args)?),
+        "daemon" => Engine::from_docker("docker", "docker daemon", &texts(rest)?),
+        name if name.starts_with("dockerd") && name != "dockerd-entrypoint.sh" => {
+            Engine::new(text(&args[0])?, &texts(rest)?)
         }
-        ("docker" | "docker.dist", Some(old @ ("-d" | "--daemon" | "daemon"))) => {
-            Some(Engine::from_docker(first, &format!("docker {old}"), &rest[1..]))
-        }
+        "docker" | "docker.dist" => match old {
+            Some(old @ ("-d" | "--daemon" | "daemon")) => {
+                Engine::from_docker(text(&args[0])?, &format!("docker {old}"), &texts(&rest[1..])?)
+            }
+            _ => return Ok(None),
+        },
         // `dockerlaunch dockerd-entrypoint.sh …` and `dockerlaunch dockerlaunch …` are ourselves.
-        ("dockerd-entrypoint.sh" | "dockerlaunch", _) => engine(rest),
-        _ => None,
-    }
+        "dockerd-entrypoint.sh" | "dockerlaunch" => return engine(rest),
+        _ => return Ok(None),
+    }))
 }
 
-fn parse_client(args: &[String]) -> Invocation {
-    match args.first() {
-        None => Invocation::Client(vec!["docker".into()]),
-        Some(first) if first.starts_with('-') || DOCKER_SUBCOMMANDS.contains(&first.as_str()) => {
-            Invocation::Client(std::iter::once("docker".to_owned()).chain(args.iter().cloned()).collect())
-        }
-        Some(_) => Invocation::Client(args.to_vec()),
-    }
+fn parse_client(args: &[OsString]) -> Invocation {
+    let is_for_docker = args.first().is_none_or(|first| {
+        let first = first.to_string_lossy();
+        first.starts_with('-') || DOCKER_SUBCOMMANDS.contains(&&*first)
+    });
+    let docker = is_for_docker.then(|| OsString::from("docker"));
+    Invocation::Client(docker.into_iter().chain(args.iter().cloned()).collect())
 }
 
-fn output_and_engine(args: &[String]) -> Result<(Output, Engine), UsageError> {
-    let json = args.first().is_some_and(|a| a == "--json");
-    let rest = &args[usize::from(json)..];
-    let output = if json { Output::Json } else { Output::Text };
-    match engine(rest) {
+fn output_and_engine(word: &str, args: &[OsString]) -> Result<(Output, Engine), UsageError> {
+    let example = format!("dockerlaunch {word} [--json] [dockerd OPTIONS | docker -d OPTIONS]");
+    // dockerd has no option of this name, so it may stand anywhere.
+    let (json, rest): (Vec<_>, Vec<_>) = args.iter().cloned().partition(|arg| arg == "--json");
+    if let Some(arg) = texts(&rest)?.iter().find(|arg| nearest(arg, ["--json"].into_iter()).is_some()) {
+        return Err(usage(
+            &format!("`{word}` does not know `{arg}`"),
+            &format!("dockerlaunch {word} --json"),
+        ));
+    }
+    let output = if json.is_empty() { Output::Text } else { Output::Json };
+    match engine(&rest)? {
         Some(engine) => Ok((output, engine)),
-        None => Err(usage(
-            &format!("`{}` is not an engine", rest.first().map_or("", String::as_str)),
-            "dockerlaunch plan [--json] [dockerd OPTIONS | docker -d OPTIONS]",
-        )),
+        None => {
+            let first = rest.first().map_or("".into(), |arg| arg.to_string_lossy());
+            Err(usage(&format!("`{first}` is not an engine"), &example))
+        }
     }
+}
+
+fn explain(args: &[OsString]) -> Result<Invocation, UsageError> {
+    let [step] = args else {
+        return match args {
+            [] => Ok(Invocation::Explain(None)),
+            _ => Err(usage("`explain` takes one step at most", "dockerlaunch explain [STEP]")),
+        };
+    };
+    let step = step.to_string_lossy();
+    let known = || RULES.iter().map(|rule| rule.id.0);
+    if known().any(|id| id == step) {
+        return Ok(Invocation::Explain(Some(step.into_owned())));
+    }
+    let message = format!("there is no step `{step}`");
+    Err(match nearest(&step, known()) {
+        Some(near) => usage(&message, &format!("dockerlaunch explain {near}")),
+        None => usage(&message, "dockerlaunch explain"),
+    })
 }
 
 fn ready(args: &[String]) -> Result<Invocation, UsageError> {
@@ -204,12 +249,13 @@ fn ready(args: &[String]) -> Result<Invocation, UsageError> {
         _ => "",
     };
     let seconds = value.strip_suffix('s').unwrap_or(value).parse();
+    let example = "dockerlaunch ready --timeout 60";
     seconds
         .map(Invocation::Ready)
-        .map_err(|_| usage("`ready` takes a number of seconds", "dockerlaunch ready --timeout 60"))
+        .map_err(|_| usage("`ready` takes a number of seconds, with `--timeout`", example))
 }
 
-fn no_arguments(word: &str, args: &[String]) -> Result<(), UsageError> {
+fn no_arguments(word: &str, args: &[OsString]) -> Result<(), UsageError> {
     if args.is_empty() {
         Ok(())
     } else {
@@ -217,8 +263,19 @@ fn no_arguments(word: &str, args: &[String]) -> Result<(), UsageError> {
     }
 }
 
-fn usage(message: &str, hint: &str) -> UsageError {
-    UsageError { message: message.into(), hint: hint.into() }
+fn usage(message: &str, example: &str) -> UsageError {
+    UsageError { message: message.into(), hint: format!("write: `{example}`") }
+}
+
+fn text(arg: &OsStr) -> Result<&str, UsageError> {
+    arg.to_str().ok_or_else(|| UsageError {
+        message: format!("`{}` is not valid UTF-8", arg.to_string_lossy()),
+        hint: "options of the engine are in UTF-8: rename the file or directory that it names".into(),
+    })
+}
+
+fn texts(args: &[OsString]) -> Result<Vec<String>, UsageError> {
+    args.iter().map(|arg| text(arg).map(str::to_owned)).collect()
 }
 
 fn base_name(path: &str) -> &str {
@@ -229,9 +286,12 @@ fn base_name(path: &str) -> &str {
 mod tests {
     use super::*;
 
+    fn argv(line: &str) -> Vec<OsString> {
+        line.split_whitespace().map(OsString::from).collect()
+    }
+
     fn of(line: &str) -> Invocation {
-        let argv: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
-        parse(&argv).expect(line)
+        parse(&argv(line)).expect(line)
     }
 
     fn launched(line: &str) -> (String, String) {
@@ -262,30 +322,70 @@ mod tests {
 
     #[test]
     fn clients_and_our_own_words() {
-        let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let words = argv;
         assert_eq!(of("dockerlaunch ps -a"), Invocation::Client(words("docker ps -a")));
         assert_eq!(of("dockerlaunch docker ps"), Invocation::Client(words("docker ps")));
         assert_eq!(of("dockerlaunch run --rm x"), Invocation::Client(words("docker run --rm x")));
         assert_eq!(of("dockerlaunch run -- make test"), Invocation::Job(words("make test")));
         assert_eq!(of("dockerlaunch /bin/sh -c true"), Invocation::Client(words("/bin/sh -c true")));
         assert_eq!(of("docker-entrypoint.sh info"), Invocation::Client(words("docker info")));
-        assert_eq!(of("/sbin/modprobe -va br_netfilter"), Invocation::Modprobe(words("-va br_netfilter")));
+        assert_eq!(
+            of("/sbin/modprobe -va br_netfilter"),
+            Invocation::Modprobe(vec!["-va".into(), "br_netfilter".into()])
+        );
         assert_eq!(of("dockerlaunch ready --timeout 5"), Invocation::Ready(5));
         assert!(matches!(of("dockerlaunch plan --json docker -d"), Invocation::Plan(Output::Json, _)));
     }
 
     #[test]
     fn nonsense_is_a_usage_error_with_a_hint() {
-        for line in ["d facts x", "d ready soon", "d run --", "d plan ls", "d explain a b"] {
-            let argv: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
-            assert!(!parse(&argv).expect_err(line).hint.is_empty());
+        for line in
+            ["d facts x", "d ready soon", "d ready --timout 5", "d run --", "d plan ls", "d explain a b"]
+        {
+            assert!(!parse(&argv(line)).expect_err(line).hint.is_empty());
+        }
+        assert!(parse(&["d".into(), "".into()]).expect_err("empty").message.contains("empty"));
+    }
+
+    #[test]
+    fn the_nearest_word_is_offered() {
+        for (line, hint) in [
+            ("d plan --jsn", "write: `dockerlaunch plan --json`"),
+            ("d check -json --debug", "write: `dockerlaunch check --json`"),
+            ("d explain cgroup.nst", "write: `dockerlaunch explain cgroup.nest`"),
+            ("d explain weather", "write: `dockerlaunch explain`"),
+        ] {
+            assert_eq!(parse(&argv(line)).expect_err(line).hint, hint);
+        }
+        // Options of dockerd are not taken for misspelt ones of ours.
+        assert!(matches!(of("d plan --dns 1.1.1.1 --json"), Invocation::Plan(Output::Json, _)));
+    }
+
+    #[test]
+    fn after_two_dashes_no_word_is_ours() {
+        assert_eq!(launched("dockerlaunch -- dockerd -D"), ("dockerd".into(), "-D".into()));
+        assert_eq!(launched("dockerlaunch -- -D"), ("dockerd".into(), "-D".into()));
+        assert_eq!(of("dockerlaunch -- check x"), Invocation::Client(argv("check x")));
+        assert_eq!(launched("dockerlaunch --"), ("dockerd".into(), "--".into()));
+    }
+
+    #[test]
+    fn bytes_that_are_not_text_reach_programs_and_never_the_engine() {
+        use std::os::unix::ffi::OsStringExt;
+        let odd = || OsString::from_vec(b"/x\xff/dockerd".to_vec());
+        let call =
+            |words: &[&str]| parse(&words.iter().map(OsString::from).chain([odd()]).collect::<Vec<_>>());
+        assert_eq!(call(&["d", "cp"]), Ok(Invocation::Client(vec!["docker".into(), "cp".into(), odd()])));
+        assert_eq!(call(&["d", "run", "--", "sh"]), Ok(Invocation::Job(vec!["sh".into(), odd()])));
+        for engine in [&["d"][..], &["d", "dockerd"], &["d", "-g"], &["d", "docker", "-d"], &["d", "plan"]] {
+            assert!(call(engine).expect_err("engine").message.contains("UTF-8"), "{engine:?}");
         }
     }
 
     proptest::proptest! {
         #[test]
         fn never_panics(argv in proptest::collection::vec("[a-z/=-]{0,8}", 0..5)) {
-            let _ = parse(&argv);
+            let _ = parse(&argv.into_iter().map(OsString::from).collect::<Vec<_>>());
         }
     }
 }
