@@ -12,13 +12,15 @@ use dockerlaunch_plan::{Facts, LaunchError, Plan, Problem, Report, Stage, apply,
 
 use crate::apply::System;
 use crate::say::{self, say};
-use crate::{handoff, pid1, probe, sockets, sys};
+use crate::{handoff, pid1, probe, signals, sockets, sys};
 
 /// Exit statuses of a launch that failed, as `docker run` and shells use them.
 mod status {
     pub(super) const LAUNCHER_FAILED: u8 = 125;
     pub(super) const NOT_EXECUTABLE: u8 = 126;
     pub(super) const NOT_FOUND: u8 = 127;
+    /// And the signal's number.
+    pub(super) const SIGNALLED: u8 = 128;
 }
 
 /// A launch that failed: the problems, and the exit status that tells of them.
@@ -28,7 +30,7 @@ pub struct LaunchFailure {
     /// The problems.
     #[source]
     pub error: LaunchError,
-    /// 125, 126 or 127.
+    /// 125, 126, 127, or 128 and the number of a signal that ended it.
     pub status: u8,
     /// Whether the kernel started us, so that there is no one to return to.
     pub is_kernel_init: bool,
@@ -106,9 +108,20 @@ impl Launch {
     ///
     /// # Errors
     /// What stops the launch, or the failed exec.
-    pub fn exec(mut self) -> Result<Infallible, LaunchFailure> {
+    pub fn exec(self) -> Result<Infallible, LaunchFailure> {
+        let mask = signals::mask();
+        let failure = self.become_engine();
+        // It is for the caller to go on.
+        let _ = signals::set_mask(&mask);
+        failure
+    }
+
+    fn become_engine(mut self) -> Result<Infallible, LaunchFailure> {
         self.inform_if_asked()?;
+        // As PID 1 we would lose a signal that comes while we prepare, and the engine never hear of it.
+        let signals = pid1::block_signals();
         let (facts, plan) = self.prepare()?;
+        end_if_asked(signals.as_ref().ok(), &facts)?;
         let sockets = self.sockets(&facts, &plan)?;
         let error = handoff::exec_engine(&plan.engine, &sockets);
         Err(self.exec_failed(&facts, &plan.engine.program, &error))
@@ -135,6 +148,7 @@ impl Launch {
             failure(&facts, vec![problem], status::LAUNCHER_FAILED)
         };
         let signals = signals.map_err(|e| failed("signalfd", &e))?;
+        end_if_asked(Some(&signals), &facts)?;
         let sockets = self.sockets(&facts, &plan)?;
         sockets::publish(&local_sockets(&self.config, &facts));
         let watch = pid1::Watch { engine: &plan.engine, sockets, job, debug: self.config.debug };
@@ -219,6 +233,15 @@ impl Launch {
 
 fn failure(facts: &Facts, problems: Vec<Problem>, status: u8) -> LaunchFailure {
     LaunchFailure { error: LaunchError { problems }, status, is_kernel_init: facts.process.is_kernel_init }
+}
+
+/// Ends the launch where a signal asked for it while we prepared: nothing is started then.
+fn end_if_asked(signals: Option<&pid1::Signals>, facts: &Facts) -> Result<(), LaunchFailure> {
+    let Some(number) = signals.and_then(pid1::Signals::wants_end) else { return Ok(()) };
+    let problem = Problem::new("the launch was ended before the engine was started")
+        .cause(format!("signal {number} came"))
+        .hint("start it again; the system is prepared");
+    Err(failure(facts, vec![problem], status::SIGNALLED + u8::try_from(number).unwrap_or(0)))
 }
 
 /// Whether the problem is that of the step `engine`.

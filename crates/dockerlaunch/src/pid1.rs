@@ -8,7 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::time::Instant;
 
 use dockerlaunch_plan::config::EngineCommand;
-use dockerlaunch_plan::supervise::{Event, Reaction, Supervisor};
+use dockerlaunch_plan::supervise::{Event, Reaction, Supervisor, signal};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::signalfd::SignalFd;
@@ -44,6 +44,16 @@ pub fn block_signals() -> io::Result<Signals> {
     signals::block().map(Signals)
 }
 
+impl Signals {
+    /// The number of a signal that wants us to end, if one has come. The others are for an engine that runs.
+    pub(crate) fn wants_end(&self) -> Option<i32> {
+        let ends = |number: &i32| matches!(*number, signal::INT | signal::QUIT | signal::TERM);
+        std::iter::from_fn(|| self.0.read_signal().ok().flatten())
+            .map(|info| info.ssi_signo.cast_signed())
+            .find(ends)
+    }
+}
+
 /// Starts the engine and watches it until it ends; returns the exit status.
 ///
 /// # Errors
@@ -53,6 +63,8 @@ pub fn run(watch: Watch<'_>, signals: &Signals) -> io::Result<i32> {
     if std::process::id() != 1 {
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
     }
+    // Orphans that ended while the system was prepared; their SIGCHLD may have been read already.
+    reap(&mut Vec::new());
     let start = Instant::now();
     let readiness = match sockets::Readiness::bind() {
         Ok(readiness) => Some(readiness),

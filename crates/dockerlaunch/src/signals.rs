@@ -17,7 +17,20 @@ pub(crate) fn block() -> io::Result<SignalFd> {
     Ok(SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?)
 }
 
+/// What is blocked now.
+pub(crate) fn mask() -> SigSet {
+    let mut mask = SigSet::empty();
+    // Only asks, which cannot fail.
+    let _ = sigprocmask(SigmaskHow::SIG_BLOCK, None, Some(&mut mask));
+    mask
+}
+
+/// Blocks these, and only these.
+pub(crate) fn set_mask(mask: &SigSet) -> io::Result<()> {
+    Ok(sigprocmask(SigmaskHow::SIG_SETMASK, Some(mask), None)?)
+}
+
 /// Blocks nothing any more: an exec passes the mask on, and dockerd would never see SIGTERM.
 pub(crate) fn unblock_all() -> io::Result<()> {
-    Ok(sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?)
+    set_mask(&SigSet::empty())
 }

@@ -79,6 +79,26 @@ fn ns_signals_are_forwarded_once() {
 }
 
 #[test]
+fn ns_a_signal_that_comes_while_we_prepare_ends_the_launch() {
+    // Whoever opens the pipe for writing waits until the launcher reads it, in the middle of its preparations.
+    let signal = "mkfifo pipe; (while :; do exec 3>pipe; kill -TERM 1; exec 3>&-; done) &";
+    for reap in ["true", "false"] {
+        let system = EmptySystem::new("echo the engine runs; sleep 1");
+        system.stage(|stage| {
+            let stage = stage.replace("shift\n", &format!("{signal}\nshift\n"));
+            stage.replace("env -i", &format!("env -i DOCKER_LAUNCH_REAP={reap}"))
+        });
+        let output = system.launch(&["dockerd", "--config-file", "/pipe"]);
+        assert_status(&output, 143);
+        let text = text(&output);
+        assert!(
+            text.contains("ended before the engine was started") && !text.contains("the engine runs"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn ns_orphans_are_reaped() {
     // Fifty orphans end while the engine lives; none may be left as a zombie.
     let system = EmptySystem::new(
