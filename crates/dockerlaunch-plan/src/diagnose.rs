@@ -1,6 +1,6 @@
 //! From a failed action and the kernel's answer to a remedy.
 
-use crate::facts::{Capability, Facts};
+use crate::facts::{Facts, process};
 use crate::plan::ActionError;
 use crate::{Action, Problem};
 
@@ -50,11 +50,8 @@ fn with_remedy(problem: Problem, action: &Action, errno: i32, facts: &Facts) -> 
 }
 
 fn privileges(mut problem: Problem, facts: &Facts) -> Problem {
-    for capability in [Capability::SysAdmin, Capability::NetAdmin] {
-        if !facts.process.has(capability) {
-            let mask = facts.process.capabilities;
-            problem = problem.cause(format!("CAP_{} is absent (CapEff {mask:016x})", capability.name()));
-        }
+    for (capability, purpose) in process::REQUIRED.iter().filter(|(cap, _)| !facts.process.has(*cap)) {
+        problem = problem.cause(format!("CAP_{} is absent: {purpose}", capability.name()));
     }
     if facts.process.is_kernel_init {
         problem.hint("a security module of the kernel refuses it; see the kernel log")

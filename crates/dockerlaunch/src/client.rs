@@ -43,6 +43,10 @@ fn client(command: &[OsString]) -> Option<Command> {
     let (program, args) = command.split_first()?;
     let mut client = Command::new(program);
     client.args(args);
+    // The kernel gives its init none.
+    if std::env::var_os("PATH").is_none_or(|path| path.is_empty()) {
+        client.env("PATH", DEFAULT_PATH);
+    }
     Some(client)
 }
 

@@ -79,6 +79,11 @@ impl Launch {
             env.remove("LISTEN_FDS");
         }
         let mut config = Config::new(engine, &env);
+        // Relative to where we were started: to prepare a system may change that.
+        config.socket = absolute(&config.socket);
+        if config.engine.program.contains('/') {
+            config.engine.program = absolute(&config.engine.program);
+        }
         let inherited = sys::take_inherited(config.inherited_sockets);
         config.inherited_sockets = inherited.len();
         sys::close_on_exec_from(sys::FIRST_SOCKET);
@@ -233,6 +238,10 @@ impl Launch {
 
 fn failure(facts: &Facts, problems: Vec<Problem>, status: u8) -> LaunchFailure {
     LaunchFailure { error: LaunchError { problems }, status, is_kernel_init: facts.process.is_kernel_init }
+}
+
+fn absolute(path: &str) -> String {
+    std::path::absolute(path).map_or_else(|_| path.to_owned(), |full| full.to_string_lossy().into_owned())
 }
 
 /// Ends the launch where a signal asked for it while we prepared: nothing is started then.

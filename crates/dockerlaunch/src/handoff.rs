@@ -4,9 +4,10 @@
 //! know beforehand; so PID 1 spawns itself with this word. It also undoes PID 1's blocked signals, which an exec
 //! would pass on.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -97,23 +98,44 @@ fn become_program(
     if let Err(error) = sys::place(sockets) {
         return error;
     }
-    let mut command = Command::new(program);
-    command.args(args).envs(extra.iter().map(|(k, v)| (k, v)));
-    for (name, _) in std::env::vars_os() {
-        // The loader would take libraries of the base image before ours, or fail on a preload that it does not find.
-        if name.to_string_lossy().starts_with("LD_") && is_engine {
-            command.env_remove(name);
-        }
-    }
-    LISTEN_VARIABLES.iter().for_each(|name| {
-        command.env_remove(name);
-    });
+    let mut extra: Vec<(OsString, OsString)> = extra.iter().map(|(k, v)| (k.into(), v.into())).collect();
     if !sockets.is_empty() {
-        command
-            .env("LISTEN_PID", std::process::id().to_string())
-            .env("LISTEN_FDS", sockets.len().to_string());
+        extra.push(("LISTEN_PID".into(), std::process::id().to_string().into()));
+        extra.push(("LISTEN_FDS".into(), sockets.len().to_string().into()));
     }
-    command.exec()
+    let dropped = |name: &OsStr| {
+        // The loader would take libraries of the base image before ours, or fail on a preload that it does not find.
+        let is_loaders = is_engine && name.to_string_lossy().starts_with("LD_");
+        is_loaders || LISTEN_VARIABLES.iter().any(|v| name == *v) || extra.iter().any(|(n, _)| n == name)
+    };
+    let inherited: Vec<_> = std::env::vars_os().filter(|(name, _)| !dropped(name)).collect();
+    execute(program, args, inherited.into_iter().chain(extra))
+}
+
+/// execve(2), for a bare name by `PATH`; returns only when that failed. `Command::exec` would hand what is no program,
+/// such as one of another architecture, to a shell (exec(3), `ENOEXEC`), and report on that.
+fn execute(
+    program: &OsStr,
+    args: &[impl AsRef<OsStr>],
+    env: impl Iterator<Item = (OsString, OsString)>,
+) -> io::Error {
+    let c_string = |text: OsString| CString::new(text.into_vec()).unwrap_or_default();
+    let argv = std::iter::once(program).chain(args.iter().map(AsRef::as_ref)).map(OsStr::to_owned);
+    let argv: Vec<CString> = argv.map(c_string).collect();
+    let env: Vec<CString> = env
+        .map(|(name, value)| {
+            let mut pair = name;
+            pair.push("=");
+            pair.push(value);
+            c_string(pair)
+        })
+        .collect();
+    sys::default_sigpipe();
+    let exec = if argv[0].as_bytes().contains(&b'/') { nix::unistd::execve } else { nix::unistd::execvpe };
+    match exec(&argv[0], &argv, &env) {
+        Ok(never) => match never {},
+        Err(errno) => errno.into(),
+    }
 }
 
 /// The time from the start of PID 1 (field 22 of `/proc/PID/stat`, in ticks of 10 ms) to this exec.

@@ -113,7 +113,11 @@ fn act(invocation: Invocation) -> ExitCode {
 fn socket() -> String {
     let named = std::env::var("DOCKER_HOST").ok();
     let named = named.and_then(|host| host.strip_prefix("unix://").map(str::to_owned));
-    named.or_else(sockets::published).unwrap_or_else(|| DEFAULT_SOCKET.to_owned())
+    // A relative one is relative to where the launcher was started, and only it knows.
+    named
+        .filter(|path| path.starts_with('/'))
+        .or_else(sockets::published)
+        .unwrap_or_else(|| DEFAULT_SOCKET.to_owned())
 }
 
 fn done(result: Result<(), Problem>) -> ExitCode {

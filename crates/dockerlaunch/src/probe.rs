@@ -73,8 +73,10 @@ impl Probe {
         }
     }
 
-    fn path(&self, absolute: &str) -> PathBuf {
-        self.root.join(absolute.trim_start_matches('/'))
+    /// A relative path, such as of the engine's configuration file, means the same to the engine.
+    fn path(&self, path: &str) -> PathBuf {
+        path.strip_prefix('/')
+            .map_or_else(|| path.into(), |rest| self.root.join(rest.trim_start_matches('/')))
     }
 
     fn read(&self, path: &str) -> Option<String> {
@@ -154,15 +156,23 @@ impl Probe {
         let fixed = facts::WATCHED_PATHS.iter().map(|p| (*p).to_owned());
         let etc = etc_defaults.iter().map(|name| format!("/etc/{name}"));
         // A link that leads nowhere is no engine or program; elsewhere it is something that we must not create again.
-        let engine = config.engine.candidates(&config.path);
+        let engine =
+            config.engine.candidates(&config.path).into_iter().filter(|path| !self.is_ourselves(path));
         let originals = dist::watched(config).filter(|path| path.ends_with(".dist"));
         let programs = dist::watched(config).filter(|path| !path.ends_with(".dist"));
         fixed
             .chain(etc)
             .chain(programs)
-            .chain(engine.into_iter().chain(originals).filter(|p| self.path(p).exists()))
+            .chain(engine.chain(originals).filter(|p| self.path(p).exists()))
             .filter_map(|path| self.entry(&path).map(|entry| (path, entry)))
             .collect()
+    }
+
+    /// Whether we are installed under the engine's name, with the engine itself as `.dist`: we would start ourselves.
+    fn is_ourselves(&self, path: &str) -> bool {
+        let file = |path: PathBuf| fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();
+        let own = file("/proc/self/exe".into());
+        own.is_some() && own == file(self.path(path))
     }
 
     fn entry(&self, path: &str) -> Option<Entry> {

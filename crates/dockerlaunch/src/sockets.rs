@@ -21,6 +21,8 @@ const DEFAULT_GROUP: &str = "docker";
 /// `group` is the one that the user named; without one it is `docker`, where there is such a group.
 pub fn bind(path: &str, group: Option<&str>) -> Result<OwnedFd, Problem> {
     let gid = match (group, gid(group.unwrap_or(DEFAULT_GROUP))) {
+        // As with dockerd, nobody's but our own.
+        (Some(""), _) => None,
         (Some(group), None) => {
             return Err(Problem::new(format!("there is no group `{group}` for the socket"))
                 .cause("/etc/group does not list it")
@@ -184,6 +186,8 @@ mod tests {
     fn a_group_that_does_not_exist_is_named() {
         let problem = bind("/nonexistent/x", Some("no-such-group")).expect_err("no such group");
         assert!(problem.what.contains("no-such-group") && !problem.hints.is_empty());
+        let dir = tempfile::tempdir().expect("dir");
+        bind(&dir.path().join("d.sock").to_string_lossy(), Some("")).expect("no group is asked for");
     }
 
     #[test]

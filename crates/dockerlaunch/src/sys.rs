@@ -11,7 +11,7 @@ pub(crate) const FIRST_SOCKET: RawFd = 3;
 pub(crate) fn take_inherited(count: usize) -> Vec<OwnedFd> {
     let last = i32::try_from(count).map_or(FIRST_SOCKET, |n| FIRST_SOCKET.saturating_add(n));
     (FIRST_SOCKET..last)
-        .filter(|&fd| {
+        .take_while(|&fd| {
             // SAFETY: F_GETFD only asks whether the number is an open descriptor.
             unsafe { libc::fcntl(fd, libc::F_GETFD) >= 0 }
         })
@@ -82,6 +82,12 @@ pub(crate) fn close_on_exec_from(first: RawFd) {
         // SAFETY: as above.
         unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
     }
+}
+
+/// Undoes what Rust's runtime does to SIGPIPE at its start: an exec passes an ignored signal on.
+pub(crate) fn default_sigpipe() {
+    // SAFETY: the default action is no handler of ours; used just before exec.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
 }
 
 /// Loads a kernel module from an open file (finit_module(2)); the kernel decompresses where it can.

@@ -35,7 +35,7 @@ fn ns_the_engine_gets_sockets_for_its_own_pid_and_no_blocked_signal() {
     // The mask is read without a fork: the shell blocks everything itself around one.
     let system = EmptySystem::new(
         r#"[ "$LISTEN_PID" = "$$" ] && echo "pid is mine"; echo "fds $LISTEN_FDS"; readlink /proc/$$/fd/3
-           ls -l /proc/$$/fd | grep -c socket:; while read -r k v; do [ "$k" = SigBlk: ] && echo "$k $v"; done < /proc/$$/status; ls -l /run/docker.sock; echo "args $*""#,
+           ls -l /proc/$$/fd | grep -c socket:; while read -r k v; do case $k in SigBlk:|SigIgn:) echo "$k $v"; esac; done < /proc/$$/status; ls -l /run/docker.sock; echo "args $*""#,
     );
     let output = system.launch(&["dockerd", "--debug"]);
     assert_status(&output, 0);
@@ -50,6 +50,10 @@ fn ns_the_engine_gets_sockets_for_its_own_pid_and_no_blocked_signal() {
     ] {
         assert!(text.contains(wanted), "no `{wanted}` in:\n{text}");
     }
+    let ignored = text.lines().find_map(|line| line.strip_prefix("SigIgn: ")).expect("mask");
+    let ignored = u64::from_str_radix(ignored, 16).expect("hex");
+    // Those above 31 are glibc's own.
+    assert_eq!(ignored & 0x7fff_ffff, 0, "{text}");
 }
 
 #[test]
@@ -133,6 +137,46 @@ fn ns_an_engine_that_is_not_there_or_not_executable() {
     fs::write(system.path().join("dockerd"), "not a program").expect("write");
     fs::set_permissions(system.path().join("dockerd"), fs::Permissions::from_mode(0o644)).expect("chmod");
     assert_status(&system.launch(&["/launcher/dockerd"]), 126);
+    // A shell would take it for a script, and report on that.
+    fs::set_permissions(system.path().join("dockerd"), fs::Permissions::from_mode(0o755)).expect("chmod");
+    let output = system.launch(&["/launcher/dockerd"]);
+    assert_status(&output, 126);
+    assert!(text(&output).contains("Exec format error"), "{}", text(&output));
+}
+
+#[test]
+fn ns_the_launcher_under_the_engines_name_starts_the_original() {
+    let system = EmptySystem::new("echo the original runs");
+    system.prepare("mv launcher/dockerd launcher/dockerd.dist; ln -s dockerlaunch launcher/dockerd");
+    for program in ["dockerd", "/launcher/dockerd"] {
+        let output = system.launch(&[program]);
+        assert_status(&output, 0);
+        assert!(text(&output).contains("the original runs"), "{}", text(&output));
+    }
+    system.prepare("ln -sf dockerlaunch launcher/dockerd");
+    assert_status(&system.launch(&["dockerd"]), 127);
+}
+
+#[test]
+fn ns_relative_paths_mean_where_the_launcher_was_started() {
+    let system =
+        EmptySystem::new(r#"echo "engine $0 $*"; ls /launcher/d.sock; cat /run/dockerlaunch/sockets"#);
+    system.stage(|stage| {
+        let there = "/bin/sh -c 'cd launcher; exec ./dockerlaunch \"$@\"' sh \"$@\"";
+        let stage = stage.replace("/launcher/dockerlaunch \"$@\"", there);
+        let stage = stage.replace("env -i", "env -i DOCKER_HOST=unix://d.sock");
+        stage.replace("shift\n", "echo '{\"hosts\": [\"fd://\"]}' > launcher/daemon.json\nshift\n")
+    });
+    // The configuration file names `fd://`, so nothing is added to the command line.
+    let output = system.launch(&["./dockerd", "--config-file", "daemon.json"]);
+    assert_status(&output, 0);
+    assert!(
+        text(&output).contains(
+            "engine /launcher/dockerd --config-file daemon.json\n/launcher/d.sock\n/launcher/d.sock"
+        ),
+        "{}",
+        text(&output)
+    );
 }
 
 #[test]
@@ -189,6 +233,25 @@ fn ns_sockets_of_our_starter_are_handed_on_and_not_bound_twice() {
         let wanted = format!("args -H fd:// fds {sockets} pid mine\n");
         assert!(text(&output).contains(&wanted), "{wanted}{}", text(&output));
     }
+}
+
+#[test]
+fn ns_sockets_meant_for_another_process_are_not_handed_on() {
+    let system = EmptySystem::new(
+        r#"echo "fds $LISTEN_FDS of $([ "$LISTEN_PID" = $$ ] && echo mine)"; ls -l /proc/$$/fd"#,
+    );
+    system.stage(|stage| {
+        let stage = stage.replace("shift\n", "exec 3</etc/passwd 4</etc/group\nshift\n");
+        stage.replace("env -i", "env -i LISTEN_PID=77 LISTEN_FDS=2 LISTEN_FDNAMES=a:b")
+    });
+    let output = system.launch(&["dockerd"]);
+    assert_status(&output, 0);
+    assert!(text(&output).contains("fds 1 of mine\n"), "{}", text(&output));
+    assert!(
+        text(&output).contains(" 3 -> socket:") && !text(&output).contains(" 4 -> "),
+        "{}",
+        text(&output)
+    );
 }
 
 /// What a container that was started again, or a base image, may hold already.
@@ -256,6 +319,19 @@ fn ns_the_library_replaces_the_process() {
     assert_status(&output, 4);
     assert!(text(&output).contains("pid 1 args -H fd:// --debug"), "{}", text(&output));
     assert_status(&system.launch(&["/no/such/dockerd"]), 127);
+}
+
+/// The same where not even `/proc` is there to tell.
+#[test]
+fn ns_without_privileges_and_without_proc_everything_missing_is_told() {
+    let system = EmptySystem::new("echo the engine runs");
+    let drop = "/usr/bin/setpriv --inh-caps=-all --bounding-set=-all /launcher/dockerlaunch \"$@\"";
+    system.stage(|stage| stage.replace("/launcher/dockerlaunch \"$@\"", drop));
+    let output = system.launch(&["dockerd"]);
+    assert_status(&output, 125);
+    for wanted in ["cannot mount proc", "CAP_SYS_ADMIN is absent", "CAP_MKNOD is absent", "--privileged"] {
+        assert!(text(&output).contains(wanted), "no `{wanted}` in:\n{}", text(&output));
+    }
 }
 
 /// Without any privilege everything that is missing is told at once, and nothing is touched.

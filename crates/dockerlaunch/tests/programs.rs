@@ -51,3 +51,14 @@ fn a_word_that_is_nothing_here_is_put_right() {
     let failed = output(launcher().arg("forbnicate").env("PATH", dir.path()));
     assert!(stderr(&failed).contains("did you mean `frobnicate`?"), "{}", stderr(&failed));
 }
+
+#[test]
+fn without_a_path_programs_are_found_where_the_image_has_them() {
+    assert!(output(launcher().args(["sh", "-c", "exit 0"]).env_remove("PATH")).status.success());
+    let shown = output(launcher().args(["sh", "-c", "echo $PATH"]).env("PATH", ""));
+    assert!(
+        String::from_utf8_lossy(&shown.stdout).starts_with("/usr/lib/dockerlaunch/bin:"),
+        "{}",
+        stderr(&shown)
+    );
+}
