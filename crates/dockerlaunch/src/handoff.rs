@@ -24,6 +24,9 @@ const WORD: &str = "__handoff";
 /// Variables that describe sockets handed to us, not to the engine.
 const LISTEN_VARIABLES: [&str; 3] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
 
+/// Stands for the numbers of sockets where descriptors are to stay as they are.
+const KEEP: &str = "keep";
+
 /// A command that becomes `program` in the child, with these sockets and no other descriptor.
 pub(crate) fn command(
     program: &OsStr,
@@ -36,12 +39,22 @@ pub(crate) fn command(
         rustix::io::fcntl_setfd(socket, rustix::io::FdFlags::empty())?;
         numbers.push(socket.as_raw_fd().to_string());
     }
-    let mut command = Command::new("/proc/self/exe");
-    command.arg0("dockerlaunch").args([WORD, &numbers.join(",")]).arg(program).args(args);
+    let mut command = with_word(&numbers.join(","), program, args);
     LISTEN_VARIABLES.iter().for_each(|name| {
         command.env_remove(name);
     });
     Ok(command)
+}
+
+/// A command that becomes `program` in the child, with the environment and descriptors that we were given.
+pub(crate) fn plain_command(program: &OsStr, args: &[impl AsRef<OsStr>]) -> Command {
+    with_word(KEEP, program, args)
+}
+
+fn with_word(numbers: &str, program: &OsStr, args: &[impl AsRef<OsStr>]) -> Command {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("dockerlaunch").args([WORD, numbers]).arg(program).args(args);
+    command
 }
 
 /// Acts on the hidden word, if `argv` begins with it; then returns only when the exec failed.
@@ -50,9 +63,14 @@ pub fn run_if_asked(argv: &[OsString]) -> Option<ExitCode> {
     if word != WORD {
         return None;
     }
-    let numbers = numbers.to_str().unwrap_or_default().split(',');
-    let sockets: Vec<BorrowedFd<'_>> = numbers.filter_map(|n| n.parse().ok()).map(sys::borrow).collect();
-    let error = become_program(program, args, &[], &sockets);
+    let numbers = numbers.to_str().unwrap_or_default();
+    let error = if numbers == KEEP {
+        signals::unblock_all().err().unwrap_or_else(|| execute(program, args, std::env::vars_os()))
+    } else {
+        let sockets: Vec<BorrowedFd<'_>> =
+            numbers.split(',').filter_map(|n| n.parse().ok()).map(sys::borrow).collect();
+        become_program(program, args, &[], &sockets)
+    };
     say::error(&render::problem(&exec_failed(&program.to_string_lossy(), &error)));
     Some(ExitCode::from(exec_status(&error)))
 }

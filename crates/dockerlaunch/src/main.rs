@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use dockerlaunch::plan::config::{DEFAULT_SOCKET, Engine, Invocation, Output, parse};
 use dockerlaunch::plan::{Plan, Problem, render};
-use dockerlaunch::{Launch, LaunchFailure, client, engine, say, sockets};
+use dockerlaunch::{Launch, LaunchFailure, client, engine, pid1, say, sockets};
 
 const HELP: &str = "\
 dockerlaunch prepares a system in which nothing is set up, then starts Docker.
@@ -106,6 +106,12 @@ fn act(invocation: Invocation) -> ExitCode {
             say::data(concat!("dockerlaunch ", env!("CARGO_PKG_VERSION"), "\n"));
             ExitCode::SUCCESS
         }
+        Invocation::Init(command) => init(&command),
+        Invocation::InitVersion => {
+            // dockerd takes it apart (moby daemon/info_unix.go, parseInitVersion).
+            say::data("tini version 0.19.0 - git.dockerlaunch\n");
+            ExitCode::SUCCESS
+        }
     }
 }
 
@@ -118,6 +124,16 @@ fn socket() -> String {
         .filter(|path| path.starts_with('/'))
         .or_else(sockets::published)
         .unwrap_or_else(|| DEFAULT_SOCKET.to_owned())
+}
+
+fn init(command: &[OsString]) -> ExitCode {
+    match pid1::init(command) {
+        Ok(status) => ExitCode::from(u8::try_from(status).unwrap_or(1)),
+        Err(error) => {
+            say::error(&format!("docker-init: {error}\n"));
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn done(result: Result<(), Problem>) -> ExitCode {

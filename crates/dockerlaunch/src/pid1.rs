@@ -59,10 +59,7 @@ impl Signals {
 /// # Errors
 /// The engine's process could not be created. Later failures are warnings.
 pub fn run(watch: Watch<'_>, signals: &Signals) -> io::Result<i32> {
-    // When we are not PID 1, orphans of containers come to us all the same (PR_SET_CHILD_SUBREAPER).
-    if std::process::id() != 1 {
-        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
-    }
+    adopt_orphans()?;
     // Orphans that ended while the system was prepared; their SIGCHLD may have been read already.
     reap(&mut Vec::new());
     let start = Instant::now();
@@ -86,7 +83,8 @@ pub fn run(watch: Watch<'_>, signals: &Signals) -> io::Result<i32> {
     let mut job = 0;
     let mut ready = false;
     loop {
-        for event in wait(signals, job, readiness.as_ref().map(sockets::Readiness::socket), &mut ready) {
+        let socket = readiness.as_ref().map(sockets::Readiness::socket);
+        for event in wait(signals, job != 0, socket, &mut ready) {
             if event == Event::Ready && watch.debug {
                 say!(
                     "trace: ready {:.0} ms after the start of the engine",
@@ -120,12 +118,48 @@ pub fn run(watch: Watch<'_>, signals: &Signals) -> io::Result<i32> {
     }
 }
 
-/// Origin of a signal that the terminal sent (sigaction(2), `si_code`). The job is in the terminal's foreground group with
-/// us and has got it already.
+/// Runs a command as the init of a container does, and returns its exit status.
+///
+/// # Errors
+/// Its process could not be created.
+pub fn init(command: &[OsString]) -> io::Result<i32> {
+    let (program, args) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+    let signals = Signals(signals::block_all()?);
+    adopt_orphans()?;
+    let child = handoff::plain_command(program, args).spawn()?;
+    let child = i32::try_from(child.id()).unwrap_or(-1);
+    let mut state = Supervisor::new(child, false);
+    loop {
+        for reaction in wait(&signals, true, None, &mut true).into_iter().flat_map(|event| state.react(event))
+        {
+            match reaction {
+                Reaction::SignalEngine(number) => send(child, number),
+                Reaction::Exit(status) => return Ok(status),
+                Reaction::SignalJob(_) | Reaction::StartJob => {}
+            }
+        }
+    }
+}
+
+/// When we are not PID 1, orphans come to us all the same (PR_SET_CHILD_SUBREAPER).
+fn adopt_orphans() -> io::Result<()> {
+    if std::process::id() != 1 {
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+    }
+    Ok(())
+}
+
+/// Origin of a signal that the terminal sent (sigaction(2), `si_code`). A child in the terminal's foreground group with us
+/// has got it already.
 const SI_KERNEL: i32 = 0x80;
 
 /// Waits until something happens, and says what.
-fn wait(signals: &Signals, job: i32, readiness: Option<&UnixDatagram>, ready: &mut bool) -> Vec<Event> {
+fn wait(
+    signals: &Signals,
+    shares_terminal: bool,
+    readiness: Option<&UnixDatagram>,
+    ready: &mut bool,
+) -> Vec<Event> {
     let mut fds = vec![PollFd::from_borrowed_fd(signals.0.as_fd(), PollFlags::IN)];
     fds.extend(readiness.filter(|_| !*ready).map(|socket| PollFd::new(socket, PollFlags::IN)));
     match poll(&mut fds, None) {
@@ -138,7 +172,7 @@ fn wait(signals: &Signals, job: i32, readiness: Option<&UnixDatagram>, ready: &m
         let number = signal.ssi_signo.cast_signed();
         if number == Signal::SIGCHLD as i32 {
             children = true;
-        } else if job == 0 || signal.ssi_code != SI_KERNEL {
+        } else if !shares_terminal || signal.ssi_code != SI_KERNEL {
             events.push(Event::Signal(number));
         }
     }

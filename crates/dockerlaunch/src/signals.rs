@@ -6,13 +6,32 @@ use dockerlaunch_plan::supervise::signal::FORWARDED;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-/// Blocks what we handle, and gives the descriptor to read it from (signalfd(2)).
+/// What the kernel sends a process for its own faults, and when it touches a terminal from the background: not to be
+/// passed on.
+const OUR_OWN: [Signal; 9] = [
+    Signal::SIGABRT,
+    Signal::SIGBUS,
+    Signal::SIGFPE,
+    Signal::SIGILL,
+    Signal::SIGSEGV,
+    Signal::SIGSYS,
+    Signal::SIGTRAP,
+    Signal::SIGTTIN,
+    Signal::SIGTTOU,
+];
+
+/// Blocks what we pass on to an engine, and gives the descriptor to read it from (signalfd(2)).
 pub(crate) fn block() -> io::Result<SignalFd> {
-    let mut set = SigSet::empty();
-    set.add(Signal::SIGCHLD);
-    for number in FORWARDED {
-        set.add(Signal::try_from(*number)?);
-    }
+    block_these(FORWARDED.iter().filter_map(|number| Signal::try_from(*number).ok()))
+}
+
+/// Blocks what the init of a container passes on: everything that has a name.
+pub(crate) fn block_all() -> io::Result<SignalFd> {
+    block_these(Signal::iterator().filter(|signal| !OUR_OWN.contains(signal)))
+}
+
+fn block_these(signals: impl Iterator<Item = Signal>) -> io::Result<SignalFd> {
+    let set: SigSet = signals.chain([Signal::SIGCHLD]).collect();
     sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None)?;
     Ok(SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?)
 }

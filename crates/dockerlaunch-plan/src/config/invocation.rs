@@ -23,6 +23,8 @@ pub enum Invocation {
     Job(Vec<OsString>),
     /// Run a program as a client of the engine.
     Client(Vec<OsString>),
+    /// Be the init of a container: `docker-init`.
+    Init(Vec<OsString>),
     /// Show what a launch would do.
     Plan(Output, Engine),
     /// Show what is wrong; the exit status says whether something is.
@@ -41,6 +43,8 @@ pub enum Invocation {
     Help,
     /// Our version.
     Version,
+    /// The version that `docker-init` answers with.
+    InitVersion,
 }
 
 /// The arguments make no sense.
@@ -138,6 +142,7 @@ pub fn parse(argv: &[OsString]) -> Result<Invocation, UsageError> {
     let args = argv.get(1..).unwrap_or_default();
     match name {
         "modprobe" => return Ok(Invocation::Modprobe(texts(args)?)),
+        "docker-init" => return init(args),
         "docker-entrypoint.sh" => return Ok(parse_client(args)),
         _ => {}
     }
@@ -200,6 +205,27 @@ fn parse_client(args: &[OsString]) -> Invocation {
     });
     let docker = is_for_docker.then(|| OsString::from("docker"));
     Invocation::Client(docker.into_iter().chain(args.iter().cloned()).collect())
+}
+
+/// `docker-init [-s] [--] CMD …`: all that dockerd uses of tini. We are a subreaper (`-s`) in any case.
+fn init(args: &[OsString]) -> Result<Invocation, UsageError> {
+    let usage = || usage("docker-init needs a command", "docker-init -- CMD …");
+    let mut rest = args;
+    while let [first, after @ ..] = rest {
+        rest = match first.to_str() {
+            Some("--version") => return Ok(Invocation::InitVersion),
+            Some("-s") => after,
+            Some("--") => {
+                return if after.is_empty() { Err(usage()) } else { Ok(Invocation::Init(after.to_vec())) };
+            }
+            Some(option) if option.starts_with('-') => {
+                let message = format!("docker-init does not know `{option}`");
+                return Err(UsageError { message, hint: "it takes `-s`, `--version` and `--`".into() });
+            }
+            _ => return Ok(Invocation::Init(rest.to_vec())),
+        };
+    }
+    Err(usage())
 }
 
 fn output_and_engine(word: &str, args: &[OsString]) -> Result<(Output, Engine), UsageError> {
@@ -379,6 +405,16 @@ mod tests {
         assert_eq!(call(&["d", "run", "--", "sh"]), Ok(Invocation::Job(vec!["sh".into(), odd()])));
         for engine in [&["d"][..], &["d", "dockerd"], &["d", "-g"], &["d", "docker", "-d"], &["d", "plan"]] {
             assert!(call(engine).expect_err("engine").message.contains("UTF-8"), "{engine:?}");
+        }
+    }
+
+    #[test]
+    fn docker_init_is_called_as_dockerd_calls_tini() {
+        assert_eq!(of("/sbin/docker-init -- sleep -s"), Invocation::Init(argv("sleep -s")));
+        assert_eq!(of("docker-init -s sleep 1"), Invocation::Init(argv("sleep 1")));
+        assert_eq!(of("docker-init --version"), Invocation::InitVersion);
+        for line in ["docker-init", "docker-init --", "docker-init -p SIGHUP x"] {
+            assert!(!parse(&argv(line)).expect_err(line).hint.is_empty());
         }
     }
 
