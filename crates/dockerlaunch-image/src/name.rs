@@ -46,7 +46,8 @@ impl FromStr for ImageName {
     type Err = ParseOptionError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let bad = |expected| ParseOptionError { what: "no image name:", value: text.to_owned(), expected };
+        let bad =
+            |expected| ParseOptionError { what: "invalid image name", value: text.to_owned(), expected };
         let form = "NAME[:TAG] with the name in lower case, such as team/docker:28";
         let reference: Reference = text.parse().map_err(|_| bad(form))?;
         if reference.digest().is_some() {

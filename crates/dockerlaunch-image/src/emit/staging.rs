@@ -40,7 +40,9 @@ pub(super) fn check_dir(target: &Path, former: fn(&Path) -> bool) -> Result<(), 
     let exists = |what| Err(EmitError::Exists { path: target.to_owned(), what });
     match fs::symlink_metadata(target) {
         Ok(metadata) if !metadata.is_dir() => exists("is not a directory"),
-        Ok(_) if !is_empty(target) && !former(target) => exists("holds something that a build did not write"),
+        Ok(_) if !is_empty(target) && !former(target) => {
+            exists("holds something that a build did not write, or was changed since")
+        }
         _ => check_parent(target),
     }
 }
