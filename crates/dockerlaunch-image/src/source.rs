@@ -3,6 +3,7 @@
 pub mod apt;
 pub mod archive;
 mod error;
+mod index;
 pub mod packages;
 pub mod release;
 

@@ -1,12 +1,17 @@
 //! What Docker requires, as data: `image/components/*.toml` and `image/profiles.toml`.
 
+mod component;
+mod error;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use serde::Deserialize;
 
+pub use component::{Component, LauncherFile, Link, LinkSet, PackageFile, Reason, Text};
+pub use error::SpecError;
+
 use crate::digest::Digest;
-use crate::error::Hints;
 
 /// The files of `image/`, compiled in so that an installed `from-scratch` is whole.
 const COMPONENT_FILES: &[(&str, &str)] = &[
@@ -22,158 +27,6 @@ const COMPONENT_FILES: &[(&str, &str)] = &[
 ];
 
 const PROFILES_FILE: &str = include_str!("../../../image/profiles.toml");
-
-/// One requirement of Docker: the files that meet it, and why.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Component {
-    /// What `--with` and `--without` call it.
-    pub name: String,
-    /// What it is, in one line.
-    pub summary: String,
-    /// Why Docker requires it.
-    pub why: String,
-    /// Whether and how it can be left out, and what that costs.
-    pub leave_out: String,
-    /// No image works without it.
-    #[serde(default)]
-    pub required: bool,
-    /// Serves the host command and is never part of an image.
-    #[serde(default)]
-    pub host: bool,
-    /// Our own launcher's binary.
-    #[serde(default, rename = "launcher")]
-    pub launchers: Vec<LauncherFile>,
-    /// Files out of packages.
-    #[serde(default, rename = "file")]
-    pub files: Vec<PackageFile>,
-    /// Symbolic links.
-    #[serde(default, rename = "link")]
-    pub links: Vec<Link>,
-    /// Several links to one target.
-    #[serde(default, rename = "links")]
-    pub link_sets: Vec<LinkSet>,
-    /// Files whose content stands in the component itself.
-    #[serde(default, rename = "text")]
-    pub texts: Vec<Text>,
-}
-
-/// Why a file is in the image. The requirements table, `explain` and the proof tests are made from it.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Reason {
-    /// What a user does with it.
-    pub feature: String,
-    /// Why it must be there.
-    pub why: String,
-    /// Whether and how it can be left out.
-    pub leave_out: String,
-    /// The scenario that fails without it.
-    pub proof: String,
-}
-
-/// Where the launcher's binary goes.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct LauncherFile {
-    /// Place under the private directory.
-    pub to: String,
-    /// Names in `/usr/bin`.
-    #[serde(default)]
-    pub public: Vec<String>,
-    /// Why it is there.
-    #[serde(flatten)]
-    pub reason: Reason,
-}
-
-/// A file, or several by a glob, out of a distribution package.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct PackageFile {
-    /// The package that has it.
-    pub package: String,
-    /// Other names of the package, by suite.
-    #[serde(default)]
-    pub package_in: BTreeMap<String, String>,
-    /// Path in the package, with `*` for any characters but a slash.
-    pub from: String,
-    /// File names that the glob would take and should not.
-    #[serde(default)]
-    pub skip: Vec<String>,
-    /// Place under the private directory; with a slash at the end, a directory for all files found.
-    pub to: String,
-    /// All files found make one, sorted by path.
-    #[serde(default)]
-    pub join: bool,
-    /// The file must be a static executable.
-    #[serde(default, rename = "static")]
-    pub must_be_static: bool,
-    /// Names in `/usr/bin`.
-    #[serde(default)]
-    pub public: Vec<String>,
-    /// Container images have the public names in `/usr/local/bin` too.
-    #[serde(default)]
-    pub local: bool,
-    /// Why it is there.
-    #[serde(flatten)]
-    pub reason: Reason,
-}
-
-impl PackageFile {
-    /// The package's name in this suite.
-    #[must_use]
-    pub fn package_for(&self, codename: &str) -> &str {
-        self.package_in.get(codename).unwrap_or(&self.package)
-    }
-}
-
-/// A symbolic link.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Link {
-    /// Place under the private directory.
-    pub to: String,
-    /// What it points to, as it stands in the link.
-    pub target: String,
-    /// Names in `/usr/bin`.
-    #[serde(default)]
-    pub public: Vec<String>,
-    /// Container images have the public names in `/usr/local/bin` too.
-    #[serde(default)]
-    pub local: bool,
-    /// Why it is there.
-    #[serde(flatten)]
-    pub reason: Reason,
-}
-
-/// Several symbolic links to one target.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct LinkSet {
-    /// The links' names.
-    pub names: Vec<String>,
-    /// Directory under the private directory.
-    #[serde(rename = "in")]
-    pub directory: String,
-    /// What they point to, as it stands in the links.
-    pub target: String,
-    /// Why they are there.
-    #[serde(flatten)]
-    pub reason: Reason,
-}
-
-/// A small file whose content stands in the component.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Text {
-    /// Place under the private directory.
-    pub to: String,
-    /// The content.
-    pub content: String,
-    /// Why it is there.
-    #[serde(flatten)]
-    pub reason: Reason,
-}
 
 /// A named set of components.
 #[derive(Debug, Clone, Deserialize)]
@@ -192,66 +45,6 @@ pub struct Spec {
     pub components: Vec<Component>,
     /// By name.
     pub profiles: BTreeMap<String, Profile>,
-}
-
-/// Which components make an image cannot be worked out.
-#[derive(Debug, thiserror::Error)]
-pub enum SpecError {
-    /// A file of `image/` cannot be parsed.
-    #[error("image/{file}: {message}")]
-    Parse {
-        /// Path under `image/`.
-        file: String,
-        /// What the TOML parser says.
-        message: String,
-    },
-    /// No such component or profile.
-    #[error("unknown {kind} `{name}`")]
-    Unknown {
-        /// `component` or `profile`.
-        kind: &'static str,
-        /// What was asked for.
-        name: String,
-        /// The name that is nearest to it.
-        nearest: Option<String>,
-        /// All there are.
-        known: Vec<String>,
-    },
-    /// A component that every image needs is to be left out.
-    #[error("component `{name}` cannot be left out")]
-    Required {
-        /// Its name.
-        name: String,
-        /// Why it is needed.
-        why: String,
-    },
-    /// A component for the host is to go into an image.
-    #[error("component `{name}` serves the host command and cannot be part of an image")]
-    HostSide {
-        /// Its name.
-        name: String,
-    },
-    /// A component is both added and taken away.
-    #[error("component `{name}` is given with both --with and --without")]
-    Both {
-        /// Its name.
-        name: String,
-    },
-}
-
-impl Hints for SpecError {
-    fn hints(&self) -> Vec<String> {
-        match self {
-            Self::Parse { .. } => vec!["correct the file and build again".to_owned()],
-            Self::Unknown { nearest: Some(nearest), .. } => vec![format!("did you mean `{nearest}`?")],
-            Self::Unknown { kind, known, .. } => vec![format!("the {kind}s are: {}", known.join(", "))],
-            Self::Required { why, .. } => vec![why.clone()],
-            Self::HostSide { .. } => {
-                vec!["leave it out of --with; `from-scratch up` fetches it by itself".to_owned()]
-            }
-            Self::Both { name } => vec![format!("give `{name}` only once")],
-        }
-    }
 }
 
 static EMBEDDED: LazyLock<Result<Spec, (String, String)>> = LazyLock::new(|| {
@@ -355,6 +148,7 @@ pub(crate) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Hints as _;
 
     fn names(components: &[&Component]) -> Vec<String> {
         components.iter().map(|component| component.name.clone()).collect()

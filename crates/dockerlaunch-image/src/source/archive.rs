@@ -1,16 +1,15 @@
-//! Opening a suite: find the archive, verify its Release file, read its package index.
+//! Opening a suite: find the archive, verify its Release file.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
 use super::apt::{AptSettings, AptSource};
 use super::error::SourceError;
+use super::index;
 use super::packages::{Package, PackageIndex};
-use super::release::{DateProblem, IndexEntry, Release, judge_dates};
-use crate::digest::Digest;
-use crate::fetch::{FetchError, Fetcher, Wanted};
+use super::release::{DateProblem, Release, judge_dates};
+use crate::fetch::{FetchError, Fetcher};
 use crate::request::BuildRequest;
 use crate::verify::{OpenPgp, Verifier, VerifyError};
 
@@ -29,11 +28,11 @@ pub struct Archive {
 }
 
 /// A Release file that passed every check.
-struct Opened {
-    base: String,
-    suite: String,
-    url: String,
-    release: Release,
+pub(super) struct Opened {
+    pub(super) base: String,
+    pub(super) suite: String,
+    pub(super) url: String,
+    pub(super) release: Release,
     keyring: Vec<PathBuf>,
 }
 
@@ -62,7 +61,8 @@ impl Archive {
         warnings.extend(expiry_warning(&opener.expired));
         let codename = main.release.codename.clone();
         opened.insert(0, main);
-        let indexes = opened.iter().map(|one| opener.read_index(one)).collect::<Result<_, _>>()?;
+        let indexes =
+            opened.iter().map(|one| index::read(one, request.arch, fetcher)).collect::<Result<_, _>>()?;
         Ok(Self { codename, warnings, indexes })
     }
 
@@ -300,82 +300,6 @@ impl Opener<'_> {
                 Ok(())
             }
         }
-    }
-
-    fn read_index(&self, opened: &Opened) -> Result<PackageIndex, SourceError> {
-        let arch = self.request.arch.name();
-        let path = format!("main/binary-{arch}/Packages");
-        let plain = opened.release.index(&path);
-        let kept = plain.and_then(|entry| self.fetcher.cache.read_blob(entry.digest));
-        let bytes = match kept {
-            Some(bytes) => bytes,
-            None => self.fetch_index(opened, &path, plain)?,
-        };
-        Ok(PackageIndex::new(String::from_utf8_lossy(&bytes).into_owned(), &opened.base))
-    }
-
-    fn fetch_index(
-        &self,
-        opened: &Opened,
-        path: &str,
-        plain: Option<IndexEntry>,
-    ) -> Result<Vec<u8>, SourceError> {
-        let missing = || SourceError::NoIndex { url: opened.url.clone(), arch: self.request.arch.name() };
-        let compressed = ["xz", "gz"].iter().find_map(|&kind| {
-            let path = format!("{path}.{kind}");
-            opened.release.index(&path).map(|entry| (kind, path, entry))
-        });
-        let (kind, path, entry) =
-            compressed.or_else(|| plain.map(|entry| ("", path.to_owned(), entry))).ok_or_else(missing)?;
-        let directory = format!("{}/dists/{}", opened.base, opened.suite);
-        let mut urls = vec![format!("{directory}/{path}")];
-        if opened.release.by_hash {
-            // By hash a mirror that is being updated still answers with the index that this Release file lists.
-            let (parent, _) = path.rsplit_once('/').unwrap_or(("", &path));
-            urls.insert(0, format!("{directory}/{parent}/by-hash/SHA256/{}", entry.digest.hex()));
-        }
-        let wanted = Wanted { urls, digest: entry.digest, size: entry.size };
-        self.fetcher.blob(&wanted)?;
-        let read = || self.fetcher.cache.read_blob(entry.digest);
-        let Some(packed) = read() else {
-            // The cached copy is damaged: fetch it anew.
-            let path = self.fetcher.cache.blob(entry.digest);
-            std::fs::remove_file(&path).map_err(|source| FetchError::Cache { path, source })?;
-            self.fetcher.blob(&wanted)?;
-            return read()
-                .ok_or_else(missing)
-                .and_then(|packed| self.decompress(opened, kind, &packed, plain));
-        };
-        self.decompress(opened, kind, &packed, plain)
-    }
-
-    fn decompress(
-        &self,
-        opened: &Opened,
-        kind: &str,
-        packed: &[u8],
-        plain: Option<IndexEntry>,
-    ) -> Result<Vec<u8>, SourceError> {
-        let mut bytes = Vec::new();
-        let result = match kind {
-            "xz" => liblzma::read::XzDecoder::new(packed).read_to_end(&mut bytes),
-            "gz" => flate2::read::GzDecoder::new(packed).read_to_end(&mut bytes),
-            _ => std::io::Cursor::new(packed).read_to_end(&mut bytes),
-        };
-        result.map_err(|source| SourceError::Decompress { url: opened.url.clone(), source })?;
-        if let Some(entry) = plain {
-            let found = Digest::of(&bytes);
-            if found != entry.digest {
-                let url = opened.url.clone();
-                return Err(FetchError::WrongDigest { url, expected: entry.digest, found }.into());
-            }
-            let path = self.fetcher.cache.blob(entry.digest);
-            self.fetcher
-                .cache
-                .write_blob(entry.digest, &bytes)
-                .map_err(|source| FetchError::Cache { path, source })?;
-        }
-        Ok(bytes)
     }
 }
 
