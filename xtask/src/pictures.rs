@@ -24,8 +24,8 @@ const TYPED: &[(Option<&str>, &str)] = &[
 /// Takes all of them anew.
 pub(crate) fn run() -> Result<ExitCode> {
     ensure!(is_root(), "the pictures show `up`, which needs root");
-    for (need, error) in provision::provide(&[Need::Busybox]) {
-        anyhow::bail!("could not get {}: {error:#}", need.told());
+    if let Some((need, error)) = provision::provide(&[Need::Busybox]).into_iter().next() {
+        return Err(error.context(format!("could not get {}", need.told())));
     }
     output(&mut command(&["cargo", "build", "--release", "--locked"]))?;
     let place = target().join("pictures");

@@ -63,6 +63,10 @@ impl BuildProgress {
         }
     }
 
+    fn is_news(&self, warning: &str) -> bool {
+        self.warnings.lock().is_ok_and(|mut said| said.insert(warning.to_owned()))
+    }
+
     fn start(&self, name: &str, size: Option<u64>, resumed_from: u64) {
         let Some(bars) = &self.bars else {
             let megabytes = size.unwrap_or_default() as f64 / 1e6;
@@ -90,11 +94,7 @@ impl Progress for BuildProgress {
     fn event(&self, event: Event<'_>) {
         match event {
             Event::Step(text) => self.line(text),
-            Event::Warning(text) => {
-                if self.warnings.lock().is_ok_and(|mut said| said.insert(text.to_owned())) {
-                    self.line(&format!("warning: {text}"));
-                }
-            }
+            Event::Warning(text) if self.is_news(text) => self.line(&format!("warning: {text}")),
             Event::FetchStarted { name, size, resumed_from } => self.start(name, size, resumed_from),
             Event::FetchAdvanced { name, bytes } => {
                 if let Ok(running) = self.running.lock()
