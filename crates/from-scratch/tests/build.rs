@@ -56,7 +56,8 @@ fn what_cannot_be_trusted_is_told_in_a_few_lines() {
     let cases = [
         (with_release(|_| archive(&FORKY, &Signer::new())[RELEASE].clone()), "is not in the keyring"),
         (flip("Origin:", 9), refused),
-        (flip("BEGIN PGP SIGNATURE", 60), refused),
+        // The signature is another one each time: one bit of it may make a letter that no armour has.
+        (flip("BEGIN PGP SIGNATURE", 60), "cannot trust"),
         (flip("Hash:", 5), "the file is damaged: "),
         (flip("END PGP SIGNATURE", 3), "the file is damaged: "),
         (flip("BEGIN PGP SIGNED", 2), "the file is not signed"),
