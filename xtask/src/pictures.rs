@@ -10,6 +10,9 @@ use crate::provision::{self, Need};
 
 /// What is typed, in this order, and in which picture it stands; what prepares another line stands in none.
 const TYPED: &[(Option<&str>, &str)] = &[
+    // The image is built, which is another picture.
+    (None, "from-scratch up"),
+    (None, "from-scratch down"),
     (Some("up"), "from-scratch up"),
     (Some("up"), "tar -c -C box . | from-scratch exec docker import - box"),
     (Some("up"), "from-scratch exec docker run --rm box busybox echo hello from a container"),
@@ -29,6 +32,7 @@ pub(crate) fn run() -> Result<ExitCode> {
     }
     output(&mut command(&["cargo", "build", "--release", "--locked"]))?;
     let place = target().join("pictures");
+    fs::create_dir_all(place.join("lib"))?;
     fs::create_dir_all(place.join("box/bin"))?;
     fs::copy(provision::busybox(), place.join("box/bin/busybox"))?;
     let taken = TYPED.iter().map(|(picture, line)| Ok((*picture, *line, shell(line, &place)?)));
@@ -51,8 +55,11 @@ pub(crate) fn run() -> Result<ExitCode> {
 /// Runs a line as it stands in the picture, with `docker` inside the instance; both streams, as they came.
 fn shell(line: &str, place: &std::path::Path) -> Result<String> {
     let path = std::env::var("PATH").unwrap_or_default();
-    let mut shell = Command::new("sh");
-    shell.args(["-c", &format!("exec 2>&1; docker() {{ from-scratch exec docker \"$@\"; }}; {line}")]);
+    let mut shell = Command::new("unshare");
+    // The default state directory, and not the developer's own.
+    let bind = "mount --bind lib /var/lib";
+    let typed = format!("{bind}; exec 2>&1; docker() {{ from-scratch exec docker \"$@\"; }}; {line}");
+    shell.args(["--mount", "--propagation", "private", "sh", "-c", &typed]);
     shell.current_dir(place).env("PATH", format!("{}:{path}", target().join("release").display()));
     let output = shell.output()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -73,10 +73,17 @@ impl Hints for EmitError {
                 _ => vec!["choose a place that you can write to".to_owned()],
             },
             Self::Exists { path, .. } => {
-                vec![format!(
-                    "choose another path, or remove `{}` yourself if nothing in it is needed",
-                    path.display()
-                )]
+                let mut hints = vec!["choose another path".to_owned()];
+                // Nobody shall be told to remove a device, or the whole system.
+                let kind = std::fs::symlink_metadata(path).ok().map(|metadata| metadata.file_type());
+                let is_root = path.canonicalize().is_ok_and(|path| path.parent().is_none());
+                if kind.is_some_and(|kind| kind.is_file() || kind.is_dir()) && !is_root {
+                    hints.push(format!(
+                        "if nothing in it is needed, remove it yourself: `rm -r {}`",
+                        path.display()
+                    ));
+                }
+                hints
             }
             Self::SamePlace { .. } => vec!["give each output a path of its own".to_owned()],
             Self::Config(_) => vec!["this is a fault of this program: please report it".to_owned()],

@@ -264,6 +264,10 @@ impl FromStr for Output {
         if path.is_empty() {
             return Err(bad());
         }
+        if path == "-" {
+            let expected = "the path of a file or directory; standard output has the report";
+            return Err(ParseOptionError { what: "unknown output", value: text.to_owned(), expected });
+        }
         let path = PathBuf::from(path);
         match kind {
             "oci" => Ok(Self::Oci(path)),

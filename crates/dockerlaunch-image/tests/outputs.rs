@@ -237,21 +237,21 @@ fn what_a_killed_build_left_is_cleared_away() {
         file.set_modified(time).unwrap();
         file
     };
-    drop(make(".from-scratch-Stale1", long_ago));
-    drop(make(".from-scratch-Staled", long_ago));
-    drop(make(".from-scratch-notes-of-mine", long_ago));
-    drop(make(".from-scratch-todos", long_ago));
-    drop(make(".from-scratch-Fresh1", SystemTime::now()));
-    let used = make(".from-scratch-Used1d", long_ago);
+    drop(make(".from-scratch-unfinished-Stale1Stale1", long_ago));
+    drop(make(".from-scratch-unfinished-StaleStaleSd", long_ago));
+    drop(make(".from-scratch-unfinished-notes", long_ago));
+    drop(make(".from-scratch-backup", long_ago));
+    drop(make(".from-scratch-unfinished-Fresh1Fresh1", SystemTime::now()));
+    let used = make(".from-scratch-unfinished-Used1Used1Ud", long_ago);
     used.lock().unwrap();
     build(&fixture.request(), &Silent).unwrap();
     assert_eq!(
         fixture.left_over(),
         [
-            ".from-scratch-Fresh1",
-            ".from-scratch-Used1d",
-            ".from-scratch-notes-of-mine",
-            ".from-scratch-todos",
+            ".from-scratch-backup",
+            ".from-scratch-unfinished-Fresh1Fresh1",
+            ".from-scratch-unfinished-Used1Used1Ud",
+            ".from-scratch-unfinished-notes",
             "out"
         ]
     );

@@ -130,8 +130,9 @@ fn become_program(
     execute(program, args, inherited.into_iter().chain(extra))
 }
 
-/// execve(2), for a bare name by `PATH`; returns only when that failed. `Command::exec` would hand what is no program,
-/// such as one of another architecture, to a shell (exec(3), `ENOEXEC`), and report on that.
+/// execve(2), or for a bare name execvpe(3); returns only when that failed. `Command::exec` would hand an engine that is no
+/// program, such as one of another architecture, to a shell (exec(3), `ENOEXEC`), and report on that. An engine has a path;
+/// a client's bare name goes the way that it goes in a shell.
 fn execute(
     program: &OsStr,
     args: &[impl AsRef<OsStr>],

@@ -42,7 +42,7 @@ fn ns_a_bridge_that_cannot_be_made_stops_the_launch() {
     assert_status(&output, 125);
     let text = text(&output);
     assert!(
-        text.contains("cannot create the bridge a-name-much-too-long") && text.contains("15 letters"),
+        text.contains("`a-name-much-too-long` cannot be the name of a bridge") && text.contains("15 bytes"),
         "{text}"
     );
     assert!(!text.contains("the engine runs"), "{text}");

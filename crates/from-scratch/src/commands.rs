@@ -17,8 +17,9 @@ fn require_root(command: &str) -> anyhow::Result<()> {
         return Ok(());
     }
     let program = crate::cli::program();
-    Err(Hinted::new(format!("`{command}` needs root: it makes namespaces, mounts and cgroups"))
-        .hint(format!("run it as root: `sudo {program} {command}`"))
+    let words = std::env::args().skip(1).map(|word| crate::cli::quoted(&word)).collect::<Vec<_>>().join(" ");
+    Err(Hinted::new(format!("`{command}` needs root: an instance is namespaces, mounts and cgroups"))
+        .hint(format!("run it as root: `sudo {program} {words}`"))
         .hint(format!("`{program} build` needs none"))
         .into())
 }

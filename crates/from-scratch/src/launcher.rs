@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::Context as _;
+use crate::report::Hinted;
 
 static EMBEDDED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/dockerlaunch"));
 
@@ -15,7 +15,12 @@ pub(crate) fn embedded() -> &'static [u8] {
 pub(crate) fn load(file: Option<&Path>) -> anyhow::Result<Vec<u8>> {
     match file {
         Some(path) => {
-            std::fs::read(path).with_context(|| format!("cannot read the launcher `{}`", path.display()))
+            let bytes = std::fs::read(path).map_err(|error| {
+                Hinted::new(format!("cannot read the launcher `{}`", path.display()))
+                    .because(error)
+                    .hint("leave out `--launcher`: this program brings one of its own")
+            });
+            Ok(bytes?)
         }
         None => Ok(embedded().to_vec()),
     }

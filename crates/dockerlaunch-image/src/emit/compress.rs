@@ -8,6 +8,13 @@ use crate::request::Compression;
 /// all gives others. So there is always at least one.
 const MAX_WORKERS: usize = 8;
 
+/// Bytes of a job at the slow levels, whose own choice is 32 MB and more: a build that is told to stop waits for those
+/// under way.
+const SLOW_JOB: u32 = 4 << 20;
+
+/// The first level that is slow enough for that to matter.
+const SLOW_LEVEL: u8 = 10;
+
 /// A compressing writer.
 pub(super) enum Compressor<W: Write> {
     None(W),
@@ -28,6 +35,9 @@ impl<W: Write> Compressor<W> {
                 let workers =
                     std::thread::available_parallelism().map_or(1, usize::from).clamp(1, MAX_WORKERS);
                 encoder.multithread(u32::try_from(workers).unwrap_or(1))?;
+                if level >= SLOW_LEVEL {
+                    encoder.set_parameter(zstd::zstd_safe::CParameter::JobSize(SLOW_JOB))?;
+                }
                 encoder.include_checksum(true)?;
                 Self::Zstd(encoder)
             }

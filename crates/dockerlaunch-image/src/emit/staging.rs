@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,11 +12,12 @@ use tempfile::{NamedTempFile, TempDir};
 use super::{EmitError, write_error};
 use crate::digest::{Digest, Hasher};
 
-/// Temporary names begin with this, so that what a killed build left behind is easy to know.
-const PREFIX: &str = ".from-scratch-";
+/// Temporary names begin with this, so that what a killed build left behind is easy to know, and nobody's own files are
+/// taken for it.
+const PREFIX: &str = ".from-scratch-unfinished-";
 
 /// How many letters and digits follow.
-const RANDOM: usize = 6;
+const RANDOM: usize = 12;
 
 /// A temporary is locked as soon as it is there; one that is older than this and is not locked belongs to nobody.
 const STALE: Duration = Duration::from_secs(60);
@@ -87,8 +89,10 @@ fn clear_stale(directory: &Path) {
         }
         let path = entry.path();
         let Ok(file) = File::open(&path) else { continue };
-        let age = file.metadata().and_then(|metadata| metadata.modified()).map(|time| time.elapsed());
-        if file.try_lock().is_ok() && age.is_ok_and(|age| age.is_ok_and(|age| age > STALE)) {
+        let Ok(metadata) = file.metadata() else { continue };
+        let is_own = metadata.uid() == rustix::process::geteuid().as_raw();
+        let age = metadata.modified().ok().and_then(|time| time.elapsed().ok());
+        if is_own && file.try_lock().is_ok() && age.is_some_and(|age| age > STALE) {
             let _ = if kind.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
         }
     }

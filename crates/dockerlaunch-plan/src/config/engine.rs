@@ -59,8 +59,14 @@ impl Engine {
         if self.program.contains('/') {
             return vec![self.program.clone(), format!("{}.dist", self.program)];
         }
-        let plain = path.iter().map(|dir| format!("{dir}/{}", self.program));
-        let dist = path.iter().map(|dir| format!("{dir}/{}.dist", self.program));
+        let mut dirs: Vec<&String> = Vec::new();
+        for dir in path {
+            if !dirs.contains(&dir) {
+                dirs.push(dir);
+            }
+        }
+        let plain = dirs.iter().map(|dir| format!("{dir}/{}", self.program));
+        let dist = dirs.iter().map(|dir| format!("{dir}/{}.dist", self.program));
         plain.chain(dist).collect()
     }
 

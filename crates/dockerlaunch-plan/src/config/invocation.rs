@@ -230,16 +230,21 @@ fn init(args: &[OsString]) -> Result<Invocation, UsageError> {
 
 fn output_and_engine(word: &str, args: &[OsString]) -> Result<(Output, Engine), UsageError> {
     let example = format!("dockerlaunch {word} [--json] [dockerd OPTIONS | docker -d OPTIONS]");
-    // dockerd has no option of this name, so it may stand anywhere.
-    let (json, rest): (Vec<_>, Vec<_>) = args.iter().cloned().partition(|arg| arg == "--json");
-    if let Some(arg) = texts(&rest)?.iter().find(|arg| nearest(arg, ["--json"].into_iter()).is_some()) {
+    // In front of the engine, or last; anywhere else it may be another option's value.
+    let is_json = |arg: Option<&OsString>| arg.is_some_and(|arg| arg == "--json");
+    let first = is_json(args.first());
+    let last = args.len() > 1 && is_json(args.last());
+    let rest = &args[usize::from(first)..args.len() - usize::from(last)];
+    // As in a launch: what follows is no word of ours.
+    let rest = rest.strip_prefix(&[OsString::from("--")]).filter(|rest| !rest.is_empty()).unwrap_or(rest);
+    if let Some(arg) = texts(rest)?.iter().find(|arg| nearest(arg, ["--json"].into_iter()).is_some()) {
         return Err(usage(
             &format!("`{word}` does not know `{arg}`"),
             &format!("dockerlaunch {word} --json"),
         ));
     }
-    let output = if json.is_empty() { Output::Text } else { Output::Json };
-    match engine(&rest)? {
+    let output = if first || last { Output::Json } else { Output::Text };
+    match engine(rest)? {
         Some(engine) => Ok((output, engine)),
         None => {
             let first = rest.first().map_or("".into(), |arg| arg.to_string_lossy());
@@ -361,6 +366,13 @@ mod tests {
         );
         assert_eq!(of("dockerlaunch ready --timeout 5"), Invocation::Ready(5));
         assert!(matches!(of("dockerlaunch plan --json docker -d"), Invocation::Plan(Output::Json, _)));
+        assert!(matches!(of("dockerlaunch check -D --json"), Invocation::Check(Output::Json, _)));
+        let planned = |line: &str| match of(line) {
+            Invocation::Plan(Output::Text, engine) => (engine.program, engine.args.join(" ")),
+            other => panic!("{line}: {other:?}"),
+        };
+        assert_eq!(planned("dockerlaunch plan -- dockerd -D"), launched("dockerlaunch -- dockerd -D"));
+        assert_eq!(planned("dockerlaunch plan --label --json -D").1, "--label --json -D");
     }
 
     #[test]

@@ -72,6 +72,13 @@ pub fn decide(config: &Config, facts: &Facts) -> Verdict {
 
 fn actions(name: &str, config: &Config, there: Option<&Link>) -> Result<Vec<Action>, Problem> {
     let mut actions = Vec::new();
+    // The kernel's own rule (net/core/dev.c, `dev_valid_name`).
+    let is_name = name.len() < 16 && !name.contains(['/', ':']) && !name.contains(char::is_whitespace);
+    if !is_name || matches!(name, "." | "..") {
+        return Err(Problem::new(format!("`{name}` cannot be the name of a bridge"))
+            .cause("it has at most 15 bytes, and neither `/` nor `:` nor spaces are among them")
+            .remedy("name another", "-b br0"));
+    }
     match there {
         None => actions.push(Action::CreateBridge { name: name.to_owned() }),
         Some(link) if link.is_bridge => {}
@@ -82,12 +89,17 @@ fn actions(name: &str, config: &Config, there: Option<&Link>) -> Result<Vec<Acti
         }
     }
     for (option, text) in wanted(config) {
-        let address: Cidr = text.parse().map_err(|error| {
+        let refused = |cause: String| {
             let example = if option == "--bip" { "10.20.0.1/24" } else { "fd00:20::1/64" };
             Problem::new(format!("`{option} {text}` does not say which address the bridge `{name}` gets"))
-                .cause(format!("`{text}` is {error}"))
+                .cause(cause)
                 .remedy("write", format!("{option} {example}"))
-        })?;
+        };
+        let address: Cidr = text.parse().map_err(|error| refused(format!("`{text}` is {error}")))?;
+        if address.address.is_ipv4() != (option == "--bip") {
+            let family = if option == "--bip" { "IPv4" } else { "IPv6" };
+            return Err(refused(format!("`{option}` takes an address of {family}")));
+        }
         let rivals = there.iter().flat_map(|link| &link.addresses).filter(|other| rivals(other, &address));
         let rivals: Vec<&Cidr> = rivals.collect();
         match rivals.first() {
@@ -169,6 +181,9 @@ mod tests {
         assert_eq!(decide(link(true, true, &["fd00::1/64"])), "give br0 the address 10.9.0.1/24");
         assert!(decide(link(true, true, &["10.9.0.1/16"])).ends_with("its address is 10.9.0.1/16"));
         assert!(decide(link(false, true, &[])).starts_with("stop: the interface `br0` is not a bridge"));
+        for words in ["-b br0 --bip fd00::1/64", "-b br0 --bip6 10.9.0.1/24", "-b a/b --bip 10.9.0.1/24"] {
+            assert!(decided(words, |_| {}).0.starts_with("stop: "), "{words}");
+        }
         let v6 =
             decided("-b br0 --bip6 fd00::1/64", |facts| facts.links.push(link(true, true, &["fe80::1/64"])))
                 .0;

@@ -70,8 +70,11 @@ pub(crate) fn run(args: &UpArgs) -> anyhow::Result<ExitCode> {
             .into());
     }
     for bind in &args.volume {
-        std::fs::metadata(&bind.source)
-            .with_context(|| format!("cannot show `{}` inside", bind.source.display()))?;
+        std::fs::metadata(&bind.source).map_err(|error| {
+            Hinted::new(format!("cannot show `{}` inside", bind.source.display()))
+                .because(error)
+                .hint("name a directory or file of the host that exists: `-v SRC:DST`")
+        })?;
     }
     let state = args.instance.state.dir()?;
     let dir = state.instance(name);
@@ -184,7 +187,9 @@ fn launch(args: &UpArgs, state: &StateDir, progress: &dyn Progress) -> anyhow::R
     let (image, rootfs) = match &args.rootfs {
         Some(dir) => {
             let dir = dir.canonicalize().map_err(|error| {
-                Hinted::new(format!("cannot use `{}` as image", dir.display())).because(error)
+                Hinted::new(format!("cannot use `{}` as image", dir.display()))
+                    .because(error)
+                    .hint("make one: `from-scratch build -o dir:DIR`")
             })?;
             (format!("dir:{}", dir.display()), dir)
         }

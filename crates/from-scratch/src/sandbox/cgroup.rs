@@ -28,6 +28,9 @@ const CPU_PERIOD: u64 = 100_000;
 /// How long a cgroup may stay busy after its last process has been killed.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long another start or end may take with a hierarchy.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+
 /// What an instance as a whole may use.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Limits {
@@ -167,7 +170,7 @@ impl Cgroups {
                 }
                 std::thread::sleep(Duration::from_millis(5));
             }
-            remove_parent(hierarchy).map_err(|error| cannot("remove cgroup", dir, error))?;
+            remove_parent(&hierarchy.mount_point).map_err(|error| cannot("remove cgroup", dir, error))?;
         }
         Ok(())
     }
@@ -202,7 +205,7 @@ fn create_one(hierarchy: &Hierarchy, dir: &Path) -> io::Result<()> {
         Kind::V2 => {
             let handed = hand_down(root)?;
             if !handed.is_empty() {
-                remember_handed_down(&parent, &handed);
+                remember_handed_down(root, &parent, &handed);
             }
             hand_down(&parent)?;
             make_dir(dir)
@@ -224,8 +227,7 @@ fn create_one(hierarchy: &Hierarchy, dir: &Path) -> io::Result<()> {
 
 /// Removes the directory that holds the instances' cgroups, when no other instance is in it, and takes back what the
 /// host's own root hands down for it.
-fn remove_parent(hierarchy: &Hierarchy) -> io::Result<()> {
-    let root = &hierarchy.mount_point;
+fn remove_parent(root: &Path) -> io::Result<()> {
     let parent = root.join(PARENT);
     let _lock = lock(root)?;
     let handed = handed_down(&parent);
@@ -233,17 +235,27 @@ fn remove_parent(hierarchy: &Hierarchy) -> io::Result<()> {
         // Busy: another instance is in it. Gone: another one's end was quicker.
         return Ok(());
     }
-    for controller in handed.split_whitespace() {
-        // Busy means that somebody else depends on it by now.
+    let Some((controllers, siblings)) = handed.split_once(SEPARATOR) else { return Ok(()) };
+    // Whoever came after that may have set limits of its own, which would go with the controller.
+    let known: Vec<&str> = siblings.split(SEPARATOR).collect();
+    if names(root)?.iter().any(|name| !known.contains(&name.as_str())) {
+        return Ok(());
+    }
+    for controller in controllers.split_whitespace() {
+        // Busy means that a cgroup of somebody else hands it on.
         let _ = fs::write(root.join("cgroup.subtree_control"), format!("-{controller}"));
     }
     Ok(())
 }
 
 /// Held while `from-scratch` appears in a hierarchy or goes from it; instances of several state directories share it.
+/// Anybody may lock what he can read, so nobody is waited for long: without it there is only a race to lose.
 fn lock(root: &Path) -> io::Result<File> {
     let dir = File::open(root)?;
-    dir.lock()?;
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    while dir.try_lock().is_err() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(5));
+    }
     Ok(dir)
 }
 
@@ -261,16 +273,30 @@ fn hand_down(dir: &Path) -> io::Result<Vec<String>> {
 /// On the directory itself (xattr(7)), so that it goes when that goes, whatever becomes of the state directory.
 const HANDED_DOWN: &str = "trusted.from-scratch.handed-down";
 
-fn remember_handed_down(parent: &Path, controllers: &[String]) {
-    let all = format!("{} {}", handed_down(parent), controllers.join(" "));
+/// Between the controllers, and the names of the cgroups that were there when they were handed down: no name has it.
+const SEPARATOR: char = '/';
+
+fn remember_handed_down(root: &Path, parent: &Path, controllers: &[String]) {
+    let before = handed_down(parent);
+    let now = || (String::new(), names(root).unwrap_or_default().join("/"));
+    let earlier = before.split_once(SEPARATOR).map(|(others, names)| (others.to_owned(), names.to_owned()));
+    let (others, siblings) = earlier.unwrap_or_else(now);
+    let all = format!("{others} {}{SEPARATOR}{siblings}", controllers.join(" "));
     // Refused in a user namespace, whose cgroup is not the host's own root either.
     let _ = rustix::fs::setxattr(parent, HANDED_DOWN, all.trim().as_bytes(), XattrFlags::empty());
 }
 
 fn handed_down(parent: &Path) -> String {
-    let mut value = [0; 128];
+    // The most that an attribute holds (xattr(7)).
+    let mut value = vec![0; 64 << 10];
     let length = rustix::fs::getxattr(parent, HANDED_DOWN, &mut value).unwrap_or(0);
     String::from_utf8_lossy(&value[..length]).into_owned()
+}
+
+/// The cgroups directly below.
+fn names(dir: &Path) -> io::Result<Vec<String>> {
+    let dirs = children(dir)?;
+    Ok(dirs.iter().filter_map(|dir| Some(dir.file_name()?.to_string_lossy().into_owned())).collect())
 }
 
 /// A new cgroup of cgroup v1 has no processor and no memory node, and takes no process until it has.
@@ -342,4 +368,31 @@ fn cannot(what: &str, dir: &Path, error: io::Error) -> anyhow::Error {
         hinted = hinted.hint(hint);
     }
     hinted.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is written to the root's `cgroup.subtree_control` at the end, when this happens meanwhile.
+    fn taken_back(meanwhile: impl FnOnce(&Path)) -> String {
+        let root = tempfile::tempdir().expect("a directory");
+        let (root, parent) = (root.path(), root.path().join(PARENT));
+        fs::write(root.join("cgroup.subtree_control"), "untouched").expect("a file");
+        for dir in [parent.as_path(), &root.join("system.slice")] {
+            fs::create_dir(dir).expect("a directory");
+        }
+        remember_handed_down(root, &parent, &["memory".to_owned()]);
+        meanwhile(root);
+        remove_parent(root).expect("removed");
+        fs::read_to_string(root.join("cgroup.subtree_control")).expect("a file")
+    }
+
+    /// As root, whose the attribute is.
+    #[test]
+    fn root_what_was_handed_down_is_taken_back_unless_somebody_else_came() {
+        assert_eq!(taken_back(|_| ()), "-memory");
+        assert_eq!(taken_back(|root| fs::create_dir(root.join("other")).expect("a directory")), "untouched");
+        assert_eq!(taken_back(|root| fs::create_dir(root.join(PARENT).join("b")).expect("one")), "untouched");
+    }
 }
