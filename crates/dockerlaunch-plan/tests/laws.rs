@@ -2,8 +2,8 @@
 
 use dockerlaunch_plan::config::{Config, Engine};
 use dockerlaunch_plan::facts::{Capability, Entry, Facts, Link, Mount, cgroups, state_files};
-use dockerlaunch_plan::plan;
 use dockerlaunch_plan::rules::dist;
+use dockerlaunch_plan::{RULES, plan};
 use proptest::prelude::*;
 
 const BIP: &str = "10.9.0.1/24";
@@ -160,4 +160,15 @@ proptest! {
             prop_assert!(!problem.hints.is_empty() && problem.step.is_some());
         }
     }
+}
+
+/// `cargo xtask pictures` takes them anew.
+#[test]
+fn the_readmes_pictures_show_the_steps_of_today() {
+    let (plan, error) =
+        (include_str!("../../../docs/pictures/plan.svg"), include_str!("../../../docs/pictures/error.svg"));
+    for rule in RULES {
+        assert!(plan.contains(&format!("{:<13}", rule.id)), "plan.svg has no {}", rule.id);
+    }
+    assert!(error.contains(&format!(" of {}: ", RULES.len())), "error.svg counts other steps");
 }

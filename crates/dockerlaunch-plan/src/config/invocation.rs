@@ -237,7 +237,8 @@ fn output_and_engine(word: &str, args: &[OsString]) -> Result<(Output, Engine), 
     let rest = &args[usize::from(first)..args.len() - usize::from(last)];
     // As in a launch: what follows is no word of ours.
     let rest = rest.strip_prefix(&[OsString::from("--")]).filter(|rest| !rest.is_empty()).unwrap_or(rest);
-    if let Some(arg) = texts(rest)?.iter().find(|arg| nearest(arg, ["--json"].into_iter()).is_some()) {
+    let is_misspelt = |arg: &&String| *arg != "--json" && nearest(arg, ["--json"].into_iter()).is_some();
+    if let Some(arg) = texts(rest)?.iter().find(is_misspelt) {
         return Err(usage(
             &format!("`{word}` does not know `{arg}`"),
             &format!("dockerlaunch {word} --json"),
