@@ -60,6 +60,25 @@ pub enum Action {
         /// Permission bits.
         mode: u32,
     },
+    /// Write a file of our own below `/run`, whole or not at all, parents included.
+    ReplaceFile {
+        /// The file.
+        path: String,
+        /// All of its content.
+        #[serde(serialize_with = "crate::mask::serialize")]
+        content: String,
+        /// Permission bits.
+        mode: u32,
+    },
+    /// Write the CA certificates of several files into one, whole or not at all, parents included.
+    BundleCertificates {
+        /// Files with certificates.
+        from: Vec<String>,
+        /// Certificates that stand in no file.
+        text: Option<String>,
+        /// The new file.
+        to: String,
+    },
     /// Copy a file that the image keeps in its private directory, parents included.
     CopyFile {
         /// Source.
@@ -177,6 +196,12 @@ impl Action {
             Self::WriteFile { path, mode, .. } => {
                 facts.paths.insert(path.clone(), Entry::File(*mode));
             }
+            Self::ReplaceFile { path, content, .. } => {
+                if path == crate::facts::MERGED_CONFIG {
+                    facts.config_file.merged = Some(content.clone());
+                }
+            }
+            Self::BundleCertificates { .. } => facts.extra_ca.bundled = true,
             Self::CopyFile { to, .. } => {
                 facts.paths.insert(to.clone(), Entry::File(0o644));
             }
@@ -240,7 +265,11 @@ impl std::fmt::Display for Action {
             Self::Mkdir { path, mode } => write!(f, "mkdir {path} (mode {mode:04o})"),
             Self::Symlink { path, target } => write!(f, "link {path} -> {target}"),
             Self::MakeNode { path, major, minor, .. } => write!(f, "mknod {path} (char {major}:{minor})"),
-            Self::WriteFile { path, .. } => write!(f, "write {path}"),
+            Self::WriteFile { path, .. } | Self::ReplaceFile { path, .. } => write!(f, "write {path}"),
+            Self::BundleCertificates { from, text, to } => {
+                let count = from.len() + usize::from(text.is_some());
+                write!(f, "write the certificates of {count} sources to {to}")
+            }
             Self::CopyFile { from, to } => write!(f, "copy {from} to {to}"),
             Self::WriteKnob { path, value } => write!(f, "write {value} to {path}"),
             Self::MoveProcesses { from, to } => write!(f, "move processes from {from} to {to}"),

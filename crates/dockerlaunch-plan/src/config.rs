@@ -4,15 +4,24 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub mod argv;
 mod engine;
+mod env_flags;
+mod environment;
 mod invocation;
+pub(crate) mod join;
 mod nearest;
 mod options;
+mod proxy;
 mod removed;
+mod values;
+pub mod variables;
 
 pub use engine::{Engine, EngineCommand};
+pub use environment::{Environment, Setting};
 pub use invocation::{Invocation, Output, UsageError, first_words, parse};
 pub use nearest::nearest;
+pub(crate) use options::without;
 
 /// `PATH` where the environment has none, as when the kernel starts us.
 pub const DEFAULT_PATH: &str =
@@ -34,6 +43,8 @@ pub struct Config {
     pub socket: String,
     /// `DOCKER_IPTABLES_LEGACY`: set, set and empty, or unset.
     pub iptables_legacy: Option<bool>,
+    /// What the environment sets for the engine.
+    pub environment: Environment,
     /// `DOCKER_LAUNCH_REAP`: stay, forward signals and reap (the default), or become the engine.
     pub supervise: bool,
     /// `plan` and `check`: nothing will be started, so an engine that runs already is no obstacle.
@@ -54,6 +65,7 @@ impl Config {
             inherited_sockets: get("LISTEN_FDS").and_then(|n| n.parse().ok()).unwrap_or(0),
             socket: socket.to_owned(),
             iptables_legacy: get("DOCKER_IPTABLES_LEGACY").map(|value| !value.is_empty()),
+            environment: Environment::read(env),
             supervise: get("DOCKER_LAUNCH_REAP").is_none_or(|v| !is_false(v)),
             only_looking: false,
             debug: get("DOCKER_LAUNCH_DEBUG").is_some_and(is_true),

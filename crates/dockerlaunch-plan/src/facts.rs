@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub mod certificates;
 pub mod cgroups;
 pub mod cidr;
+pub mod dockerd_flags;
 pub mod kernel;
 pub mod mountinfo;
 pub mod process;
@@ -43,9 +45,32 @@ pub struct Facts {
     pub firewall: Firewall,
     /// What a predecessor may have left behind.
     pub leftovers: state_files::Leftovers,
-    /// What the engine's configuration file sets.
+    /// The engine's configuration file.
+    pub config_file: ConfigFile,
+    /// What it sets, together with `DOCKERD_CONFIG_JSON`.
     pub daemon_json: DaemonJson,
+    /// CA certificates besides the system's.
+    pub extra_ca: certificates::ExtraCa,
 }
+
+/// The configuration file of the engine.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ConfigFile {
+    /// Where it is looked for.
+    pub path: String,
+    /// What is in it; `None` when there is none.
+    #[serde(serialize_with = "crate::mask::serialize_option")]
+    pub content: Option<String>,
+    /// Why it could not be read, though there is one.
+    pub error: Option<String>,
+    /// What stands in [`MERGED_CONFIG`].
+    #[serde(serialize_with = "crate::mask::serialize_option")]
+    pub merged: Option<String>,
+}
+
+/// Where the engine finds its configuration when it is not the user's own file.
+pub const MERGED_CONFIG: &str = "/run/dockerlaunch/daemon.json";
 
 /// What concerns us in `/etc/docker/daemon.json` (dockerd reference, "daemon configuration file").
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -183,6 +208,8 @@ impl Facts {
         let other_name = |path: &str| path.strip_prefix("/var").is_some_and(|p| is_below(p, target));
         let hidden = |path: &str| is_below(path, target) || is_link && other_name(path);
         self.leftovers.pid_files.retain(|file| !hidden(&file.path));
+        self.config_file.merged.take_if(|_| hidden(MERGED_CONFIG));
+        self.extra_ca.bundled &= !hidden(certificates::BUNDLE);
         self.paths.entry(target.to_owned()).or_insert(Entry::Dir(0o755));
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::facts::Facts;
 use crate::step::{OnFailure, Verdict};
-use crate::{Plan, Problem, RULES};
+use crate::{Plan, Problem, RULES, masked};
 
 /// `error: …`, the step, the causes, and the hints after an empty line.
 pub fn problem(problem: &Problem) -> String {
@@ -28,7 +28,7 @@ pub fn problem(problem: &Problem) -> String {
             }
         }
     }
-    out
+    masked(&out)
 }
 
 /// The plan, one line a step, the actions of needed steps below it.
@@ -48,10 +48,11 @@ pub fn plan(plan: &Plan) -> String {
             }
         }
     }
+    for notice in &plan.engine.notices {
+        let _ = writeln!(out, "note  {notice}");
+    }
     let _ = writeln!(out, "run   {} {}", plan.engine.program, plan.engine.args.join(" "));
-    out.truncate(out.trim_end().len());
-    out.push('\n');
-    out
+    masked(out.trim_end()) + "\n"
 }
 
 /// Every problem of a plan, or the word that there is none.
@@ -78,8 +79,13 @@ pub fn explain(step: Option<&str>) -> String {
 
 /// The facts as JSON.
 pub fn facts(facts: &Facts) -> String {
+    json(facts)
+}
+
+/// Anything of ours as JSON.
+pub fn json(value: &impl serde::Serialize) -> String {
     // Plain data with string keys: serialising it cannot fail.
-    serde_json::to_string_pretty(facts).unwrap_or_default() + "\n"
+    masked(&serde_json::to_string_pretty(value).unwrap_or_default()) + "\n"
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The two laws of planning, over systems that nobody thought of.
 
 use dockerlaunch_plan::config::{Config, Engine};
-use dockerlaunch_plan::facts::{Capability, Entry, Facts, Link, Mount, cgroups, state_files};
+use dockerlaunch_plan::facts::{Capability, Entry, Facts, Link, Mount, certificates, cgroups, state_files};
 use dockerlaunch_plan::rules::dist;
 use dockerlaunch_plan::{RULES, plan};
 use proptest::prelude::*;
@@ -10,7 +10,8 @@ const BIP: &str = "10.9.0.1/24";
 
 fn config(args: &[&str]) -> Config {
     let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
-    Config::new(Engine::new("dockerd", &args), &std::collections::BTreeMap::new())
+    let over = ("DOCKERD_CONFIG_JSON".to_owned(), r#"{"debug": true}"#.to_owned());
+    Config::new(Engine::new("dockerd", &args), &[over].into())
 }
 
 /// Command lines that lead to different steps.
@@ -93,8 +94,9 @@ prop_compose! {
         (pid, kernel_init, pivotable, powerful) in (1u32..3, any::<bool>(), any::<bool>(), any::<bool>()),
         nofile in (0u64..3_000_000, 0u64..3_000_000),
         (up, forward, has_modules, modern) in any::<(bool, bool, bool, bool)>(),
-        (stale, bridge) in (any::<bool>(), proptest::option::of((any::<bool>(), 0usize..3))),
+        (stale, certificates, bridge) in (any::<bool>(), any::<bool>(), proptest::option::of((any::<bool>(), 0usize..3))),
         programs in proptest::collection::vec(any::<bool>(), 8),
+        daemon_json in proptest::option::of("\\{(\"hosts\": \\[\"fd://\"\\]|\"debug\": true)?\\}?"),
     ) -> Facts {
         let mut facts = Facts { mounts, cgroups, ..Facts::default() };
         for (path, _) in dockerlaunch_plan::facts::WATCHED_PATHS.iter().zip(present).filter(|(_, there)| *there) {
@@ -120,6 +122,12 @@ prop_compose! {
             facts.paths.insert(path, Entry::File(0o755));
         }
         facts.etc_defaults = vec!["passwd".into(), "ssl/certs/ca-certificates.crt".into()];
+        facts.config_file.path = "/etc/docker/daemon.json".into();
+        facts.config_file.content = daemon_json;
+        if certificates {
+            let path = Some("/certs.d/a.crt".to_owned());
+            facts.extra_ca.sources.push(certificates::Source { path, asked: false, error: None });
+        }
         if stale {
             facts.leftovers.pid_files.push(state_files::PidFile {
                 path: "/var/run/docker.pid".into(), owner: Some("sh".into()), program: "dockerd".into() });

@@ -27,6 +27,9 @@ pub struct EngineCommand {
     pub env: Vec<(String, String)>,
     /// Whether it takes listening sockets from us (`-H fd://`).
     pub hands_over_sockets: bool,
+    /// Settings that gave way to others, one line each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<String>,
 }
 
 impl Default for Engine {
@@ -118,7 +121,7 @@ impl Engine {
 }
 
 /// Rewrites options that only changed their name.
-fn translate(args: &[String]) -> (Vec<String>, Vec<String>) {
+pub(super) fn translate(args: &[String]) -> (Vec<String>, Vec<String>) {
     let args = options::split_clusters(args);
     let mut out = Vec::with_capacity(args.len());
     let mut notices: Vec<String> = Vec::new();

@@ -68,6 +68,11 @@ pub(super) fn scan(args: &[String]) -> impl Iterator<Item = Given<'_>> {
     })
 }
 
+/// Whether the words that follow an option would be taken for something else than options.
+pub(super) fn is_unfinished(given: &Given<'_>) -> bool {
+    given.name == "--" || takes_next(given.name, given.value)
+}
+
 /// The same command line with one option a word: `-Ds x` becomes `-D -s x`.
 pub(super) fn split_clusters(args: &[String]) -> Vec<String> {
     let mut out = Vec::with_capacity(args.len());
@@ -92,7 +97,7 @@ pub(super) fn split_clusters(args: &[String]) -> Vec<String> {
 }
 
 /// The command line without these options and their values. Each word must be one option.
-pub(super) fn without(args: &[String], names: &[&str]) -> Vec<String> {
+pub(crate) fn without(args: &[String], names: &[&str]) -> Vec<String> {
     scan(args).filter(|given| !names.contains(&given.name)).flat_map(|given| given.words.to_vec()).collect()
 }
 

@@ -77,11 +77,7 @@ pub(super) fn find(args: &[String]) -> Option<Problem> {
         }
         let value = given.value?;
         match given.name {
-            "-s" | "--storage-driver" => {
-                let (driver, release) = DRIVERS.iter().find(|(driver, _)| *driver == value)?;
-                let what = format!("dockerd no longer has the storage driver `{driver}`");
-                Some(gone(what, release).remedy("use overlay2", "--storage-driver overlay2"))
-            }
+            "-s" | "--storage-driver" => find_driver(value),
             "--storage-opt" => {
                 let (_, release) = STORAGE_OPTIONS.iter().find(|(option, _)| value.starts_with(option))?;
                 let what = format!("dockerd no longer knows `--storage-opt {value}`");
@@ -90,6 +86,16 @@ pub(super) fn find(args: &[String]) -> Option<Problem> {
             _ => None,
         }
     })
+}
+
+/// A storage driver that is gone.
+pub(super) fn find_driver(name: &str) -> Option<Problem> {
+    let (driver, release) = DRIVERS.iter().find(|(driver, _)| *driver == name)?;
+    Some(
+        Problem::new(format!("dockerd no longer has the storage driver `{driver}`"))
+            .cause(format!("removed in Docker {release}"))
+            .remedy("use overlay2", "--storage-driver overlay2"),
+    )
 }
 
 #[cfg(test)]

@@ -1,10 +1,12 @@
 //! The engine itself: where it is, and its command line.
 
+use crate::config::variables::{CERT_FILE, DRIVER};
 use crate::config::{DEFAULT_SOCKET, EngineCommand};
+use crate::facts::certificates::BUNDLE;
 use crate::facts::{Entry, Facts, PRIVATE};
 use crate::{Config, Problem, Verdict};
 
-use super::{bridge, files, firewall};
+use super::{bridge, certificates, daemon_json, files, firewall};
 
 /// Why there is no engine to start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,15 +60,26 @@ pub fn present(config: &Config, facts: &Facts) -> Verdict {
     }
 }
 
-/// The command line: what the user gave, and the sockets that we hand over.
-pub fn command(config: &Config, facts: &Facts) -> EngineCommand {
-    let program = resolve(config, facts).unwrap_or_else(|_| config.engine.program.clone());
+/// The arguments: what the user gave, and the sockets that we hand over, if any.
+pub fn arguments(config: &Config, facts: &Facts) -> (Vec<String>, bool) {
     let mut args = config.engine.without(bridge::not_for_dockerd(config, facts));
     let hands_over = hands_over_sockets(config, facts);
     if hands_over && !names_handed_over(&hosts(config, facts)) {
         // In front: what the user wrote may end with `--`, or with an option that lacks its value.
         args.splice(..0, ["-H".into(), HANDED_OVER.into()]);
     }
+    (args, hands_over)
+}
+
+/// The command line, in accord with daemon.json, and what the engine's environment gets.
+pub fn command(config: &Config, facts: &Facts) -> EngineCommand {
+    let program = resolve(config, facts).unwrap_or_else(|_| config.engine.program.clone());
+    let (args, hands_over) = arguments(config, facts);
+    // What cannot be merged stops the launch in its own step.
+    let merged = daemon_json::merge(config, &facts.config_file, &args, false);
+    let daemon_json::Merged { args, mut notices, .. } =
+        merged.unwrap_or_else(|_| daemon_json::Merged { args, ..Default::default() });
+    notices.extend(certificates::notices(facts));
     let mut path = config.path.clone();
     let private_bin = format!("{PRIVATE}/bin");
     if !path.contains(&private_bin) && facts.exists(&format!("{private_bin}/modprobe")) {
@@ -82,11 +95,18 @@ pub fn command(config: &Config, facts: &Facts) -> EngineCommand {
     }
     let bundle = "/etc/ssl/certs/ca-certificates.crt";
     let private_bundle = "ssl/certs/ca-certificates.crt";
+    if certificates::in_use(facts) {
+        env.push((CERT_FILE.into(), BUNDLE.into()));
     // /etc could not be written: the engine takes the CA bundle from where the image keeps it.
-    if !files::is_regular(facts, bundle) && facts.etc_defaults.iter().any(|f| f == private_bundle) {
-        env.push(("SSL_CERT_FILE".into(), format!("{PRIVATE}/etc/{private_bundle}")));
+    } else if config.environment.cert_file.is_none()
+        && !files::is_regular(facts, bundle)
+        && facts.etc_defaults.iter().any(|f| f == private_bundle)
+    {
+        env.push((CERT_FILE.into(), format!("{PRIVATE}/etc/{private_bundle}")));
     }
-    EngineCommand { program, args, env, hands_over_sockets: hands_over }
+    env.extend(config.environment.proxies.0.iter().cloned());
+    env.extend(config.environment.driver.iter().map(|driver| (DRIVER.to_owned(), driver.clone())));
+    EngineCommand { program, args, env, hands_over_sockets: hands_over, notices }
 }
 
 /// The listener that stands for sockets handed over: `fd://`, `fd://*`, or one of them by its number (dockerd

@@ -1,0 +1,308 @@
+//! What the environment sets for the engine, as far as that can be told without knowing the engine.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::argv::given;
+use super::engine::translate;
+use super::join::repeats;
+use super::options::scan;
+use super::proxy::{self, Proxies};
+use super::values::is_network;
+use super::variables::*;
+use crate::Problem;
+
+/// Settings that are not on the command line.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Environment {
+    /// Flags by `DOCKERD_<FLAG>`; which of them exist, and what they take, the engine knows.
+    pub flags: Vec<Setting>,
+    /// Flags that every engine has, weaker ones later.
+    pub known: Vec<Setting>,
+    /// `DOCKERD_CONFIG_JSON`.
+    pub json: Option<String>,
+    /// `DOCKER_EXTRA_CA`.
+    pub extra_ca: Option<String>,
+    /// `SSL_CERT_FILE`.
+    pub cert_file: Option<String>,
+    /// Another spelling of `DOCKER_DRIVER`, for drivers that changed their name.
+    pub driver: Option<String>,
+    /// Proxies.
+    pub proxies: Proxies,
+    /// What is wrong with it.
+    pub problems: Vec<Problem>,
+    /// What to tell about it.
+    pub notices: Vec<String>,
+}
+
+/// A flag that a variable sets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Setting {
+    /// The variable, for messages.
+    pub variable: String,
+    /// The flag, without dashes.
+    pub flag: String,
+    /// As it stands in the variable.
+    pub value: String,
+}
+
+/// The prefix of variables that stand for flags.
+const PREFIX: &str = "DOCKERD_";
+
+/// Whether a variable with our prefix is somebody else's: options of rootless mode's scripts (moby, contrib), and what
+/// Kubernetes and container links say about a service named `dockerd`.
+fn is_foreign(name: &str) -> bool {
+    let rest = name.strip_prefix(PREFIX).unwrap_or(name);
+    rest == "PORT" || ["ROOTLESS_", "PORT_", "SERVICE_"].iter().any(|prefix| rest.starts_with(prefix))
+}
+
+impl Environment {
+    /// Reads the variables. An empty one is as good as none.
+    pub fn read(env: &BTreeMap<String, String>) -> Self {
+        let get = |name: &str| env.get(name).map(String::as_str).filter(|value| !value.trim().is_empty());
+        let own = |name: &str| get(name).map(str::to_owned);
+        let mut out = Self {
+            json: own(CONFIG_JSON),
+            extra_ca: own(EXTRA_CA),
+            cert_file: own(CERT_FILE),
+            ..Self::default()
+        };
+        let flags = env
+            .iter()
+            .filter(|(name, _)| name.starts_with(PREFIX) && *name != CONFIG_JSON && !is_foreign(name));
+        out.flags = flags
+            .filter(|(_, value)| !value.trim().is_empty())
+            .map(|(name, value)| Setting {
+                variable: name.clone(),
+                flag: name[PREFIX.len()..].to_ascii_lowercase().replace('_', "-"),
+                value: value.clone(),
+            })
+            .collect();
+        if let Some(words) = get(DAEMON_ARGS) {
+            out.read_words(words);
+        }
+        for (variable, flag) in
+            [(MTU, "mtu"), (REGISTRY_MIRROR, "registry-mirror"), (INSECURE_REGISTRY, "insecure-registry")]
+        {
+            if let Some(value) = get(variable) {
+                out.read_alias(variable, flag, value);
+            }
+        }
+        out.read_pool(get(POOL_BASE), get(POOL_SIZE));
+        out.check_api_version(get(MIN_API_VERSION));
+        out.read_driver(get(DRIVER));
+        (out.proxies, out.problems) = {
+            let (proxies, mut problems, mut notices) = proxy::read(env);
+            out.notices.append(&mut notices);
+            out.problems.append(&mut problems);
+            (proxies, out.problems)
+        };
+        out
+    }
+
+    /// Words as a shell would split them, but nothing in them is expanded.
+    fn read_words(&mut self, text: &str) {
+        let Some(words) = shlex::split(text) else {
+            self.problems.push(
+                Problem::new(format!("{DAEMON_ARGS} has a quote that is never closed"))
+                    .remedy("close it", format!("{DAEMON_ARGS}='--label \"a=b c\"'")),
+            );
+            return;
+        };
+        let (words, mut notices) = translate(&words);
+        let is_option = |word: &str| word.len() > 1 && word.starts_with('-') && word != "--";
+        if let Some(other) = scan(&words).find(|option| !is_option(option.name)) {
+            self.problems.push(
+                Problem::new(format!("a word of {DAEMON_ARGS} is no option of dockerd"))
+                    .cause(format!("it begins with `{}`", other.name.chars().take(8).collect::<String>()))
+                    .remedy("give options only", format!("{DAEMON_ARGS}=\"--mtu 1450 --debug\"")),
+            );
+        }
+        self.notices.append(&mut notices);
+        self.known.extend(given(&words).iter().map(|option| Setting {
+            variable: DAEMON_ARGS.into(),
+            flag: option.name.to_owned(),
+            value: option.value.unwrap_or("true").to_owned(),
+        }));
+    }
+
+    fn read_alias(&mut self, variable: &str, flag: &str, value: &str) {
+        if variable == MTU && value.trim().parse::<u32>().is_err() {
+            self.problems.push(bad(variable, value, "a whole number", "1450"));
+            return;
+        }
+        let values: Vec<&str> =
+            if repeats(flag) { value.split([',', ';', '\n']).collect() } else { vec![value] };
+        self.known.extend(values.iter().map(|v| v.trim()).filter(|v| !v.is_empty()).map(|value| Setting {
+            variable: variable.into(),
+            flag: flag.into(),
+            value: value.into(),
+        }));
+    }
+
+    fn read_pool(&mut self, base: Option<&str>, size: Option<&str>) {
+        match (base, size) {
+            (Some(base), Some(size)) => {
+                let is_size = size.trim().parse::<u8>().is_ok_and(|size| size <= 128);
+                if !is_network(base.trim()) {
+                    self.problems.push(bad(POOL_BASE, base, "a network", "10.10.0.0/16"));
+                } else if !is_size {
+                    self.problems.push(bad(POOL_SIZE, size, "a prefix length", "24"));
+                } else {
+                    self.known.push(Setting {
+                        variable: POOL_BASE.into(),
+                        flag: "default-address-pool".into(),
+                        value: format!("base={},size={}", base.trim(), size.trim()),
+                    });
+                }
+            }
+            (Some(_), None) => self.problems.push(lonely(POOL_BASE, POOL_SIZE, "24")),
+            (None, Some(_)) => self.problems.push(lonely(POOL_SIZE, POOL_BASE, "10.10.0.0/16")),
+            (None, None) => {}
+        }
+    }
+
+    /// dockerd reads it itself, and knows its own limits.
+    fn check_api_version(&mut self, value: Option<&str>) {
+        let is_version = |v: &str| {
+            v.split_once('.').is_some_and(|(a, b)| a.parse::<u16>().is_ok() && b.parse::<u16>().is_ok())
+        };
+        if let Some(value) = value.filter(|v| !is_version(v)) {
+            self.problems.push(bad(MIN_API_VERSION, value, "a version of the API", "1.40"));
+        }
+    }
+
+    /// dockerd reads it itself. A driver may also be a plugin, so only what is nearly one of its own is taken for a mistake.
+    fn read_driver(&mut self, value: Option<&str>) {
+        const DRIVERS: &[&str] =
+            &["overlay2", "overlayfs", "fuse-overlayfs", "btrfs", "zfs", "vfs", "native"];
+        let Some(value) = value else { return };
+        if value == "overlay" {
+            self.notices.push(format!("`{DRIVER}=overlay` is now `{DRIVER}=overlay2`"));
+            self.driver = Some("overlay2".into());
+            return;
+        }
+        if let Some(problem) = super::removed::find_driver(value) {
+            self.problems.push(problem);
+            return;
+        }
+        let is_name = value.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_./:".contains(&b));
+        let near = DRIVERS.iter().find(|known| strsim::osa_distance(value, known) == 1);
+        if !DRIVERS.contains(&value) && (near.is_some() || !is_name) {
+            self.problems.push(bad(DRIVER, value, "a storage driver", near.unwrap_or(&"overlay2")));
+        }
+    }
+}
+
+/// A variable whose value makes no sense.
+pub(super) fn bad(variable: &str, value: &str, expected: &str, example: &str) -> Problem {
+    Problem::new(format!("{variable} is `{value}`"))
+        .cause(format!("expected {expected}"))
+        .remedy("write it like this", format!("{variable}={example}"))
+}
+
+/// One of two variables that only make sense together.
+fn lonely(there: &str, missing: &str, example: &str) -> Problem {
+    Problem::new(format!("{there} is set and {missing} is not"))
+        .cause("an address pool has both")
+        .remedy("set the other one too", format!("{missing}={example}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(env: &[(&str, &str)]) -> Environment {
+        Environment::read(&env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect())
+    }
+
+    fn known(env: &[(&str, &str)]) -> Vec<String> {
+        let env = read(env);
+        assert_eq!(env.problems, []);
+        env.known.iter().map(|s| format!("{}={}", s.flag, s.value)).collect()
+    }
+
+    #[test]
+    fn names_of_runner_charts_are_flags() {
+        assert_eq!(known(&[("MTU", " 1450 ")]), ["mtu=1450"]);
+        assert_eq!(
+            known(&[("DOCKER_REGISTRY_MIRROR", "http://a, http://b")]),
+            ["registry-mirror=http://a", "registry-mirror=http://b"]
+        );
+        assert_eq!(known(&[("DOCKER_INSECURE_REGISTRY", "a:5000")]), ["insecure-registry=a:5000"]);
+        assert_eq!(
+            known(&[
+                ("DOCKER_DEFAULT_ADDRESS_POOL_BASE", "10.1.0.0/16"),
+                ("DOCKER_DEFAULT_ADDRESS_POOL_SIZE", "24")
+            ]),
+            ["default-address-pool=base=10.1.0.0/16,size=24"]
+        );
+        assert!(known(&[("MTU", ""), ("DOCKER_DEFAULT_ADDRESS_POOL_SIZE", " ")]).is_empty());
+    }
+
+    #[test]
+    fn words_are_split_as_by_a_shell() {
+        assert_eq!(
+            known(&[("DOCKER_DAEMON_ARGS", "-D --label 'a=b c' --label=\"d=$HOME\" -s overlay -g /x")]),
+            ["debug=true", "label=a=b c", "label=d=$HOME", "storage-driver=overlay2", "data-root=/x"]
+        );
+    }
+
+    #[test]
+    fn what_belongs_to_others_is_left_alone() {
+        let env = read(&[
+            ("DOCKERD_ROOTLESS_ROOTLESSKIT_MTU", "1400"),
+            ("DOCKERD_PORT", "tcp://10.0.0.1:2376"),
+            ("DOCKERD_PORT_2376_TCP", "tcp://10.0.0.1:2376"),
+            ("DOCKERD_SERVICE_HOST", "10.0.0.1"),
+            ("DOCKERD_MTU", ""),
+            ("DOCKERD_CONFIG_JSON", "{}"),
+            ("DOCKERD_ROOTLESS", "true"),
+        ]);
+        assert_eq!(env.flags.iter().map(|s| s.flag.as_str()).collect::<Vec<_>>(), ["rootless"]);
+        assert_eq!(env.json.as_deref(), Some("{}"));
+    }
+
+    #[test]
+    fn nonsense_is_named_with_the_expected_form() {
+        for (name, value) in [
+            ("MTU", "fast"),
+            ("MTU", "-1"),
+            ("DOCKER_DEFAULT_ADDRESS_POOL_BASE", "10.1.0.0/16"),
+            ("DOCKER_DEFAULT_ADDRESS_POOL_SIZE", "24"),
+            ("DOCKER_DAEMON_ARGS", "--label 'a"),
+            ("DOCKER_DAEMON_ARGS", "daemon -D"),
+            ("DOCKER_MIN_API_VERSION", "v1.40"),
+            ("DOCKER_MIN_API_VERSION", "new"),
+            ("DOCKER_DRIVER", "overlay3"),
+            ("DOCKER_DRIVER", "aufs"),
+            ("DOCKER_DRIVER", "over lay"),
+        ] {
+            let problems = read(&[(name, value)]).problems;
+            assert_eq!(problems.len(), 1, "{name}={value}");
+            assert!(problems[0].what.contains(name) || value == "aufs", "{}", problems[0].what);
+            assert!(!problems[0].hints.is_empty());
+        }
+        for (base, size) in [("10.1.0.0", "24"), ("10.1.0.0/16", "big")] {
+            let env =
+                [("DOCKER_DEFAULT_ADDRESS_POOL_BASE", base), ("DOCKER_DEFAULT_ADDRESS_POOL_SIZE", size)];
+            assert_eq!(read(&env).problems.len(), 1, "{base} {size}");
+        }
+    }
+
+    #[test]
+    fn drivers_pass() {
+        for driver in ["overlay2", "overlayfs", "vfs", "zfs", "btrfs", "vieux/sshfs:latest", "overlaybd", ""]
+        {
+            assert_eq!(
+                read(&[("DOCKER_DRIVER", driver), ("DOCKER_MIN_API_VERSION", "1.24")]).problems,
+                [],
+                "{driver}"
+            );
+        }
+        let old = read(&[("DOCKER_DRIVER", "overlay")]);
+        assert_eq!((old.driver.as_deref(), old.notices.len()), (Some("overlay2"), 1));
+    }
+}

@@ -1,0 +1,207 @@
+//! Secrets never leave in what we print: everything that is told to people or programs goes through [`masked`].
+
+/// What stands for a secret, as in dockerd's own messages (daemon/config, `MaskCredentials`).
+const MASK: &str = "xxxxx";
+
+/// Parts of names whose values are secrets, as in the options of log drivers (`splunk-token`) and in registry credentials.
+const SECRET_PARTS: &[&str] =
+    &["password", "passwd", "secret", "token", "apikey", "api-key", "api_key", "access-key", "credential"];
+
+/// Whole names whose values are secrets (docker/cli, config file, "auths").
+const SECRET_NAMES: &[&str] = &["auth", "authorization"];
+
+/// The text without users and passwords of URLs and without the values of settings whose names tell of a secret. Rather a
+/// word too many is hidden than a letter too few.
+pub fn masked(text: &str) -> String {
+    mask_settings(&mask_urls(text))
+}
+
+/// For serde: a string field, masked.
+pub(crate) fn serialize<S: serde::Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&masked(text))
+}
+
+/// The same for a field that may be absent.
+pub(crate) fn serialize_option<S: serde::Serializer>(
+    text: &Option<String>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match text {
+        Some(text) => serializer.serialize_some(&masked(text)),
+        None => serializer.serialize_none(),
+    }
+}
+
+/// `user:password@`, with a scheme before it or, as proxies may be written, without.
+fn mask_urls(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('@') {
+        let (before, after) = rest.split_at(at);
+        // A password may hold anything but white space and quotes, even another `@` or a slash that should be escaped.
+        let start = before
+            .rfind(is_delimiter)
+            .map_or(0, |i| i + before[i..].chars().next().map_or(1, char::len_utf8));
+        let word = &before[start..];
+        let user = match word.find("://") {
+            Some(scheme) => Some(scheme + "://".len()),
+            // `label=user:password@host`; `git@host` has no password.
+            None => word.contains(':').then(|| word.rfind('=').map_or(0, |i| i + 1)),
+        };
+        match user {
+            Some(user) if !word[user..].is_empty() => {
+                out.push_str(&before[..start + user]);
+                out.push_str(MASK);
+                out.push(':');
+                out.push_str(MASK);
+            }
+            _ => out.push_str(before),
+        }
+        out.push('@');
+        rest = &after[1..];
+        // What follows up to the next delimiter may still be the password.
+        if user.is_some() {
+            let end = rest.find(is_delimiter).unwrap_or(rest.len());
+            let end = rest[..end].find("://").unwrap_or(end);
+            if let Some(last) = rest[..end].rfind('@') {
+                rest = &rest[last + 1..];
+            }
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+fn is_delimiter(c: char) -> bool {
+    c.is_whitespace() || matches!(c, '"' | '\'' | '`' | '<' | '>')
+}
+
+/// `name=value`, `"name": "value"` and the same with escaped quotes, where the name tells of a secret.
+fn mask_settings(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find(is_name) {
+        let end = rest[start..].find(|c| !is_name(c)).map_or(rest.len(), |i| start + i);
+        let value = if is_secret(&rest[start..end]) { value_after(&rest[end..]) } else { None };
+        match value {
+            Some((from, to)) => {
+                out.push_str(&rest[..end + from]);
+                out.push_str(MASK);
+                rest = &rest[end + to..];
+            }
+            None => {
+                out.push_str(&rest[..end]);
+                rest = &rest[end..];
+            }
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+fn is_name(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')
+}
+
+fn is_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    SECRET_NAMES.contains(&name.as_str()) || SECRET_PARTS.iter().any(|part| name.contains(part))
+}
+
+/// Where the value stands in the text after a name, if that is the name of a setting.
+fn value_after(text: &str) -> Option<(usize, usize)> {
+    // The name's own closing quote, escaped or not: then the text is JSON.
+    let name_end = text.find(|c| c != '\\').unwrap_or(text.len());
+    let is_json = text[name_end..].starts_with('"');
+    let separator = if is_json { name_end + 1 } else { 0 };
+    let spaces = |from: usize| from + text[from..].find(|c: char| !c.is_whitespace()).unwrap_or(0);
+    let separator = if is_json { spaces(separator) } else { separator };
+    let expected = if is_json { ':' } else { '=' };
+    let after = text[separator..].strip_prefix(expected)?;
+    let start = spaces(text.len() - after.len());
+    let quote_end = start + text[start..].find(|c| c != '\\').unwrap_or(0);
+    if let Some(quote) = text[quote_end..].chars().next().filter(|c| matches!(c, '"' | '\'' | '`')) {
+        let opening = &text[start..=quote_end];
+        let from = quote_end + quote.len_utf8();
+        return Some((from, closing(text, from, opening)));
+    }
+    let to = text[start..].find(|c: char| is_delimiter(c) || is_json && matches!(c, ',' | '}' | ']'));
+    let to = to.map_or(text.len(), |i| start + i);
+    // An object or list is looked into; nothing at all is no secret.
+    (to > start && !text[start..].starts_with(['{', '['])).then_some((start, to))
+}
+
+/// The end of a quoted value: the same quote with as many backslashes before it as the opening one had.
+fn closing(text: &str, from: usize, opening: &str) -> usize {
+    let depth = opening.len() - 1;
+    let quote = opening.trim_start_matches('\\');
+    let mut at = from;
+    while let Some(found) = text[at..].find(quote) {
+        let end = at + found;
+        let backslashes = text[from..end].len() - text[from..end].trim_end_matches('\\').len();
+        if backslashes <= depth {
+            return end - backslashes;
+        }
+        at = end + quote.len();
+    }
+    text.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_and_passwords_of_urls_are_hidden() {
+        for (text, wanted) in [
+            ("http://u:p@proxy:3128", "http://xxxxx:xxxxx@proxy:3128"),
+            ("http://token@proxy:3128/x", "http://xxxxx:xxxxx@proxy:3128/x"),
+            ("u:p@proxy:3128", "xxxxx:xxxxx@proxy:3128"),
+            ("HTTP_PROXY=u:p@proxy", "HTTP_PROXY=xxxxx:xxxxx@proxy"),
+            (
+                "`http://u:p@ss/w@proxy`, then http://v:q@other",
+                "`http://xxxxx:xxxxx@proxy`, then http://xxxxx:xxxxx@other",
+            ),
+            (r#"["--http-proxy=http://u:p@h"]"#, r#"["--http-proxy=http://xxxxx:xxxxx@h"]"#),
+            ("http://u:p@a,http://v:q@b", "http://xxxxx:xxxxx@a,http://xxxxx:xxxxx@b"),
+            ("https://proxy:3128 git@host me@", "https://proxy:3128 git@host me@"),
+            ("http://@h", "http://@h"),
+        ] {
+            assert_eq!(masked(text), wanted);
+        }
+    }
+
+    #[test]
+    fn values_of_secret_settings_are_hidden() {
+        for (text, wanted) in [
+            ("--log-opt splunk-token=abc --debug", "--log-opt splunk-token=xxxxx --debug"),
+            ("DOCKERD_LOG_OPT=splunk-token=a,b", "DOCKERD_LOG_OPT=splunk-token=xxxxx"),
+            (r#"{"auth": "YWJj", "mtu": 1}"#, r#"{"auth": "xxxxx", "mtu": 1}"#),
+            (r#"{"auths":{"r":{"auth":"a\"b"}}}"#, r#"{"auths":{"r":{"auth":"xxxxx"}}}"#),
+            (r#""{\"password\": \"a\\\"b\", \"x\": 1}""#, r#""{\"password\": \"xxxxx\", \"x\": 1}""#),
+            (r#"{"pin-secret": 123}"#, r#"{"pin-secret": xxxxx}"#),
+            (r#"{"token": "never closed"#, r#"{"token": "xxxxx"#),
+            (
+                "authorization-plugins=x the token: y, a secret",
+                "authorization-plugins=x the token: y, a secret",
+            ),
+            (r#"{"token": {"a": 1}}"#, r#"{"token": {"a": 1}}"#),
+        ] {
+            assert_eq!(masked(text), wanted);
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn never_panics_and_changes_nothing_twice(text in r#"[a:@/="\\ ,é{}\n]{0,24}(token|://)?[a:@/="\\ ,é{}]{0,24}"#) {
+            let once = masked(&text);
+            proptest::prop_assert_eq!(masked(&once), once);
+        }
+
+        #[test]
+        fn a_planted_secret_never_gets_through(before in r#"[a-z:/="\\ ,]{0,12}"#, user in "[a-z]{1,4}", after in "[a-z/: ]{0,8}") {
+            let text = format!("{before} http://{user}:S3CRET@proxy{after} {{\"token\": \"S3CRET\"}} x-token=S3CRET");
+            proptest::prop_assert!(!masked(&text).contains("S3CRET"), "{}", masked(&text));
+        }
+    }
+}

@@ -1,0 +1,600 @@
+//! daemon.json: the user's file, `DOCKERD_CONFIG_JSON` over it, less what the command line says. dockerd refuses a directive
+//! that stands in both places (moby, daemon/config/config.go, `findConfigurationConflicts`).
+
+use serde_json::{Map, Value};
+
+use crate::config::Config;
+use crate::config::argv::{add, given};
+use crate::config::join::{join, repeats, subject};
+use crate::config::variables::CONFIG_JSON;
+use crate::config::without;
+use crate::facts::{ConfigFile, DaemonJson, Facts, MERGED_CONFIG};
+use crate::{Action, Problem, Verdict};
+
+/// Where dockerd looks unless it is told otherwise.
+pub const DEFAULT_PATH: &str = "/etc/docker/daemon.json";
+
+/// Keys whose objects dockerd takes as one value; what stands in other objects counts as if it stood outside (`flatOptions`).
+const FLAT: &[&str] = &[
+    "builder",
+    "cluster-store-opts",
+    "default-network-opts",
+    "default-ulimits",
+    "features",
+    "log-opts",
+    "nri-opts",
+    "runtimes",
+];
+
+/// The flag that dockerd allows beside its key, and joins by itself (`skipDuplicates`).
+const MAY_STAND_TWICE: &str = "add-runtime";
+
+/// What comes of the merge.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Merged {
+    /// What [`MERGED_CONFIG`] must hold; `None` when the user's file will do as it is.
+    pub file: Option<String>,
+    /// The command line that goes with it.
+    pub args: Vec<String>,
+    /// What gave way, one line each.
+    pub notices: Vec<String>,
+}
+
+/// Writes the merged file when one is needed.
+pub fn decide(config: &Config, facts: &Facts) -> Verdict {
+    if let Some(problem) = all_in_one(&config.environment.problems) {
+        return Verdict::Blocked { problem };
+    }
+    match merge(config, &facts.config_file, &super::engine::arguments(config, facts).0, false) {
+        Err(problem) => Verdict::Blocked { problem },
+        Ok(Merged { file: None, .. }) => Verdict::satisfied("nothing to merge"),
+        Ok(Merged { file: Some(content), .. }) if facts.config_file.merged.as_ref() == Some(&content) => {
+            Verdict::satisfied(format!("{MERGED_CONFIG} is up to date"))
+        }
+        Ok(Merged { file: Some(content), .. }) => Verdict::Needed {
+            actions: vec![Action::ReplaceFile { path: MERGED_CONFIG.into(), content, mode: 0o600 }],
+        },
+    }
+}
+
+/// Several mistakes are told at once.
+fn all_in_one(problems: &[Problem]) -> Option<Problem> {
+    let [first, rest @ ..] = problems else { return None };
+    if rest.is_empty() {
+        return Some(first.clone());
+    }
+    let mut all = Problem::new(format!("{} settings in the environment make no sense", problems.len()));
+    for problem in problems {
+        all = all.cause(
+            std::iter::once(&problem.what).chain(&problem.causes).cloned().collect::<Vec<_>>().join(": "),
+        );
+        all.hints.extend(problem.hints.iter().cloned());
+    }
+    Some(all)
+}
+
+/// Merges everything for an engine that gets `args`. With `always` a file comes of it even when the user's would do: an
+/// engine that runs on the merged one reads no other again.
+///
+/// # Errors
+/// One of the two texts is no JSON object, or the file that was named is not there.
+pub fn merge(config: &Config, file: &ConfigFile, args: &[String], always: bool) -> Result<Merged, Problem> {
+    let mut notices = Vec::new();
+    let options = given(args);
+    let is_named = options.iter().any(|option| option.name == "config-file");
+    let user = read_file(file, is_named, &mut notices)?;
+    let mut merged = user.clone();
+    if let Some(over) = read_variable(config)? {
+        overlay(&mut merged, over, &file.path, &mut notices);
+    }
+    one_spelling(&mut merged);
+    let mut out = args.to_vec();
+    for name in options.iter().map(|option| option.name).filter(|name| *name != MAY_STAND_TWICE) {
+        for (key, value) in take(&mut merged, name) {
+            let origin = format!("`{key}` of {}", file.path);
+            // Listeners were looked at before: dockerd shall have no others than those on the command line.
+            let repeat = repeats(name) && name != "host";
+            let values = values(&value).unwrap_or_default();
+            let joined = values.join(",");
+            let values: Vec<&str> =
+                if repeat { values.iter().map(String::as_str).collect() } else { vec![&joined] };
+            join(&mut out, &mut notices, name, &values, repeat, &origin);
+        }
+    }
+    if merged == user && !always {
+        return Ok(Merged { file: None, args: args.to_vec(), notices });
+    }
+    let mut args = without(&out, &["--config-file"]);
+    add(&mut args, format!("--config-file={MERGED_CONFIG}"));
+    // A map with string keys: serialising it cannot fail.
+    let content = serde_json::to_string_pretty(&merged).unwrap_or_default() + "\n";
+    Ok(Merged { file: Some(content), args, notices })
+}
+
+/// What concerns our own rules in both texts; broken ones are told elsewhere.
+pub fn view(config: &Config, file: &ConfigFile) -> DaemonJson {
+    let mut merged = read_file(file, false, &mut Vec::new()).unwrap_or_default();
+    if let Ok(Some(over)) = read_variable(config) {
+        overlay(&mut merged, over, "", &mut Vec::new());
+    }
+    serde_json::from_value(Value::Object(merged)).unwrap_or_default()
+}
+
+fn read_file(
+    file: &ConfigFile,
+    is_named: bool,
+    notices: &mut Vec<String>,
+) -> Result<Map<String, Value>, Problem> {
+    let path = &file.path;
+    if let Some(error) = &file.error {
+        return Err(Problem::new(format!("cannot read `{path}`"))
+            .cause(error)
+            .hint("a directory in its place is what an engine makes of a mounted file that is not there: name one that is")
+            .remedy("or name another file", "--config-file /etc/docker/daemon.json"));
+    }
+    match &file.content {
+        None if is_named => Err(Problem::new(format!("there is no configuration file `{path}`"))
+            .hint("mount it there, or leave `--config-file` and DOCKERD_CONFIG_FILE out")),
+        None => Ok(Map::new()),
+        Some(text) if text.trim().is_empty() => {
+            notices.push(format!("{path} is empty: the engine starts as if it were not there"));
+            Ok(Map::new())
+        }
+        Some(text) => object(text, &format!("`{path}`")),
+    }
+}
+
+fn read_variable(config: &Config) -> Result<Option<Map<String, Value>>, Problem> {
+    config.environment.json.as_deref().map(|text| object(text, CONFIG_JSON)).transpose()
+}
+
+fn object(text: &str, name: &str) -> Result<Map<String, Value>, Problem> {
+    match serde_json::from_str::<Value>(text) {
+        Ok(Value::Object(map)) => Ok(map),
+        Ok(_) => Err(Problem::new(format!("{name} is no JSON object"))
+            .cause("expected keys and values between braces")
+            .remedy("write it like this", "{\"mtu\": 1450}")),
+        // The text itself is not shown: it may hold secrets.
+        Err(error) => {
+            let problem = Problem::new(format!("{name} is no valid JSON")).cause(format!(
+                "line {}, column {}: {}",
+                error.line(),
+                error.column(),
+                reason(&error)
+            ));
+            Err(match error.classify() {
+                serde_json::error::Category::Eof => problem.hint("it ends too early: was it cut off, or is a brace missing?"),
+                _ => problem.hint("JSON wants names and texts in double quotes, commas only between entries, and no comments"),
+            })
+        }
+    }
+}
+
+/// serde_json's words without the place, which we have told.
+fn reason(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    text.split(" at line ").next().unwrap_or_default().to_owned()
+}
+
+/// Objects deeply, lists joined, anything else replaced, `null` removes (RFC 7396).
+fn overlay(under: &mut Map<String, Value>, over: Map<String, Value>, path: &str, notices: &mut Vec<String>) {
+    for (key, value) in over {
+        match (under.get_mut(&key), value) {
+            (_, Value::Null) => {
+                under.remove(&key);
+            }
+            (Some(Value::Object(under)), Value::Object(over)) => overlay(under, over, path, notices),
+            (Some(Value::Array(under)), Value::Array(over)) => {
+                let name = flag_of(&key);
+                let what = |v: &Value| v.as_str().map(|text| subject(name, text).to_owned());
+                let is_in = |list: &[Value], v: &Value| {
+                    list.iter().any(|o| o == v || what(v).is_some() && what(o) == what(v))
+                };
+                let rest: Vec<Value> = under.drain(..).filter(|value| !is_in(&over, value)).collect();
+                let mut list: Vec<Value> = Vec::new();
+                for value in over.into_iter().chain(rest) {
+                    if !list.contains(&value) {
+                        list.push(value);
+                    }
+                }
+                *under = list;
+            }
+            (before, value) => {
+                if before.is_some_and(|before| *before != value) {
+                    notices.push(format!("`{key}` of {path} gives way to {CONFIG_JSON}"));
+                }
+                under.insert(key, value);
+            }
+        }
+    }
+}
+
+/// The two names of one setting; dockerd refuses a file that has both (`migratedNamedConfig`).
+fn one_spelling(map: &mut Map<String, Value>) {
+    const OLD: &str = "host-gateway-ip";
+    const NEW: &str = "host-gateway-ips";
+    if map.contains_key(NEW) {
+        map.remove(OLD);
+    }
+}
+
+/// The keys that a flag may have in the file: its own name, or its plural.
+fn keys(flag: &str) -> [String; 3] {
+    let ies = flag.strip_suffix('y').map_or_else(String::new, |stem| format!("{stem}ies"));
+    [flag.to_owned(), format!("{flag}s"), ies]
+}
+
+/// The flag of a key.
+fn flag_of(key: &str) -> &str {
+    // All flags that repeat have plurals as keys, `insecure-registries` aside; that one's values have no subject.
+    key.strip_suffix('s').filter(|flag| repeats(flag)).unwrap_or(key)
+}
+
+/// Takes what a flag sets out of the file, wherever dockerd would find it.
+fn take(map: &mut Map<String, Value>, flag: &str) -> Vec<(String, Value)> {
+    let keys = keys(flag);
+    let mut taken: Vec<(String, Value)> = Vec::new();
+    for key in &keys {
+        taken.extend(map.remove(key).map(|value| (key.clone(), value)));
+    }
+    for (outer, value) in map.iter_mut().filter(|(outer, _)| !FLAT.contains(&outer.as_str())) {
+        let Value::Object(inner) = value else { continue };
+        for key in &keys {
+            taken.extend(inner.remove(key).map(|value| (format!("{outer}.{key}"), value)));
+        }
+    }
+    taken
+}
+
+/// A value of the file as values of a flag; `None` for what no flag can say.
+fn values(value: &Value) -> Option<Vec<String>> {
+    match value {
+        Value::Array(list) => list.iter().map(one).collect(),
+        Value::Object(map) => {
+            let entries = map.iter().map(|(key, value)| match value {
+                Value::Object(limit) => ulimit(key, limit).map(|v| vec![v]).or_else(|| {
+                    limit
+                        .iter()
+                        .map(|(name, value)| Some(format!("{key}={name}={}", scalar(value)?)))
+                        .collect()
+                }),
+                value => Some(vec![format!("{key}={}", scalar(value)?)]),
+            });
+            Some(entries.collect::<Option<Vec<_>>>()?.concat())
+        }
+        value => Some(vec![scalar(value)?]),
+    }
+}
+
+/// An entry of a list: a word, or an address pool.
+fn one(value: &Value) -> Option<String> {
+    match value {
+        Value::Object(pool) => {
+            let fields = pool.iter().map(|(key, value)| Some(format!("{key}={}", scalar(value)?)));
+            Some(fields.collect::<Option<Vec<_>>>()?.join(","))
+        }
+        value => scalar(value),
+    }
+}
+
+/// `{"Name": "nofile", "Soft": 1, "Hard": 2}`, as `default-ulimits` has them.
+fn ulimit(key: &str, limit: &Map<String, Value>) -> Option<String> {
+    let number =
+        |name: &str| limit.iter().find(|(k, _)| k.eq_ignore_ascii_case(name)).and_then(|(_, v)| v.as_i64());
+    Some(format!("{key}={}:{}", number("soft")?, number("hard")?))
+}
+
+fn scalar(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(on) => Some(on.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::config::Engine;
+
+    /// Flags and their keys as moby has them (v28.5.2, cmd/dockerd/config.go, config_unix.go, options.go).
+    const NAMED: &[(&str, &str)] = &[
+        ("add-runtime", "runtimes"),
+        ("authorization-plugin", "authorization-plugins"),
+        ("cdi-spec-dir", "cdi-spec-dirs"),
+        ("default-address-pool", "default-address-pools"),
+        ("default-network-opt", "default-network-opts"),
+        ("default-ulimit", "default-ulimits"),
+        ("dns-opt", "dns-opts"),
+        ("exec-opt", "exec-opts"),
+        ("feature", "features"),
+        ("host", "hosts"),
+        ("host-gateway-ip", "host-gateway-ips"),
+        ("insecure-registry", "insecure-registries"),
+        ("label", "labels"),
+        ("log-opt", "log-opts"),
+        ("node-generic-resource", "node-generic-resources"),
+        ("registry-mirror", "registry-mirrors"),
+        ("storage-opt", "storage-opts"),
+    ];
+
+    /// dockerd's own check (daemon/config/config.go, `configValuesSet` and steps 3 and 4 of `findConfigurationConflicts`).
+    fn conflicts(file: &Map<String, Value>, args: &[String]) -> Vec<String> {
+        const FLAT: &[&str] = &[
+            "cluster-store-opts",
+            "default-network-opts",
+            "log-opts",
+            "runtimes",
+            "default-ulimits",
+            "features",
+            "builder",
+        ];
+        let mut set: Vec<&str> = Vec::new();
+        for (key, value) in file {
+            match value {
+                Value::Object(inner) if !FLAT.contains(&key.as_str()) => {
+                    set.extend(inner.keys().map(String::as_str))
+                }
+                _ => set.push(key),
+            }
+        }
+        let given: Vec<String> = given(args).iter().map(|o| o.name.to_owned()).collect();
+        let mut found: Vec<String> = given
+            .iter()
+            .map(|flag| NAMED.iter().find(|(named, _)| named == flag).map_or(flag.as_str(), |(_, key)| key))
+            .filter(|key| *key != "runtimes" && set.contains(key))
+            .map(str::to_owned)
+            .collect();
+        if set.contains(&"host-gateway-ip")
+            && (set.contains(&"host-gateway-ips") || given.iter().any(|g| g == "host-gateway-ip"))
+        {
+            found.push("host-gateway-ip".into());
+        }
+        found
+    }
+
+    fn config(args: &str, json: Option<&str>) -> Config {
+        let args: Vec<String> = args.split_whitespace().map(str::to_owned).collect();
+        let env: BTreeMap<String, String> =
+            json.map(|j| (CONFIG_JSON.to_owned(), j.to_owned())).into_iter().collect();
+        Config::new(Engine::new("dockerd", &args), &env)
+    }
+
+    fn file(content: Option<&str>) -> ConfigFile {
+        ConfigFile { path: DEFAULT_PATH.into(), content: content.map(str::to_owned), ..ConfigFile::default() }
+    }
+
+    fn merged(args: &str, json: Option<&str>, content: Option<&str>) -> Result<Merged, Problem> {
+        let config = config(args, json);
+        merge(&config, &file(content), &config.engine.args, false)
+    }
+
+    /// Arguments, the merged file if there is one, and the number of notices.
+    fn shown(args: &str, json: Option<&str>, content: Option<&str>) -> (String, Option<Value>, usize) {
+        let merged = merged(args, json, content).expect("merge");
+        let value = merged.file.map(|text| serde_json::from_str(&text).expect("JSON"));
+        let args: Vec<String> = merged.args.into_iter().filter(|a| !a.ends_with(MERGED_CONFIG)).collect();
+        let args = args.join(" ");
+        (args, value, merged.notices.len())
+    }
+
+    #[test]
+    fn what_needs_no_merge_is_left_to_the_user() {
+        for (args, json, content) in [
+            ("", None, None),
+            ("--mtu 1", None, Some(r#"{"dns": ["192.0.2.1"]}"#)),
+            ("", Some("{}"), Some("{\n}")),
+            ("", Some(r#"{"mtu": 1}"#), Some(r#"{ "mtu" : 1 }"#)),
+            ("--add-runtime a=/a", None, Some(r#"{"runtimes": {"b": {"path": "/b"}}}"#)),
+        ] {
+            let merged = merged(args, json, content).expect("merge");
+            assert_eq!((merged.file, merged.notices), (None, vec![]), "{args} {json:?} {content:?}");
+            assert_eq!(merged.args.join(" "), args);
+        }
+    }
+
+    #[test]
+    fn the_command_line_wins_and_lists_are_not_lost() {
+        for (args, content, wanted_args, wanted_file, notices) in [
+            ("--mtu=1", json!({"mtu": 2, "debug": true}), "--mtu=1", json!({"debug": true}), 1),
+            ("--mtu=1", json!({"mtu": 1}), "--mtu=1", json!({}), 0),
+            ("-D", json!({"debug": false}), "-D", json!({}), 1),
+            ("--dns=1", json!({"dns": ["2", "1"]}), "--dns=1 --dns=2", json!({}), 0),
+            ("--label=a=1", json!({"labels": ["a=2", "b=3"]}), "--label=a=1 --label=b=3", json!({}), 1),
+            (
+                "--insecure-registry=a",
+                json!({"insecure-registries": ["b"]}),
+                "--insecure-registry=a --insecure-registry=b",
+                json!({}),
+                0,
+            ),
+            (
+                "--log-opt a=1",
+                json!({"log-opts": {"b": "2", "a": "3"}}),
+                "--log-opt a=1 --log-opt=b=2",
+                json!({}),
+                1,
+            ),
+            ("--feature a", json!({"features": {"b": true}}), "--feature a --feature=b=true", json!({}), 0),
+            (
+                "--default-ulimit core=1",
+                json!({"default-ulimits": {"nofile": {"Name": "nofile", "Hard": 2, "Soft": 1}}}),
+                "--default-ulimit core=1 --default-ulimit=nofile=1:2",
+                json!({}),
+                0,
+            ),
+            (
+                "--default-network-opt bridge=a=1",
+                json!({"default-network-opts": {"bridge": {"b": "2"}}}),
+                "--default-network-opt bridge=a=1 --default-network-opt=bridge=b=2",
+                json!({}),
+                0,
+            ),
+            (
+                "--default-address-pool base=10.0.0.0/16,size=24",
+                json!({"default-address-pools": [{"base": "10.1.0.0/16", "size": 24}]}),
+                "--default-address-pool base=10.0.0.0/16,size=24 --default-address-pool=base=10.1.0.0/16,size=24",
+                json!({}),
+                0,
+            ),
+            (
+                "--http-proxy=http://a",
+                json!({"proxies": {"http-proxy": "http://b", "no-proxy": "c"}}),
+                "--http-proxy=http://a",
+                json!({"proxies": {"no-proxy": "c"}}),
+                1,
+            ),
+            (
+                "--host-gateway-ip=1",
+                json!({"host-gateway-ip": "2"}),
+                "--host-gateway-ip=1 --host-gateway-ip=2",
+                json!({}),
+                0,
+            ),
+            ("-H fd://", json!({"hosts": ["tcp://0.0.0.0:1"]}), "-H fd://", json!({}), 1),
+            ("--config-file /x --mtu 1", json!({"mtu": 2}), "--mtu 1", json!({}), 1),
+        ] {
+            let got = shown(args, None, Some(&content.to_string()));
+            assert_eq!(got, (wanted_args.to_owned(), Some(wanted_file), notices), "{args} {content}");
+        }
+    }
+
+    #[test]
+    fn the_variable_wins_over_the_file() {
+        for (over, under, wanted, notices) in [
+            (json!({"mtu": 1}), json!({"mtu": 2, "debug": true}), json!({"mtu": 1, "debug": true}), 1),
+            (json!({"dns": ["1", "2"]}), json!({"dns": ["2", "3"]}), json!({"dns": ["1", "2", "3"]}), 0),
+            (
+                json!({"labels": ["a=1"]}),
+                json!({"labels": ["a=2", "b=1"]}),
+                json!({"labels": ["a=1", "b=1"]}),
+                0,
+            ),
+            (
+                json!({"builder": {"gc": {"enabled": true}}}),
+                json!({"builder": {"gc": {"policy": []}}}),
+                json!({"builder": {"gc": {"enabled": true, "policy": []}}}),
+                0,
+            ),
+            (
+                json!({"log-opts": {"a": "1"}}),
+                json!({"log-opts": {"a": "2", "b": "1"}}),
+                json!({"log-opts": {"a": "1", "b": "1"}}),
+                1,
+            ),
+            (json!({"mtu": null}), json!({"mtu": 2}), json!({}), 0),
+            (
+                json!({"host-gateway-ips": ["1"]}),
+                json!({"host-gateway-ip": "2"}),
+                json!({"host-gateway-ips": ["1"]}),
+                0,
+            ),
+        ] {
+            let got = shown("", Some(&over.to_string()), Some(&under.to_string()));
+            assert_eq!(got, (String::new(), Some(wanted), notices), "{over} over {under}");
+        }
+        assert_eq!(shown("--mtu=3", Some(r#"{"mtu": 1}"#), Some(r#"{"mtu": 2}"#)).0, "--mtu=3");
+    }
+
+    #[test]
+    fn an_empty_file_is_none_and_a_broken_one_is_told() {
+        for empty in ["", "  \n"] {
+            let merged = merged("", None, Some(empty)).expect("as none");
+            assert_eq!((merged.file, merged.notices.len()), (None, 1));
+        }
+        for (text, place) in [
+            ("{", "line 1, column 1"),
+            ("{\n\"mtu\": 1,\n}", "line 3, column 1"),
+            ("{'mtu': 1}", "line 1, column 2"),
+            ("[1]", "braces"),
+            ("// x", "line 1, column 1"),
+        ] {
+            let problem = merged("", None, Some(text)).expect_err(text);
+            assert!(problem.what.contains(DEFAULT_PATH) && problem.causes[0].contains(place), "{problem}");
+            assert!(!problem.hints.is_empty());
+            assert!(merged("", Some(text), None).expect_err(text).what.contains(CONFIG_JSON));
+        }
+        assert!(merged("--config-file /x", None, None).is_err(), "named, and not there");
+        let directory = ConfigFile { error: Some("Is a directory".into()), ..file(None) };
+        assert!(merge(&config("", None), &directory, &[], false).is_err());
+    }
+
+    #[test]
+    fn our_own_rules_see_both_texts() {
+        let seen = view(
+            &config("", Some(r#"{"hosts": ["fd://"], "tls": true}"#)),
+            &file(Some(r#"{"hosts": ["unix:///x"], "data-root": "/d"}"#)),
+        );
+        assert_eq!(seen.hosts, ["fd://", "unix:///x"]);
+        assert!(seen.tls && seen.data_root.as_deref() == Some("/d"));
+        assert_eq!(view(&config("", Some("{")), &file(Some("["))), DaemonJson::default());
+    }
+
+    /// Any value, and often one that fits.
+    fn value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(json!(null)),
+            any::<bool>().prop_map(|b| json!(b)),
+            (0..3).prop_map(|n| json!(n)),
+            "[a-c]=?[0-2]?".prop_map(|s| json!(s))
+        ];
+        leaf.prop_recursive(3, 8, 3, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..3).prop_map(Value::Array),
+                proptest::collection::btree_map("(a|b|mtu|http-proxy|labels)", inner, 0..3)
+                    .prop_map(|m| Value::Object(m.into_iter().collect())),
+            ]
+        })
+    }
+
+    fn object() -> impl Strategy<Value = Value> {
+        let key = "(mtu|debug|dns|labels|log-opts|hosts|proxies|insecure-registries|host-gateway-ips?|default-network-opts|runtimes|builder|x)";
+        proptest::collection::btree_map(key, value(), 0..5)
+            .prop_map(|m| Value::Object(m.into_iter().collect()))
+    }
+
+    fn flags() -> impl Strategy<Value = String> {
+        let one = "(-D|--debug=false|--mtu [0-2]|--dns=[0-2]|--label [a-c]=[0-2]|--log-opt=[a-c]=[0-2]|-H fd://|--insecure-registry=[a-c]|--host-gateway-ip=[0-2]|--default-network-opt=a=b=[0-2]|--http-proxy=[a-c]|--add-runtime=a=b|--config-file=/x)";
+        proptest::collection::vec(one, 0..5).prop_map(|list| list.join(" "))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(512))]
+
+        #[test]
+        fn flags_and_file_never_conflict(args in flags(), under in object(), over in proptest::option::of(object())) {
+            let merged = merged(&args, over.map(|o| o.to_string()).as_deref(), Some(&under.to_string())).expect("objects");
+            let file = match &merged.file {
+                Some(text) => serde_json::from_str(text).expect("JSON"),
+                None => under,
+            };
+            let Value::Object(file) = file else { panic!("object") };
+            prop_assert_eq!(conflicts(&file, &merged.args), Vec::<String>::new(), "{:?}", merged);
+            // Nothing of the command line is lost but the place of the file.
+            for word in args.split_whitespace().filter(|w| !w.starts_with("--config-file")) {
+                prop_assert!(merged.args.iter().any(|a| a == word));
+            }
+        }
+
+        #[test]
+        fn the_strongest_source_has_its_way(line in proptest::option::of(0..3), over in proptest::option::of(0..3), under in proptest::option::of(0..3)) {
+            let object = |n: Option<i32>| n.map_or(json!({}), |n| json!({"mtu": n})).to_string();
+            let merged = merged(&line.map_or_else(String::new, |n| format!("--mtu={n}")), Some(&object(over)), Some(&object(under))).expect("merge");
+            let file: Value = serde_json::from_str(&merged.file.unwrap_or_else(|| object(under))).expect("JSON");
+            let flag = given(&merged.args).iter().find(|o| o.name == "mtu").and_then(|o| o.value.map(str::to_owned));
+            let effective = flag.or_else(|| file.get("mtu").map(ToString::to_string));
+            prop_assert_eq!(effective, line.or(over).or(under).map(|n| n.to_string()));
+        }
+
+        #[test]
+        fn never_panics(under in r#"[\[\]{}",:a1\n ]{0,16}"#, over in r#"[\[\]{}",:a1\n ]{0,16}"#) {
+            let _ = merged("--a=1", Some(&over), Some(&under));
+        }
+    }
+}
