@@ -69,6 +69,29 @@ pub struct ConfigFile {
     pub merged: Option<String>,
 }
 
+impl ConfigFile {
+    /// The text of a file, whatever editor has written it: dockerd too takes UTF-8, and UTF-16 with a byte order mark.
+    ///
+    /// # Errors
+    /// It is no text.
+    pub fn decode(bytes: &[u8]) -> Result<String, &'static str> {
+        let units = |read: fn([u8; 2]) -> u16| -> Vec<u16> {
+            bytes[2..].chunks_exact(2).map(|pair| read([pair[0], pair[1]])).collect()
+        };
+        match bytes {
+            [0xff, 0xfe, ..] => {
+                String::from_utf16(&units(u16::from_le_bytes)).map_err(|_| "it is no valid UTF-16")
+            }
+            [0xfe, 0xff, ..] => {
+                String::from_utf16(&units(u16::from_be_bytes)).map_err(|_| "it is no valid UTF-16")
+            }
+            [0xef, 0xbb, 0xbf, text @ ..] | text => {
+                std::str::from_utf8(text).map(str::to_owned).map_err(|_| "it is no valid UTF-8")
+            }
+        }
+    }
+}
+
 /// Where the engine finds its configuration when it is not the user's own file.
 pub const MERGED_CONFIG: &str = "/run/dockerlaunch/daemon.json";
 
@@ -229,6 +252,17 @@ mod tests {
         assert!(is_below("/run", "/run"));
         assert!(is_below("/run", "/"));
         assert!(!is_below("/runner", "/run"));
+    }
+
+    #[test]
+    fn text_of_every_editor_is_read() {
+        for bytes in [&b"{}"[..], b"\xef\xbb\xbf{}", b"\xff\xfe{\0}\0", b"\xfe\xff\0{\0}"] {
+            assert_eq!(ConfigFile::decode(bytes).as_deref(), Ok("{}"), "{bytes:?}");
+        }
+        assert_eq!(ConfigFile::decode(b"").as_deref(), Ok(""));
+        for bytes in [&b"\x80"[..], b"\xff\xfe\0\xd8"] {
+            assert!(ConfigFile::decode(bytes).is_err(), "{bytes:?}");
+        }
     }
 
     #[test]

@@ -71,6 +71,13 @@ impl Plan {
             .collect()
     }
 
+    /// Blocks a step for what only a look at the real engine has shown.
+    pub fn block(&mut self, id: &str, problem: Problem) {
+        for step in self.steps.iter_mut().filter(|step| step.id.0 == id) {
+            step.verdict = Verdict::Blocked { problem: problem.clone().at(place(step.id.0, step.why)) };
+        }
+    }
+
     /// The steps that want something done.
     pub fn needed(&self) -> impl Iterator<Item = (&Step, &[Action])> {
         self.steps.iter().filter_map(|step| match &step.verdict {

@@ -71,6 +71,11 @@ impl Problem {
         self.step = Some(step.into());
         self
     }
+
+    /// Whether it is a problem of this step.
+    pub fn is_of_step(&self, id: &str) -> bool {
+        self.step.as_deref().is_some_and(|step| step.split(',').next() == Some(id))
+    }
 }
 
 impl std::fmt::Display for Problem {

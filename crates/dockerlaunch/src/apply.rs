@@ -6,7 +6,7 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use dockerlaunch_plan::facts::Cidr;
+use dockerlaunch_plan::facts::{Cidr, certificates};
 use dockerlaunch_plan::{Action, ActionError, Executor};
 use rustix::fs::{CWD, FileType, Mode};
 
@@ -44,6 +44,10 @@ fn perform(action: &Action) -> Result<(), ActionError> {
         Action::Symlink { path, target } => rustix::fs::symlink(target, path).map_err(failed("symlink")),
         Action::MakeNode { path, major, minor, mode } => make_node(path, *major, *minor, *mode),
         Action::WriteFile { path, content, mode } => write_new(path, content.as_bytes(), *mode),
+        Action::ReplaceFile { path, content, mode } => {
+            replace(path, content, *mode).map_err(io_failed("write"))
+        }
+        Action::BundleCertificates { from, text, to } => bundle(from, text.as_deref(), to),
         Action::CopyFile { from, to } => copy_new(from, to),
         Action::WriteKnob { path, value } => fs::write(path, value).map_err(io_failed("write")),
         Action::MoveProcesses { from, to } => move_processes(from, to),
@@ -117,6 +121,26 @@ fn write_new(path: &str, content: &[u8], mode: u32) -> Result<(), ActionError> {
         .open(path)
         .map_err(io_failed("open"))?;
     io::Write::write_all(&mut file, content).map_err(io_failed("write"))
+}
+
+/// Writes a file whole or not at all: whoever reads it meanwhile finds the old one or the new one.
+pub(crate) fn replace(path: &str, content: &str, mode: u32) -> io::Result<()> {
+    if let Some(parent) = Path::new(path).parent() {
+        fs::create_dir_all(parent)?;
+    }
+    let new = format!("{path}.new");
+    // One that a crash has left may have another mode.
+    let _ = fs::remove_file(&new);
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&new)?;
+    io::Write::write_all(&mut file, content.as_bytes())?;
+    fs::rename(&new, path)
+}
+
+fn bundle(from: &[String], text: Option<&str>, to: &str) -> Result<(), ActionError> {
+    let texts: Vec<String> =
+        from.iter().map(fs::read_to_string).collect::<io::Result<_>>().map_err(io_failed("read"))?;
+    let all = certificates::bundle(texts.iter().map(String::as_str).chain(text));
+    replace(to, &all, 0o644).map_err(io_failed("write"))
 }
 
 /// Copies a file to a place where none is, parents included.

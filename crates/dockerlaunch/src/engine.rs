@@ -7,12 +7,14 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use dockerlaunch_plan::config::{Config, Engine, EngineCommand};
+use dockerlaunch_plan::facts::MERGED_CONFIG;
+use dockerlaunch_plan::rules::daemon_json;
 use dockerlaunch_plan::rules::engine::{Missing, binds_own_socket, local_sockets, resolve};
 use dockerlaunch_plan::{Facts, LaunchError, Plan, Problem, Report, Stage, apply, plan, render};
 
 use crate::apply::System;
 use crate::say::{self, say};
-use crate::{handoff, pid1, probe, signals, sockets, sys};
+use crate::{handoff, pid1, probe, question, signals, sockets, sys};
 
 /// Exit statuses of a launch that failed, as `docker run` and shells use them.
 mod status {
@@ -99,7 +101,56 @@ impl Launch {
     #[must_use]
     pub fn only_looking(mut self) -> Self {
         self.config.only_looking = true;
+        self.read_environment();
         self
+    }
+
+    /// Understands what the environment sets, for which it may take the engine's own list of flags.
+    fn read_environment(&mut self) {
+        if !self.config.environment.needs_flags() {
+            self.config.apply_environment(Ok(&[]));
+            return;
+        }
+        let candidates = self.config.engine.candidates(&self.config.path);
+        // Without an engine there is nothing to configure, and its absence is told.
+        let Some(engine) = candidates.iter().find(|path| Path::new(path).exists()) else { return };
+        let flags = question::flags(engine);
+        self.config.apply_environment(flags.as_deref().map_err(String::as_str));
+    }
+
+    /// What a launch would do, and what the engine itself says about its configuration.
+    pub fn check(&self) -> Plan {
+        let (facts, mut plan) = self.plan();
+        let has_problem = |id: &str| plan.blockers().iter().any(|p| p.is_of_step(id));
+        if !has_problem("engine")
+            && !has_problem("config")
+            && let Err(problem) = question::validate(&self.config, &facts.config_file, &plan.engine)
+        {
+            plan.block("config", problem);
+        }
+        plan
+    }
+
+    /// Merges the user's daemon.json anew for an engine that runs and will be told to read it again. Returns what to tell;
+    /// where the engine reads the user's own file, there is nothing to do.
+    ///
+    /// # Errors
+    /// The file is broken, or the merged one cannot be written. The engine then keeps what it has.
+    pub fn refresh_configuration(config: &Config, engine: &EngineCommand) -> Result<Vec<String>, Problem> {
+        let file = probe::Probe { root: "/".into() }.config_file(config);
+        let Some((content, notices)) = daemon_json::refresh(config, &file, &engine.args)? else {
+            return Ok(vec![]);
+        };
+        let written = if file.merged.as_ref() == Some(&content) {
+            Ok(())
+        } else {
+            crate::apply::replace(MERGED_CONFIG, &content, 0o600)
+        };
+        written.map(|()| notices).map_err(|error| {
+            Problem::new(format!("cannot write `{MERGED_CONFIG}`"))
+                .cause(error.to_string())
+                .hint("free some space on /run, then send HUP again")
+        })
     }
 
     /// What a launch would do, without doing it.
@@ -140,7 +191,8 @@ impl Launch {
     /// # Errors
     /// What stops the launch. Once the engine runs, nothing here fails.
     pub fn supervise(mut self, job: Option<Vec<OsString>>) -> Result<i32, LaunchFailure> {
-        if job.is_none() {
+        let is_job = job.is_some();
+        if !is_job {
             self.inform_if_asked()?;
         }
         // First of all: a signal that comes while we prepare must wait, not kill.
@@ -158,10 +210,19 @@ impl Launch {
         sockets::publish(&local_sockets(&self.config, &facts));
         let watch = pid1::Watch { engine: &plan.engine, sockets, job, debug: self.config.debug };
         let status = pid1::run(watch, &signals).map_err(|e| failed("start of the engine", &e))?;
-        if let Some(problem) = self.config.engine.suspect_option().filter(|_| status != 0) {
+        // A job's status says nothing about the engine.
+        let problem = if is_job { None } else { self.why_it_failed(&facts, &plan, status) };
+        if let Some(problem) = problem {
             say::error(&render::problem(&problem));
         }
         Ok(status)
+    }
+
+    /// What to tell when the engine has ended with this status. dockerd ends with 1 when it cannot start.
+    fn why_it_failed(&self, facts: &Facts, plan: &Plan, status: i32) -> Option<Problem> {
+        let suspect = self.config.engine.suspect_option().filter(|_| status != 0);
+        let validated = || question::validate(&self.config, &facts.config_file, &plan.engine).err();
+        suspect.or_else(|| if status == 1 { validated() } else { None })
     }
 
     /// For `--version` and the like the engine is run as it is: nothing needs to be prepared for that.
@@ -186,11 +247,12 @@ impl Launch {
     }
 
     /// Both stages, each on facts of its own.
-    fn prepare(&self) -> Result<(Facts, Plan), LaunchFailure> {
+    fn prepare(&mut self) -> Result<(Facts, Plan), LaunchFailure> {
+        self.early()?;
+        self.read_environment();
         for notice in &self.config.engine.notices {
             say!("{notice}");
         }
-        self.early()?;
         let (facts, main) = self.plan();
         let report = self.apply(&main, Stage::Main, &facts)?;
         for problem in &report.degraded {
@@ -200,6 +262,9 @@ impl Launch {
         for (step, _) in again.needed().filter(|(step, _)| report.done.iter().any(|(id, _)| *id == step.id.0))
         {
             say!("warning: step {} was done, but the system does not show it", step.id);
+        }
+        for notice in &again.engine.notices {
+            say!("{notice}");
         }
         Ok((after, again))
     }
@@ -255,7 +320,7 @@ fn end_if_asked(signals: Option<&pid1::Signals>, facts: &Facts) -> Result<(), La
 
 /// Whether the problem is that of the step `engine`.
 fn is_about_engine(problem: &Problem) -> bool {
-    problem.step.as_deref().is_some_and(|step| step.starts_with("engine,"))
+    problem.is_of_step("engine")
 }
 
 fn status_of(missing: Missing) -> u8 {

@@ -22,6 +22,7 @@ mod netlink;
 pub mod pid1;
 mod power;
 pub mod probe;
+mod question;
 pub mod say;
 mod signals;
 pub mod sockets;

@@ -22,7 +22,9 @@ dockerlaunch prepares a system in which nothing is set up, then starts Docker.
   dockerlaunch ps|info|run IMAGE …         any docker subcommand, or any other program, as a client
 
 Environment: DOCKER_LAUNCH_DEBUG=true tells each action; DOCKER_LAUNCH_REAP=false becomes the engine instead of
-supervising it; DOCKER_HOST=unix://… names the socket; DOCKER_IPTABLES_LEGACY chooses the iptables.
+supervising it; DOCKER_HOST=unix://… names the socket; DOCKER_IPTABLES_LEGACY chooses the iptables; DOCKERD_MTU=1450,
+DOCKERD_REGISTRY_MIRROR=a,b and so on set any option of dockerd; DOCKERD_CONFIG_JSON is merged with daemon.json;
+DOCKER_EXTRA_CA names certificates to trust.
 ";
 
 fn main() -> ExitCode {
@@ -82,7 +84,7 @@ fn act(invocation: Invocation) -> ExitCode {
             ExitCode::SUCCESS
         }
         Invocation::Check(output, engine) => {
-            let (_, plan) = Launch::new(engine).only_looking().plan();
+            let plan = Launch::new(engine).only_looking().check();
             print(output, &plan, render::check);
             let is_fine = plan.blockers().is_empty() && plan.degradations().is_empty();
             ExitCode::from(u8::from(!is_fine))
@@ -149,8 +151,7 @@ fn done(result: Result<(), Problem>) -> ExitCode {
 fn print(output: Output, plan: &Plan, text: fn(&Plan) -> String) {
     say::data(&match output {
         Output::Text => text(plan),
-        // Plain data with string keys: serialising it cannot fail.
-        Output::Json => serde_json::to_string_pretty(plan).unwrap_or_default() + "\n",
+        Output::Json => render::json(plan),
     });
 }
 

@@ -11,9 +11,11 @@ use dockerlaunch_plan::facts::{
     self, CGROUP_ROOT, Entry, Facts, Firewall, Link, Mount, PRIVATE, Process, cgroups, kernel, mountinfo,
     process, state_files,
 };
-use dockerlaunch_plan::rules::dist;
+use dockerlaunch_plan::rules::{daemon_json, dist};
 
 use crate::netlink;
+
+mod config;
 
 /// Reads everything that the rules ask for. What cannot be read is absent from the facts, never an error: without
 /// `/proc` hardly anything can be.
@@ -39,7 +41,8 @@ impl Probe {
         let mountinfo = self.read("/proc/self/mountinfo");
         let release = rustix::system::uname().release().to_string_lossy().into_owned();
         let etc_defaults = self.etc_defaults();
-        let daemon_json = self.daemon_json(config);
+        let config_file = self.config_file(config);
+        let daemon_json = daemon_json::view(config, &config_file);
         let data_root = config.engine.option("--data-root", None).or(daemon_json.data_root.as_deref());
         let data_root = data_root.unwrap_or("/var/lib/docker").to_owned();
         Facts {
@@ -69,17 +72,19 @@ impl Probe {
             etc_defaults,
             firewall: self.firewall(),
             leftovers: self.leftovers(&data_root),
+            config_file,
             daemon_json,
+            extra_ca: self.extra_ca(config),
         }
     }
 
     /// A relative path, such as of the engine's configuration file, means the same to the engine.
-    fn path(&self, path: &str) -> PathBuf {
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
         path.strip_prefix('/')
             .map_or_else(|| path.into(), |rest| self.root.join(rest.trim_start_matches('/')))
     }
 
-    fn read(&self, path: &str) -> Option<String> {
+    pub(crate) fn read(&self, path: &str) -> Option<String> {
         // Files of /proc have no size: what std would reserve by it is 0 anyway.
         let mut text = String::new();
         fs::File::open(self.path(path)).ok()?.read_to_string(&mut text).ok()?;
@@ -254,12 +259,6 @@ impl Probe {
                 self.read(path).is_some_and(|text| serde_json::from_str::<serde_json::Value>(&text).is_err())
             });
         state_files::Leftovers { pid_files: pid_files.collect(), broken_json: broken.collect() }
-    }
-
-    /// What concerns us in the engine's configuration file; a broken one is for the engine to refuse.
-    fn daemon_json(&self, config: &Config) -> facts::DaemonJson {
-        let path = config.engine.option("--config-file", None).unwrap_or("/etc/docker/daemon.json");
-        self.read(path).and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
     }
 }
 

@@ -81,7 +81,7 @@ fn all_in_one(problems: &[Problem]) -> Option<Problem> {
 pub fn merge(config: &Config, file: &ConfigFile, args: &[String], always: bool) -> Result<Merged, Problem> {
     let mut notices = Vec::new();
     let options = given(args);
-    let is_named = options.iter().any(|option| option.name == "config-file");
+    let is_named = given(&config.engine.args).iter().any(|option| option.name == "config-file");
     let user = read_file(file, is_named, &mut notices)?;
     let mut merged = user.clone();
     if let Some(over) = read_variable(config)? {
@@ -109,6 +109,32 @@ pub fn merge(config: &Config, file: &ConfigFile, args: &[String], always: bool) 
     // A map with string keys: serialising it cannot fail.
     let content = serde_json::to_string_pretty(&merged).unwrap_or_default() + "\n";
     Ok(Merged { file: Some(content), args, notices })
+}
+
+/// The file's path, as the engine would look for it.
+pub fn path(config: &Config) -> &str {
+    let named = given(&config.engine.args).into_iter().rfind(|option| option.name == "config-file");
+    named.and_then(|option| option.value).unwrap_or(DEFAULT_PATH)
+}
+
+/// For an engine that runs with `args`: what [`MERGED_CONFIG`] must hold now that the user's file may be another, and what to
+/// tell. `None` when the engine reads the user's file itself.
+///
+/// # Errors
+/// As [`merge`]; the engine then goes on with what it has.
+pub fn refresh(
+    config: &Config,
+    file: &ConfigFile,
+    args: &[String],
+) -> Result<Option<(String, Vec<String>)>, Problem> {
+    let ours = format!("--config-file={MERGED_CONFIG}");
+    if !args.contains(&ours) {
+        return Ok(None);
+    }
+    let Merged { file, args: wanted, mut notices } = merge(config, file, args, true)?;
+    let more = wanted.iter().filter(|arg| !args.contains(arg));
+    notices.extend(more.map(|arg| format!("`{arg}` waits for a new start of the engine")));
+    Ok(file.map(|content| (content, notices)))
 }
 
 /// What concerns our own rules in both texts; broken ones are told elsewhere.
@@ -523,6 +549,31 @@ mod tests {
         assert!(merged("--config-file /x", None, None).is_err(), "named, and not there");
         let directory = ConfigFile { error: Some("Is a directory".into()), ..file(None) };
         assert!(merge(&config("", None), &directory, &[], false).is_err());
+    }
+
+    #[test]
+    fn a_changed_file_is_merged_anew_for_an_engine_that_runs() {
+        let config = config("--dns=1 --mtu=1", Some(r#"{"debug": true}"#));
+        let started =
+            merge(&config, &file(Some(r#"{"dns": ["2"]}"#)), &config.engine.args, false).expect("merge");
+        let refreshed = |content: Option<&str>| refresh(&config, &file(content), &started.args);
+        let (text, notices) = refreshed(Some(r#"{"dns": ["2", "3"], "mtu": 2, "labels": ["a=1"]}"#))
+            .expect("merge")
+            .expect("ours");
+        assert_eq!(
+            serde_json::from_str::<Value>(&text).expect("JSON"),
+            json!({"debug": true, "labels": ["a=1"]})
+        );
+        assert_eq!(
+            notices,
+            [
+                "`mtu` of /etc/docker/daemon.json gives way to `--mtu=1`",
+                "`--dns=3` waits for a new start of the engine"
+            ]
+        );
+        assert!(refreshed(None).expect("gone is none").is_some());
+        assert!(refreshed(Some("{")).is_err());
+        assert_eq!(refresh(&config, &file(Some("{")), &config.engine.args), Ok(None));
     }
 
     #[test]

@@ -1,0 +1,104 @@
+//! Questions that the engine's program itself answers: which flags it has, and whether it accepts its configuration.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::AsRawFd;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use dockerlaunch_plan::config::{Config, EngineCommand};
+use dockerlaunch_plan::facts::dockerd_flags::{Flag, LIST, parse_help, parse_list};
+use dockerlaunch_plan::facts::{ConfigFile, MERGED_CONFIG, PRIVATE};
+use dockerlaunch_plan::rules::daemon_json::{Merged, merge};
+use dockerlaunch_plan::{Problem, masked};
+use rustix::fs::MemfdFlags;
+
+/// dockerd needs 50 ms for an answer; a wrapper around it may want more.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The flags of the engine at this path: from the list that comes with the image's own, else from the engine.
+///
+/// # Errors
+/// Why it gives no answer.
+pub(crate) fn flags(engine: &str) -> Result<Vec<Flag>, String> {
+    let own = Path::new(PRIVATE).join("bin/dockerd").canonicalize();
+    if own.is_ok_and(|own| Path::new(engine).canonicalize().is_ok_and(|engine| engine == own)) {
+        let list = std::fs::read_to_string(LIST).map(|text| parse_list(&text)).unwrap_or_default();
+        if !list.is_empty() {
+            return Ok(list);
+        }
+    }
+    let output =
+        ask(Command::new(engine).arg("--help")).map_err(|error| format!("{engine} --help: {error}"))?;
+    let flags = parse_help(&String::from_utf8_lossy(&output.stdout));
+    if flags.is_empty() { Err(format!("{engine} --help tells no flags")) } else { Ok(flags) }
+}
+
+/// Lets the engine look at its configuration without starting (`--validate`).
+///
+/// # Errors
+/// What it says against it.
+pub(crate) fn validate(config: &Config, file: &ConfigFile, engine: &EngineCommand) -> Result<(), Problem> {
+    // Only what the user wants: what we add for listeners may not be there before a start.
+    let Ok(Merged { file: merged, mut args, .. }) = merge(config, file, &config.engine.args, false) else {
+        return Ok(());
+    };
+    // Nothing is written to be looked at: the child inherits the text in memory.
+    let memory = merged.as_deref().map(in_memory).transpose();
+    let Ok(memory) = memory else { return Ok(()) };
+    let place = memory.as_ref().map(|memory| format!("/proc/self/fd/{}", memory.as_raw_fd()));
+    if let Some(place) = &place {
+        args.iter_mut().for_each(|arg| *arg = arg.replace(MERGED_CONFIG, place));
+    }
+    let mut command = Command::new(&engine.program);
+    command.args(args).arg("--validate").envs(engine.env.iter().map(|(k, v)| (k, v)));
+    // An engine that cannot be asked says at its start what it has to say.
+    let Ok(output) = ask(&mut command) else { return Ok(()) };
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    let last = text.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or_default();
+    if output.status.success() || last.contains("unknown flag: --validate") {
+        return Ok(());
+    }
+    let said = place.map_or_else(|| last.to_owned(), |place| last.replace(&place, &file.path));
+    Err(Problem::new("the engine does not accept its configuration")
+        .cause(masked(&said))
+        .hint(format!("correct it on the command line, in the environment or in {}", file.path))
+        .remedy("see which settings it has", "dockerlaunch dockerd --help"))
+}
+
+fn in_memory(text: &str) -> io::Result<File> {
+    let mut file = File::from(rustix::fs::memfd_create("dockerlaunch", MemfdFlags::empty())?);
+    file.write_all(text.as_bytes())?;
+    Ok(file)
+}
+
+/// Runs it, but not for ever. Its output goes to memory: a pipe would have to be emptied meanwhile, and whatever it leaves
+/// running could hold that open.
+fn ask(command: &mut Command) -> io::Result<Output> {
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("LD_")) {
+        command.env_remove(name);
+    }
+    let (mut out, mut err) = (in_memory("")?, in_memory("")?);
+    command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(err.try_clone()?);
+    let mut child = command.spawn()?;
+    let deadline = Instant::now() + PATIENCE;
+    let status = loop {
+        match child.try_wait()? {
+            Some(status) => break status,
+            None if Instant::now() > deadline => {
+                child.kill()?;
+                child.wait()?;
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            None => std::thread::sleep(Duration::from_millis(2)),
+        }
+    };
+    let read = |file: &mut File| -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        file.rewind()?;
+        file.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    Ok(Output { status, stdout: read(&mut out)?, stderr: read(&mut err)? })
+}
