@@ -135,6 +135,7 @@ fn run(request: &BuildRequest, progress: &dyn Progress) -> Result<BuildReport, B
         arch: request.arch,
         launcher: &request.launcher,
         resolver: &mut resolver,
+        progress,
     };
     let trees = recipe::cook(kitchen, &describe)?;
     let findings = lint::lint(&trees.container);

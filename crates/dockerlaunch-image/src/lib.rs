@@ -8,7 +8,8 @@
 //! ```
 //!
 //! [`build`] runs it all for a [`BuildRequest`] and returns a [`BuildReport`]. Nothing that has not been verified is
-//! unpacked, nothing that comes out of a package is executed, and no step needs root.
+//! unpacked, nothing that comes out of a package is executed but dockerd, which is asked for its flags, and no step needs
+//! root.
 
 #![forbid(unsafe_code)]
 
@@ -22,6 +23,7 @@ mod elf;
 mod emit;
 mod error;
 mod fetch;
+mod flags;
 mod lint;
 mod name;
 mod progress;

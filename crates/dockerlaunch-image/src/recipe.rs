@@ -5,9 +5,11 @@ use std::io;
 use crate::closure::{self, Closure, Needing};
 use crate::elf::{self, ElfFacts};
 use crate::error::{BuildError, Hints};
+use crate::flags;
+use crate::progress::{Event, Progress};
 use crate::request::Arch;
 use crate::resolve::{Resolver, matches};
-use crate::spec::{Component, PackageFile};
+use crate::spec::{Component, FlagList, PackageFile};
 use crate::tree::{Conflict, Content, Tree};
 use crate::{LIBRARY_DIR, PRIVATE_DIR};
 
@@ -65,6 +67,14 @@ pub enum RecipeError {
         /// The image's architecture.
         arch: &'static str,
     },
+    /// A program does not tell its flags.
+    #[error("`{program}` does not tell its flags: {reason}")]
+    Flags {
+        /// Which.
+        program: String,
+        /// What happened instead.
+        reason: String,
+    },
     /// The launcher does not run on its own.
     #[error("the launcher is not a static executable")]
     LauncherNotStatic,
@@ -90,6 +100,10 @@ impl Hints for RecipeError {
             Self::WrongArch { .. } | Self::LauncherNotStatic => {
                 vec!["give a static launcher for the image's architecture with `--launcher FILE`".to_owned()]
             }
+            Self::Flags { .. } => vec![
+                "name a directory for temporary files that allows executables (TMPDIR)".to_owned(),
+                "leave the list out with `--without flags`: the launcher then asks the engine".to_owned(),
+            ],
             Self::Pattern { .. } | Self::Conflict(_) | Self::Describe(_) => {
                 vec!["this is a fault of image/components: please report it".to_owned()]
             }
@@ -123,6 +137,7 @@ pub(crate) struct Kitchen<'a, 'b> {
     pub(crate) arch: Arch,
     pub(crate) launcher: &'a [u8],
     pub(crate) resolver: &'a mut Resolver<'b>,
+    pub(crate) progress: &'a dyn Progress,
 }
 
 /// Puts the trees together. `describe` makes the file that says what is inside, once that is known.
@@ -162,6 +177,9 @@ pub(crate) fn cook(
     }
     let closure = closure::close(needing, kitchen.resolver)?;
     kitchen.add_libraries(&closure, &mut tree)?;
+    for list in components.iter().flat_map(|component| &component.flag_lists) {
+        kitchen.add_flags(list, &mut tree)?;
+    }
     let description = describe(kitchen.resolver).map_err(RecipeError::Describe)?;
     tree.add_file(&private("image.json"), 0o644, Content::new(description)).map_err(RecipeError::from)?;
     add_public_names(tree, &public).map_err(BuildError::from)
@@ -263,6 +281,21 @@ impl Kitchen<'_, '_> {
         };
         needing.push(Needing { name: path.to_owned(), package: package.to_owned(), facts });
         Ok(adapted)
+    }
+
+    /// Only a machine of the image's architecture can ask; elsewhere the launcher asks when it comes to it.
+    fn add_flags(&self, list: &FlagList, tree: &mut Tree) -> Result<(), BuildError> {
+        if self.arch != Arch::HOST {
+            let text =
+                format!("without `{}`: it takes a machine of the image's architecture to make it", list.to);
+            self.progress.event(Event::Warning(&text));
+            return Ok(());
+        }
+        let flags = flags::of(tree, &list.of)
+            .map_err(|reason| RecipeError::Flags { program: list.of.clone(), reason })?;
+        tree.add_file(&private(&list.to), 0o644, Content::new(flags.into_bytes()))
+            .map_err(RecipeError::from)?;
+        Ok(())
     }
 
     fn add_libraries(&self, closure: &Closure, tree: &mut Tree) -> Result<(), BuildError> {

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 
-pub use component::{Component, LauncherFile, Link, LinkSet, PackageFile, Reason, Text};
+pub use component::{Component, FlagList, LauncherFile, Link, LinkSet, PackageFile, Reason, Text};
 pub use error::SpecError;
 
 use crate::digest::Digest;
@@ -23,6 +23,7 @@ const COMPONENT_FILES: &[(&str, &str)] = &[
     ("xz", include_str!("../../../image/components/xz.toml")),
     ("ca-certificates", include_str!("../../../image/components/ca-certificates.toml")),
     ("etc", include_str!("../../../image/components/etc.toml")),
+    ("flags", include_str!("../../../image/components/flags.toml")),
     ("passt", include_str!("../../../image/components/passt.toml")),
 ];
 
@@ -211,6 +212,7 @@ mod tests {
             "names",
             "in",
             "content",
+            "of",
             "package",
             "package-in",
             "from",

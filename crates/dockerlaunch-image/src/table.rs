@@ -33,7 +33,8 @@ fn rows(component: &Component) -> Vec<(String, &str, &Reason)> {
         .iter()
         .map(|s| (format!("{}/{{{}}}", s.directory, s.names.join(",")), "link", &s.reason));
     let texts = component.texts.iter().map(|t| (t.to.clone(), "ours", &t.reason));
-    launchers.chain(files).chain(links).chain(sets).chain(texts).collect()
+    let lists = component.flag_lists.iter().map(|l| (l.to.clone(), "generated", &l.reason));
+    launchers.chain(files).chain(links).chain(sets).chain(texts).chain(lists).collect()
 }
 
 /// A bar would end the cell.

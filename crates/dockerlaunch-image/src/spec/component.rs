@@ -37,6 +37,9 @@ pub struct Component {
     /// Files whose content stands in the component itself.
     #[serde(default, rename = "text")]
     pub texts: Vec<Text>,
+    /// Lists of the flags that a program takes.
+    #[serde(default, rename = "flags")]
+    pub flag_lists: Vec<FlagList>,
 }
 
 /// Why a file is in the image. The requirements table, `explain` and the proof tests are made from it.
@@ -151,6 +154,19 @@ pub struct Text {
     pub to: String,
     /// The content.
     pub content: String,
+    /// Why it is there.
+    #[serde(flatten)]
+    pub reason: Reason,
+}
+
+/// The list of flags that a program of the image takes, which the program itself tells.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct FlagList {
+    /// Place under the private directory.
+    pub to: String,
+    /// The program, under the private directory.
+    pub of: String,
     /// Why it is there.
     #[serde(flatten)]
     pub reason: Reason,
