@@ -6,10 +6,17 @@ use anyhow::Result;
 
 use crate::process::{command, output};
 
-/// The test that compares the README with the components writes it, when asked to.
+/// The tests that compare the documents with the code write them, when asked to.
+const TABLES: &[(&str, &[&str])] = &[
+    ("README.md: the requirements table", &["dockerlaunch-image", "--lib", "table::"]),
+    ("docs/configuration.md: the variables", &["dockerlaunch-plan", "--test", "docs"]),
+];
+
 pub(crate) fn run() -> Result<ExitCode> {
-    let test = ["cargo", "test", "--quiet", "--package", "dockerlaunch-image", "--lib", "table::"];
-    output(command(&test).env("UPDATE_DOCS", "1"))?;
-    println!("README.md: the requirements table");
+    for (table, test) in TABLES {
+        let words = [&["cargo", "test", "--quiet", "--package"], *test].concat();
+        output(command(&words).env("UPDATE_DOCS", "1"))?;
+        println!("{table}");
+    }
     Ok(ExitCode::SUCCESS)
 }

@@ -29,7 +29,7 @@ pub(crate) enum Step {
 }
 
 /// A test whose name, or the name of one of its modules, starts so is of that tier.
-pub(crate) const PREFIXES: [&str; 5] = ["ns_", "repro_", "root_", "nested_", "vm_"];
+pub(crate) const PREFIXES: [&str; 6] = ["ns_", "repro_", "engine_", "root_", "nested_", "vm_"];
 
 const BUSYBOX: &[Need] = &[
     Need::Root,
@@ -112,6 +112,14 @@ pub(crate) const TIERS: &[Tier] = &[
         proves: "two builds give the same bytes",
         needs: &[],
         steps: &[Step::Tests("repro_"), Step::Scenarios("repro")],
+        has_tests: true,
+        long: false,
+    },
+    Tier {
+        name: "engine",
+        proves: "the real dockerd accepts what we make of settings",
+        needs: &[],
+        steps: &[Step::Scenarios("engine")],
         has_tests: true,
         long: false,
     },

@@ -57,18 +57,18 @@ impl Config {
     /// The configuration for this engine in this environment.
     pub fn new(engine: Engine, env: &BTreeMap<String, String>) -> Self {
         let get = |name: &str| env.get(name).map(String::as_str);
-        let socket = get("DOCKER_HOST").and_then(|host| host.strip_prefix("unix://"));
+        let socket = get(variables::HOST).and_then(|host| host.strip_prefix("unix://"));
         let socket = socket.filter(|path| !path.is_empty()).unwrap_or(DEFAULT_SOCKET);
         Self {
             engine,
             path: directories(get("PATH").unwrap_or_default()),
             inherited_sockets: get("LISTEN_FDS").and_then(|n| n.parse().ok()).unwrap_or(0),
             socket: socket.to_owned(),
-            iptables_legacy: get("DOCKER_IPTABLES_LEGACY").map(|value| !value.is_empty()),
+            iptables_legacy: get(variables::IPTABLES_LEGACY).map(|value| !value.is_empty()),
             environment: Environment::read(env),
-            supervise: get("DOCKER_LAUNCH_REAP").is_none_or(|v| !is_false(v)),
+            supervise: get(variables::REAP).is_none_or(|v| !is_false(v)),
             only_looking: false,
-            debug: get("DOCKER_LAUNCH_DEBUG").is_some_and(is_true),
+            debug: get(variables::DEBUG).is_some_and(is_true),
         }
     }
 }

@@ -12,7 +12,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-use dockerlaunch_plan::config::EngineCommand;
+use dockerlaunch_plan::config::{EngineCommand, variables};
 use dockerlaunch_plan::{Problem, render};
 
 use crate::say::{self, say};
@@ -106,7 +106,7 @@ fn become_program(
     sockets: &[BorrowedFd<'_>],
 ) -> io::Error {
     let is_engine = program.to_string_lossy().contains("dockerd");
-    let debug = std::env::var("DOCKER_LAUNCH_DEBUG").is_ok_and(|v| dockerlaunch_plan::config::is_true(&v));
+    let debug = std::env::var(variables::DEBUG).is_ok_and(|v| dockerlaunch_plan::config::is_true(&v));
     if debug && is_engine {
         trace_start(&program.to_string_lossy());
     }

@@ -18,7 +18,7 @@ const REPEAT: &[(&str, Sets)] = &[
     ("exec-opt", Sets::Key),
     ("feature", Sets::Key),
     ("host", Sets::Whole),
-    ("host-gateway-ip", Sets::Whole),
+    ("host-gateway-ip", Sets::Family),
     ("insecure-registry", Sets::Whole),
     ("label", Sets::Key),
     ("log-opt", Sets::Key),
@@ -33,6 +33,8 @@ enum Sets {
     Whole,
     /// What stands before the first `=`.
     Key,
+    /// The family of the address: of each there may be one.
+    Family,
     /// What stands before the second `=`: `bridge=mtu=1400`.
     Keys,
 }
@@ -47,6 +49,7 @@ pub(crate) fn subject<'a>(name: &str, value: &'a str) -> &'a str {
     let sets = REPEAT.iter().find(|(known, _)| *known == name).map_or(Sets::Whole, |(_, sets)| *sets);
     let equals = match sets {
         Sets::Whole => None,
+        Sets::Family => return if value.contains(':') { "IPv6" } else { "IPv4" },
         Sets::Key => value.find('='),
         Sets::Keys => value.match_indices('=').nth(1).map(|(i, _)| i),
     };
@@ -116,6 +119,14 @@ mod tests {
                 0,
             ),
             ("--default-network-opt=b=m=1", "default-network-opt", "b=m=2", "--default-network-opt=b=m=1", 1),
+            ("--host-gateway-ip 1.1.1.1", "host-gateway-ip", "2.2.2.2", "--host-gateway-ip 1.1.1.1", 1),
+            (
+                "--host-gateway-ip 1.1.1.1",
+                "host-gateway-ip",
+                "::2",
+                "--host-gateway-ip 1.1.1.1 --host-gateway-ip=::2",
+                0,
+            ),
             ("--label a=1", "label", "a=2", "--label a=1", 1),
         ] {
             assert_eq!(joined(line, name, &[value]), (wanted.to_owned(), notices), "{line} {name} {value}");

@@ -22,6 +22,14 @@ macro_rules! variables {
 }
 
 variables! {
+    HOST = "DOCKER_HOST", "`unix://PATH`",
+        "Where the engine listens, and where clients find it; other schemes are for clients only.";
+    IPTABLES_LEGACY = "DOCKER_IPTABLES_LEGACY", "set, empty or unset",
+        "Set: the legacy tables; empty: nf_tables; unset: what the kernel has.";
+    REAP = "DOCKER_LAUNCH_REAP", "true or false",
+        "`false`: become the engine instead of supervising it.";
+    DEBUG = "DOCKER_LAUNCH_DEBUG", "true or false",
+        "Tell each action and its time.";
     FLAG = "DOCKERD_<FLAG>", "as the flag",
         "`--flag` of dockerd, for every flag that the installed dockerd has: `DOCKERD_REGISTRY_MIRROR`, `DOCKERD_MTU`, …";
     CONFIG_JSON = "DOCKERD_CONFIG_JSON", "a JSON object",

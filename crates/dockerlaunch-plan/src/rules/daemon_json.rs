@@ -476,13 +476,7 @@ mod tests {
                 json!({"proxies": {"no-proxy": "c"}}),
                 1,
             ),
-            (
-                "--host-gateway-ip=1",
-                json!({"host-gateway-ip": "2"}),
-                "--host-gateway-ip=1 --host-gateway-ip=2",
-                json!({}),
-                0,
-            ),
+            ("--host-gateway-ip=1", json!({"host-gateway-ip": "2"}), "--host-gateway-ip=1", json!({}), 1),
             ("-H fd://", json!({"hosts": ["tcp://0.0.0.0:1"]}), "-H fd://", json!({}), 1),
             ("--config-file /x --mtu 1", json!({"mtu": 2}), "--mtu 1", json!({}), 1),
         ] {

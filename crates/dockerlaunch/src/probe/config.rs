@@ -31,10 +31,8 @@ impl Probe {
     pub(super) fn extra_ca(&self, config: &Config) -> ExtraCa {
         let mut found: Vec<(Source, String)> = Vec::new();
         let asked = config.environment.extra_ca.as_deref().unwrap_or_default();
-        if certificates::is_pem(asked) {
-            let error = certificates::parse(asked).err().map(str::to_owned);
-            found.push((Source { path: None, asked: true, error }, asked.to_owned()));
-        } else {
+        let is_text = certificates::is_pem(asked);
+        if !is_text {
             for path in asked.split(':').map(str::trim).filter(|path| !path.is_empty()) {
                 self.certificates(path, true, &["crt", "pem"], &mut found);
             }
@@ -42,11 +40,16 @@ impl Probe {
         for directory in DIRECTORIES.iter().filter(|directory| self.path(directory).is_dir()) {
             self.certificates(directory, false, &["crt"], &mut found);
         }
+        // Behind the files, as the bundle will have it.
+        if is_text {
+            let error = certificates::parse(asked).err().map(str::to_owned);
+            found.push((Source { path: None, asked: true, error }, asked.to_owned()));
+        }
         if found.is_empty() {
             return ExtraCa::default();
         }
         let private = format!("{PRIVATE}/etc/ssl/certs/ca-certificates.crt");
-        let places = config.environment.cert_file.iter().map(String::as_str);
+        let places = config.environment.cert_file.iter().map(String::as_str).filter(|path| *path != BUNDLE);
         let system = places
             .chain(SYSTEM_BUNDLES.iter().copied())
             .chain([private.as_str()])

@@ -1,6 +1,8 @@
 //! The launcher as PID 1 of an empty system, in namespaces of an unprivileged user: as real root the same code would
 //! write the host's own knobs.
 
+#![allow(dead_code, reason = "each test binary uses some of it")]
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -61,6 +63,22 @@ impl EmptySystem {
     /// Runs these commands, in the new root, before the launcher starts.
     pub(crate) fn prepare(&self, commands: &str) {
         self.stage(|stage| stage.replace("shift\n", &format!("{commands}\nshift\n")));
+    }
+
+    /// Gives the launcher these variables, and the new root these files and what the commands do.
+    pub(crate) fn configure(&self, env: &[(&str, &str)], files: &[(&str, &str)], commands: &str) {
+        for (path, content) in files {
+            let path = self.path().join("files").join(path);
+            fs::create_dir_all(path.parent().expect("below files")).expect("mkdir");
+            fs::write(path, content).expect("write");
+        }
+        fs::create_dir_all(self.path().join("files")).expect("mkdir");
+        let quoted = |text: &str| text.replace('\'', r"'\''");
+        let env: String = env.iter().map(|(name, value)| format!(" '{name}={}'", quoted(value))).collect();
+        self.stage(|stage| {
+            let copied = format!("cp -r \"$1/files/.\" .\n{commands}\nshift\n");
+            stage.replace("env -i", &format!("env -i{env}")).replace("shift\n", &copied)
+        });
     }
 
     /// Runs the launcher to its end.
