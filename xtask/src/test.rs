@@ -269,7 +269,7 @@ mod tests {
     #[test]
     fn prefixes_filter_whole_names_only() {
         assert_eq!(filter("ns_"), "test(/(^|::)ns_/)");
-        assert_eq!(filter(""), "not test(/(^|::)(ns|repro|root|nested|vm)_/)");
+        assert_eq!(filter(""), "not test(/(^|::)(ns|repro|engine|root|nested|vm)_/)");
     }
 
     #[test]
