@@ -255,6 +255,17 @@ mod tests {
     }
 
     #[test]
+    fn what_a_mount_hides_is_not_there_any_more() {
+        let mut facts = Facts::default();
+        facts.config_file.merged = Some("{}".into());
+        facts.extra_ca.bundled = true;
+        facts.cover("/var");
+        assert!(facts.config_file.merged.is_some() && facts.extra_ca.bundled);
+        facts.cover("/run");
+        assert!(facts.config_file.merged.is_none() && !facts.extra_ca.bundled);
+    }
+
+    #[test]
     fn text_of_every_editor_is_read() {
         for bytes in [&b"{}"[..], b"\xef\xbb\xbf{}", b"\xff\xfe{\0}\0", b"\xfe\xff\0{\0}"] {
             assert_eq!(ConfigFile::decode(bytes).as_deref(), Ok("{}"), "{bytes:?}");

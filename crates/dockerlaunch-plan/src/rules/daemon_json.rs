@@ -26,9 +26,6 @@ const FLAT: &[&str] = &[
     "runtimes",
 ];
 
-/// The flag that dockerd allows beside its key, and joins by itself (`skipDuplicates`).
-const MAY_STAND_TWICE: &str = "add-runtime";
-
 /// What comes of the merge.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Merged {
@@ -89,7 +86,7 @@ pub fn merge(config: &Config, file: &ConfigFile, args: &[String], always: bool) 
     }
     one_spelling(&mut merged);
     let mut out = args.to_vec();
-    for name in options.iter().map(|option| option.name).filter(|name| *name != MAY_STAND_TWICE) {
+    for name in options.iter().map(|option| option.name) {
         for (key, value) in take(&mut merged, name) {
             let origin = format!("`{key}` of {}", file.path);
             // Listeners were looked at before: dockerd shall have no others than those on the command line.
@@ -244,7 +241,8 @@ fn one_spelling(map: &mut Map<String, Value>) {
     }
 }
 
-/// The keys that a flag may have in the file: its own name, or its plural.
+/// The keys that a flag may have in the file: its own name, or its plural. Not so `--add-runtime`, whose `runtimes` dockerd
+/// takes from both and joins by itself (`skipDuplicates`).
 fn keys(flag: &str) -> [String; 3] {
     let ies = flag.strip_suffix('y').map_or_else(String::new, |stem| format!("{stem}ies"));
     [flag.to_owned(), format!("{flag}s"), ies]
