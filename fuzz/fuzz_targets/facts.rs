@@ -2,6 +2,7 @@
 #![no_main]
 
 use dockerlaunch_plan::facts::{cgroups, kernel, mountinfo, process};
+use dockerlaunch_plan::supervise::tree::Process;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
@@ -14,4 +15,5 @@ fuzz_target!(|text: &str| {
     assert!(kernel::parse_parameters(text).iter().all(|word| !word.contains(char::is_whitespace)));
     process::parse_effective_capabilities(text);
     process::is_initial_uid_map(text);
+    Process::parse(text);
 });

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Problem;
+
 pub mod argv;
+pub mod duration;
 mod engine;
 mod env_flags;
 mod environment;
@@ -14,6 +17,7 @@ mod nearest;
 mod options;
 mod proxy;
 mod removed;
+pub mod settings;
 mod values;
 pub mod variables;
 
@@ -22,6 +26,7 @@ pub use environment::{Environment, Setting};
 pub use invocation::{Invocation, Output, UsageError, first_words, parse};
 pub use nearest::nearest;
 pub(crate) use options::without;
+pub use settings::Settings;
 
 /// `PATH` where the environment has none, as when the kernel starts us.
 pub const DEFAULT_PATH: &str =
@@ -49,14 +54,17 @@ pub struct Config {
     pub supervise: bool,
     /// `plan` and `check`: nothing will be started, so an engine that runs already is no obstacle.
     pub only_looking: bool,
-    /// `DOCKER_LAUNCH_DEBUG`: tell each action and its time.
-    pub debug: bool,
+    /// `DOCKERLAUNCH_*`: our own settings.
+    pub settings: Settings,
+    /// What in them makes no sense.
+    pub mistakes: Option<Problem>,
 }
 
 impl Config {
     /// The configuration for this engine in this environment.
     pub fn new(engine: Engine, env: &BTreeMap<String, String>) -> Self {
         let get = |name: &str| env.get(name).map(String::as_str);
+        let (settings, mistakes) = Settings::parse(env);
         let socket = get(variables::HOST).and_then(|host| host.strip_prefix("unix://"));
         let socket = socket.filter(|path| !path.is_empty()).unwrap_or(DEFAULT_SOCKET);
         Self {
@@ -68,7 +76,8 @@ impl Config {
             environment: Environment::read(env),
             supervise: get(variables::REAP).is_none_or(|v| !is_false(v)),
             only_looking: false,
-            debug: get(variables::DEBUG).is_some_and(is_true),
+            settings,
+            mistakes,
         }
     }
 }
@@ -106,14 +115,15 @@ mod tests {
         let config = config(&[]);
         assert_eq!(config.path[0], "/usr/lib/dockerlaunch/bin");
         assert_eq!(config.socket, DEFAULT_SOCKET);
-        assert!(config.supervise && !config.debug);
+        assert!(config.supervise);
+        assert_eq!((config.settings, config.mistakes), (Settings::default(), None));
         assert_eq!(config.iptables_legacy, None);
     }
 
     #[test]
     fn the_seeds_variables_keep_their_meaning() {
         let config = config(&[("DOCKER_LAUNCH_DEBUG", "true"), ("DOCKER_LAUNCH_REAP", "false")]);
-        assert!(config.debug && !config.supervise);
+        assert!(config.settings.log_level == settings::LogLevel::Debug && !config.supervise);
     }
 
     #[test]

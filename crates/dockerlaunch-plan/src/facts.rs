@@ -51,6 +51,8 @@ pub struct Facts {
     pub daemon_json: DaemonJson,
     /// CA certificates besides the system's.
     pub extra_ca: certificates::ExtraCa,
+    /// Programs to run before the engine.
+    pub hooks: Vec<Hook>,
 }
 
 /// The configuration file of the engine.
@@ -111,11 +113,27 @@ pub struct DaemonJson {
     pub bip6: Option<String>,
     /// The directory of images and containers.
     pub data_root: Option<String>,
+    /// The directory of what must not outlive the machine.
+    pub exec_root: Option<String>,
     /// TLS for listeners, handed-over ones included.
     pub tls: bool,
     /// The same, with verification of clients.
     pub tlsverify: bool,
+    /// Seconds that the engine gives its shutdown.
+    pub shutdown_timeout: Option<i64>,
 }
+
+/// An entry of [`HOOKS`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hook {
+    /// Where.
+    pub path: String,
+    /// Whether anybody may execute it.
+    pub executable: bool,
+}
+
+/// Programs of the user that run before the engine starts, in the order of their names.
+pub const HOOKS: &str = "/etc/dockerlaunch/pre.d";
 
 /// A watched path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

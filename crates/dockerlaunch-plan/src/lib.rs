@@ -11,6 +11,7 @@ pub mod action;
 pub mod config;
 pub mod diagnose;
 pub mod facts;
+pub mod log;
 pub mod mask;
 pub mod plan;
 pub mod problem;

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::config::EngineCommand;
+use crate::facts::Hook;
 use crate::step::{OnFailure, Stage, Step, Verdict};
 use crate::{Action, Config, Facts, Problem, RULES, diagnose, rules};
 
@@ -11,6 +12,9 @@ use crate::{Action, Config, Facts, Problem, RULES, diagnose, rules};
 pub struct Plan {
     /// The steps.
     pub steps: Vec<Step>,
+    /// Programs of the user that run when the steps are done; what they change is seen before the engine starts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<Hook>,
     /// What is started at the end.
     pub engine: EngineCommand,
 }
@@ -34,7 +38,7 @@ pub fn plan(config: &Config, facts: &Facts) -> Plan {
             Step { id: rule.id, stage: rule.stage, why: rule.why, on_failure: rule.on_failure, verdict }
         })
         .collect();
-    Plan { steps, engine: rules::engine::command(config, &predicted) }
+    Plan { steps, hooks: facts.hooks.clone(), engine: rules::engine::command(config, &predicted) }
 }
 
 /// `cgroup.v2, 7 of 19: why`: names a step and its place in the boot order.

@@ -48,6 +48,11 @@ pub fn plan(plan: &Plan) -> String {
             }
         }
     }
+    for hook in &plan.hooks {
+        let (word, detail) =
+            if hook.executable { ("do", "run it") } else { ("skip", "it is not executable") };
+        let _ = writeln!(out, "{word:<4}  {:<13}  {detail}: {}", "hooks", hook.path);
+    }
     for notice in &plan.engine.notices {
         let _ = writeln!(out, "note  {notice}");
     }

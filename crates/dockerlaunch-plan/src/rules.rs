@@ -20,12 +20,15 @@ pub mod modules;
 pub mod network;
 pub mod privileges;
 pub mod root;
+pub mod settings;
+pub mod stop;
 
 /// What is done, in this order, before the engine starts.
 #[rustfmt::skip]
 pub const RULES: &[Rule] = &[
     rule("api.proc",      Early, api_mounts::proc,      Abort,                "dockerd and runc read and re-execute themselves through /proc"),
     rule("api.sys",       Early, api_mounts::sys,       Abort,                "cgroups and network interfaces appear below /sys"),
+    rule("settings",      Main,  settings::understood,  Abort,                "a setting that nobody understands would be passed over in silence"),
     rule("privileges",    Main,  privileges::decide,    Abort,                "Docker mounts, makes namespaces and sets up networks"),
     rule("engine",        Main,  engine::present,       Abort,                "it is what is being launched"),
     rule("root.pivot",    Main,  root::pivotable,       Abort,                "runc changes the root with pivot_root, which the kernel's first root refuses"),

@@ -14,22 +14,18 @@ use crate::mount::{self, failed};
 use crate::netlink;
 use crate::say::say;
 
-/// Performs actions on this system, and with `trace` tells each one with its time.
+/// Performs actions on this system, and at log level `debug` tells each one with its time.
 #[derive(Debug, Default)]
-pub struct System {
-    /// Tell each action on standard error.
-    pub trace: bool,
-}
+pub struct System;
 
 impl Executor for System {
     fn run(&mut self, action: &Action) -> Result<(), ActionError> {
         let start = Instant::now();
         let result = perform(action);
-        if self.trace {
-            let word = if result.is_ok() { "done" } else { "failed" };
-            say!("{word} {:6.2} ms  {action}", start.elapsed().as_secs_f64() * 1e3);
-        } else if let (Action::SetAside { from, to }, Ok(())) = (action, &result) {
-            say!("warning: {from} was empty or broken and would stop the daemon: set aside as {to}");
+        let word = if result.is_ok() { "done" } else { "failed" };
+        say!(Debug, "{word} {:6.2} ms  {action}", start.elapsed().as_secs_f64() * 1e3);
+        if let (Action::SetAside { from, to }, Ok(())) = (action, &result) {
+            say!(Warn, "{from} was empty or broken and would stop the daemon: set aside as {to}");
         }
         result
     }

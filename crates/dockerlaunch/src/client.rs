@@ -7,9 +7,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use dockerlaunch_plan::config::{DEFAULT_PATH, first_words, nearest};
-use dockerlaunch_plan::{Hint, Problem, render};
+use dockerlaunch_plan::{Hint, Problem};
 
-use crate::{handoff, say, sockets};
+use crate::{handoff, say, signals, sockets, sys};
 
 /// Becomes the program, usually `docker`; returns only when that failed. Clients find the engine on its default
 /// socket; `DOCKER_HOST` and the TLS variables of the environment stay as they are.
@@ -17,6 +17,9 @@ pub fn exec(command: &[OsString]) -> (Problem, u8) {
     let Some(mut client) = client(command) else {
         return (Problem::new("there is no command").hint("name one: `dockerlaunch ps`"), 2);
     };
+    if let Err(error) = signals::unblock_all() {
+        return (Problem::new("cannot reset the signal mask").cause(error.to_string()), 126);
+    }
     let error = client.exec();
     let program = client.get_program().to_string_lossy();
     let mut problem = handoff::exec_failed(&program, &error);
@@ -29,11 +32,11 @@ pub fn exec(command: &[OsString]) -> (Problem, u8) {
 /// Runs the program and waits for its end; for the kernel's init, which must not become it. Returns its exit status.
 pub fn run(command: &[OsString]) -> u8 {
     let Some(mut client) = client(command) else { return 2 };
-    match client.status() {
+    match sys::spawn_unblocked(&mut client).and_then(|mut child| child.wait()) {
         Ok(status) => status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1),
         Err(error) => {
             let program = client.get_program().to_string_lossy();
-            say::error(&render::problem(&handoff::exec_failed(&program, &error)));
+            say::problem(&handoff::exec_failed(&program, &error));
             handoff::exec_status(&error)
         }
     }

@@ -10,11 +10,14 @@ use dockerlaunch_plan::config::{Config, Engine, EngineCommand};
 use dockerlaunch_plan::facts::MERGED_CONFIG;
 use dockerlaunch_plan::rules::daemon_json;
 use dockerlaunch_plan::rules::engine::{Missing, binds_own_socket, local_sockets, resolve};
-use dockerlaunch_plan::{Facts, LaunchError, Plan, Problem, Report, Stage, apply, plan, render};
+use dockerlaunch_plan::rules::{engine, stop};
+use dockerlaunch_plan::{Executor, Facts, LaunchError, Plan, Problem, Report, Stage, apply, log, plan};
 
 use crate::apply::System;
+use crate::end::Mounts;
 use crate::say::{self, say};
-use crate::{handoff, pid1, probe, question, signals, sockets, sys};
+use crate::signals::Signals;
+use crate::{handoff, hooks, output, pid1, probe, question, signals, sockets, sys};
 
 /// Exit statuses of a launch that failed, as `docker run` and shells use them.
 mod status {
@@ -86,6 +89,7 @@ impl Launch {
         if config.engine.program.contains('/') {
             config.engine.program = absolute(&config.engine.program);
         }
+        say::configure(&config.settings);
         let inherited = sys::take_inherited(config.inherited_sockets);
         config.inherited_sockets = inherited.len();
         sys::close_on_exec_from(sys::FIRST_SOCKET);
@@ -173,49 +177,106 @@ impl Launch {
     }
 
     fn become_engine(mut self) -> Result<Infallible, LaunchFailure> {
+        self.config.supervise = false;
         self.inform_if_asked()?;
         // As PID 1 we would lose a signal that comes while we prepare, and the engine never hear of it.
-        let signals = pid1::block_signals();
-        let (facts, plan) = self.prepare()?;
-        end_if_asked(signals.as_ref().ok(), &facts)?;
+        let mut signals = Signals::block();
+        let (facts, plan) = self.prepare(signals.as_mut().ok())?;
+        end_if_asked(signals.as_mut().ok(), &facts)?;
+        let log = self.engine_log(&facts)?;
         let sockets = self.sockets(&facts, &plan)?;
-        let error = handoff::exec_engine(&plan.engine, &sockets);
+        let error = handoff::exec_engine(&plan.engine, &sockets, log);
         Err(self.exec_failed(&facts, &plan.engine.program, &error))
     }
 
     /// Prepares the system, starts the engine, and stays: forwards signals, reaps, and returns the engine's exit
     /// status, or that of `job`, a command that runs as soon as the engine is ready.
     ///
-    /// The engine is started through this very program: `main` must call [`crate::run_if_asked`] first of all.
+    /// The engine is started through this very program: `main` must call [`crate::run_if_asked`] first of all. Every
+    /// child and further descendant of this process is taken for the engine's, and ended with it.
     ///
     /// # Errors
     /// What stops the launch. Once the engine runs, nothing here fails.
     pub fn supervise(mut self, job: Option<Vec<OsString>>) -> Result<i32, LaunchFailure> {
+        self.config.supervise = true;
         let is_job = job.is_some();
         if !is_job {
             self.inform_if_asked()?;
         }
         // First of all: a signal that comes while we prepare must wait, not kill.
-        let signals = pid1::block_signals();
-        let (facts, plan) = self.prepare()?;
+        let mut signals = Signals::block();
+        let (facts, plan) = self.prepare(signals.as_mut().ok())?;
         let failed = |call: &str, error: &dyn std::fmt::Display| {
             let problem = Problem::new("cannot supervise the engine")
                 .cause(format!("{call}: {error}"))
                 .remedy("launch without supervision", "DOCKER_LAUNCH_REAP=false");
             failure(&facts, vec![problem], status::LAUNCHER_FAILED)
         };
-        let signals = signals.map_err(|e| failed("signalfd", &e))?;
-        end_if_asked(Some(&signals), &facts)?;
+        let mut signals = signals.map_err(|e| failed("signalfd", &e))?;
+        end_if_asked(Some(&mut signals), &facts)?;
+        self.engine_log(&facts)?;
         let sockets = self.sockets(&facts, &plan)?;
         sockets::publish(&local_sockets(&self.config, &facts));
-        let watch = pid1::Watch { engine: &plan.engine, sockets, job, debug: self.config.debug };
-        let status = pid1::run(watch, &signals).map_err(|e| failed("start of the engine", &e))?;
+        let watch = pid1::Watch {
+            engine: &plan.engine,
+            sockets,
+            job,
+            settings: &self.config.settings,
+            stop: stop::time(&self.config, &facts),
+            mounts: self.mounts(&facts),
+            clean: Box::new(|| self.clean()),
+            reload: Box::new(|| self.merge_again(&plan.engine)),
+        };
+        let end = pid1::run(watch, &signals).map_err(|e| failed("start of the engine", &e))?;
         // A job's status says nothing about the engine.
-        let problem = if is_job { None } else { self.why_it_failed(&facts, &plan, status) };
-        if let Some(problem) = problem {
-            say::error(&render::problem(&problem));
+        let why = || if is_job { None } else { self.why_it_failed(&facts, &plan, end.status) };
+        if let Some(problem) = why().or(end.failure) {
+            say::problem(&problem);
         }
-        Ok(status)
+        Ok(end.status)
+    }
+
+    /// Before the engine reads its configuration again: merges the user's file anew. A broken one leaves all as it is.
+    fn merge_again(&self, engine: &EngineCommand) {
+        match Self::refresh_configuration(&self.config, engine) {
+            Ok(notices) => notices.iter().for_each(|notice| say!(Info, "{notice}")),
+            Err(problem) => say::problem(&problem),
+        }
+    }
+
+    /// Before an engine is started again: what the one before has left behind.
+    fn clean(&self) {
+        let (_, plan) = self.plan();
+        for (step, actions) in plan.needed().filter(|(step, _)| step.id.0 == "leftovers") {
+            if let Some(error) = actions.iter().find_map(|action| System.run(action).err()) {
+                say!(Warn, "step {}: {error}", step.id);
+            }
+        }
+    }
+
+    /// Where the engine mounts, by the names that the kernel uses.
+    fn mounts(&self, facts: &Facts) -> Mounts {
+        let dirs = [engine::data_root(&self.config, facts), engine::exec_root(&self.config, facts)];
+        let real = |dir: String| match std::fs::canonicalize(&dir) {
+            Ok(path) => path.to_string_lossy().into_owned(),
+            // It comes with the engine.
+            Err(_) => dir.replacen("/var/run/", "/run/", 1),
+        };
+        Mounts { dirs: dirs.map(real).into(), before: facts.mounts.clone() }
+    }
+
+    /// The file for the engine's output, if the user wants one.
+    fn engine_log(&self, facts: &Facts) -> Result<Option<std::fs::File>, LaunchFailure> {
+        let Some(path) = &self.config.settings.engine_log else { return Ok(None) };
+        output::open_log(path).map(Some).map_err(|error| {
+            let problem = Problem::new(format!("cannot write the engine's log `{path}`"))
+                .cause(error.to_string())
+                .remedy(
+                    "name a file in a directory that exists and can be written",
+                    "DOCKERLAUNCH_ENGINE_LOG=/var/log/dockerd.log",
+                );
+            failure(facts, vec![problem], status::LAUNCHER_FAILED)
+        })
     }
 
     /// What to tell when the engine has ended with this status. dockerd ends with 1 when it cannot start.
@@ -236,7 +297,7 @@ impl Launch {
             return Err(failure(&facts, problems, status_of(missing)));
         }
         let engine = EngineCommand { args: self.config.engine.args.clone(), ..plan.engine };
-        let error = handoff::exec_engine(&engine, &[]);
+        let error = handoff::exec_engine(&engine, &[], None);
         Err(self.exec_failed(&facts, &engine.program, &error))
     }
 
@@ -246,32 +307,36 @@ impl Launch {
         Ok(())
     }
 
-    /// Both stages, each on facts of its own.
-    fn prepare(&mut self) -> Result<(Facts, Plan), LaunchFailure> {
+    /// Both stages, each on facts of its own, and the user's hooks.
+    fn prepare(&mut self, signals: Option<&mut Signals>) -> Result<(Facts, Plan), LaunchFailure> {
         self.early()?;
         self.read_environment();
         for notice in &self.config.engine.notices {
-            say!("{notice}");
+            say!(Info, "{notice}");
         }
         let (facts, main) = self.plan();
         let report = self.apply(&main, Stage::Main, &facts)?;
         for problem in &report.degraded {
             warn(problem);
         }
+        hooks::run(&main.hooks, &main.engine.env, self.config.settings.hook_timeout, signals)
+            .map_err(|problem| failure(&facts, vec![problem], status::LAUNCHER_FAILED))?;
         let (after, again) = self.plan();
         for (step, _) in again.needed().filter(|(step, _)| report.done.iter().any(|(id, _)| *id == step.id.0))
         {
-            say!("warning: step {} was done, but the system does not show it", step.id);
+            say!(Warn, "step {} was done, but the system does not show it", step.id);
+        }
+        for (step, text) in log::decisions(&self.config, &after, &again) {
+            say!(Info[step], "{text}");
         }
         for notice in &again.engine.notices {
-            say!("{notice}");
+            say!(Info, "{notice}");
         }
         Ok((after, again))
     }
 
     fn apply(&self, plan: &Plan, stage: Stage, facts: &Facts) -> Result<Report, LaunchFailure> {
-        let mut executor = System { trace: self.config.debug };
-        apply(plan, stage, facts, &mut executor).map_err(|error| {
+        apply(plan, stage, facts, &mut System).map_err(|error| {
             // Only a missing engine has a status of its own, and only when that is all that is wrong.
             let status = match (&error.problems[..], resolve(&self.config, facts)) {
                 ([only], Err(missing)) if is_about_engine(only) => status_of(missing),
@@ -310,8 +375,8 @@ fn absolute(path: &str) -> String {
 }
 
 /// Ends the launch where a signal asked for it while we prepared: nothing is started then.
-fn end_if_asked(signals: Option<&pid1::Signals>, facts: &Facts) -> Result<(), LaunchFailure> {
-    let Some(number) = signals.and_then(pid1::Signals::wants_end) else { return Ok(()) };
+fn end_if_asked(signals: Option<&mut Signals>, facts: &Facts) -> Result<(), LaunchFailure> {
+    let Some(number) = signals.and_then(Signals::stop_asked) else { return Ok(()) };
     let problem = Problem::new("the launch was ended before the engine was started")
         .cause(format!("signal {number} came"))
         .hint("start it again; the system is prepared");
@@ -334,5 +399,5 @@ fn status_of(missing: Missing) -> u8 {
 fn warn(problem: &Problem) {
     let causes = problem.causes.join("; ");
     let hint = problem.hints.first().map(|h| format!("; {}", h.text)).unwrap_or_default();
-    say!("warning: {}: {causes}{hint}", problem.what);
+    say!(Warn, "{}: {causes}{hint}", problem.what);
 }

@@ -5,6 +5,7 @@
 //! would pass on.
 
 use std::ffi::{CString, OsStr, OsString};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
@@ -12,8 +13,9 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-use dockerlaunch_plan::config::{EngineCommand, variables};
-use dockerlaunch_plan::{Problem, render};
+use dockerlaunch_plan::Problem;
+use dockerlaunch_plan::config::EngineCommand;
+use dockerlaunch_plan::config::settings::LogLevel;
 
 use crate::say::{self, say};
 use crate::{signals, sys};
@@ -69,9 +71,9 @@ pub fn run_if_asked(argv: &[OsString]) -> Option<ExitCode> {
     } else {
         let sockets: Vec<BorrowedFd<'_>> =
             numbers.split(',').filter_map(|n| n.parse().ok()).map(sys::borrow).collect();
-        become_program(program, args, &[], &sockets)
+        become_program(program, args, &[], &sockets, None)
     };
-    say::error(&render::problem(&exec_failed(&program.to_string_lossy(), &error)));
+    say::problem(&exec_failed(&program.to_string_lossy(), &error));
     Some(ExitCode::from(exec_status(&error)))
 }
 
@@ -94,9 +96,9 @@ pub(crate) fn exec_failed(program: &str, error: &io::Error) -> Problem {
 }
 
 /// Becomes the engine; returns only when that failed.
-pub(crate) fn exec_engine(engine: &EngineCommand, sockets: &[OwnedFd]) -> io::Error {
+pub(crate) fn exec_engine(engine: &EngineCommand, sockets: &[OwnedFd], log: Option<File>) -> io::Error {
     let borrowed: Vec<BorrowedFd<'_>> = sockets.iter().map(AsFd::as_fd).collect();
-    become_program(engine.program.as_ref(), &engine.args, &engine.env, &borrowed)
+    become_program(engine.program.as_ref(), &engine.args, &engine.env, &borrowed, log)
 }
 
 fn become_program(
@@ -104,16 +106,20 @@ fn become_program(
     args: &[impl AsRef<OsStr>],
     extra: &[(String, String)],
     sockets: &[BorrowedFd<'_>],
+    log: Option<File>,
 ) -> io::Error {
     let is_engine = program.to_string_lossy().contains("dockerd");
-    let debug = std::env::var(variables::DEBUG).is_ok_and(|v| dockerlaunch_plan::config::is_true(&v));
-    if debug && is_engine {
+    if say::wants(LogLevel::Debug) && is_engine {
         trace_start(&program.to_string_lossy());
     }
     if let Err(error) = signals::unblock_all() {
         return error;
     }
-    if let Err(error) = sys::place(sockets) {
+    // Now, since what lies above the sockets is closed below.
+    let moved = log.map_or(Ok(()), |log| {
+        rustix::stdio::dup2_stdout(&log).and_then(|()| rustix::stdio::dup2_stderr(&log))
+    });
+    if let Err(error) = moved.map_err(io::Error::from).and_then(|()| sys::place(sockets)) {
         return error;
     }
     let mut extra: Vec<(OsString, OsString)> = extra.iter().map(|(k, v)| (k.into(), v.into())).collect();
@@ -171,6 +177,6 @@ fn trace_start(program: &str) {
     if let Some(ticks) = ticks {
         let start = ticks as f64 / rustix::param::clock_ticks_per_second() as f64;
         let elapsed = now.tv_sec as f64 + now.tv_nsec as f64 / 1e9 - start;
-        say!("trace: exec of {program} {:.1} ms after the start of pid {pid}", elapsed * 1e3);
+        say!(Debug, "trace: exec of {program} {:.1} ms after the start of pid {pid}", elapsed * 1e3);
     }
 }

@@ -14,17 +14,22 @@
 
 pub mod apply;
 pub mod client;
+pub mod drain;
+pub mod end;
 pub mod engine;
 mod handoff;
+mod hooks;
 mod module;
 mod mount;
 mod netlink;
+mod output;
+mod peer;
 pub mod pid1;
 mod power;
 pub mod probe;
 mod question;
 pub mod say;
-mod signals;
+pub mod signals;
 pub mod sockets;
 mod sys;
 

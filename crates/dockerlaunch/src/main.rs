@@ -5,9 +5,10 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use dockerlaunch::plan::config::{DEFAULT_SOCKET, Engine, Invocation, Output, parse};
+use dockerlaunch::plan::config::settings::{Drain, SETTINGS};
+use dockerlaunch::plan::config::{DEFAULT_SOCKET, Engine, Invocation, Output, Settings, parse};
 use dockerlaunch::plan::{Plan, Problem, render};
-use dockerlaunch::{Launch, LaunchFailure, client, engine, pid1, say, sockets};
+use dockerlaunch::{Launch, LaunchFailure, client, drain, engine, pid1, say, signals, sockets};
 
 const HELP: &str = "\
 dockerlaunch prepares a system in which nothing is set up, then starts Docker.
@@ -17,17 +18,27 @@ dockerlaunch prepares a system in which nothing is set up, then starts Docker.
   dockerlaunch run -- CMD …                start the engine, run CMD when it is ready, exit with its status
   dockerlaunch plan|check [--json] […]     say what would be done, or what is wrong; change nothing
   dockerlaunch facts | explain [STEP]      what was seen; why each step is there
-  dockerlaunch ready [--timeout SECONDS]   wait until the engine answers
+  dockerlaunch ready [--timeout TIME]      wait until the engine answers
   dockerlaunch healthcheck                 ask it once
+  dockerlaunch drain [--timeout TIME]      wait until the engine may be stopped, as DOCKERLAUNCH_DRAIN says
   dockerlaunch ps|info|run IMAGE …         any docker subcommand, or any other program, as a client
 
 Environment: DOCKER_LAUNCH_DEBUG=true tells each action; DOCKER_LAUNCH_REAP=false becomes the engine instead of
 supervising it; DOCKER_HOST=unix://… names the socket; DOCKER_IPTABLES_LEGACY chooses the iptables; DOCKERD_MTU=1450,
 DOCKERD_REGISTRY_MIRROR=a,b and so on set any option of dockerd; DOCKERD_CONFIG_JSON is merged with daemon.json;
-DOCKER_EXTRA_CA names certificates to trust.
+DOCKER_EXTRA_CA names certificates to trust. And these:
 ";
 
+fn help() -> String {
+    let setting = |s: &dockerlaunch::plan::config::settings::Setting| {
+        format!("\n  {}={}\n      {}; default: {}\n", s.name, s.forms.join("|"), s.does, s.default)
+    };
+    HELP.to_owned() + &SETTINGS.iter().map(setting).collect::<String>()
+}
+
 fn main() -> ExitCode {
+    signals::keep_as_pid1();
+    say::configure(&environment().0);
     let argv: Vec<OsString> = std::env::args_os().collect();
     if let Some(code) = dockerlaunch::run_if_asked(&argv) {
         return code;
@@ -47,6 +58,14 @@ fn main() -> ExitCode {
     }
 }
 
+/// Our settings, and what in them makes no sense.
+fn environment() -> (Settings, Option<Problem>) {
+    let text = |(name, value): (OsString, OsString)| {
+        (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())
+    };
+    Settings::parse(&std::env::vars_os().map(text).collect())
+}
+
 fn run(argv: &[OsString]) -> ExitCode {
     match parse(argv) {
         Ok(invocation) => act(invocation),
@@ -59,10 +78,9 @@ fn run(argv: &[OsString]) -> ExitCode {
 
 /// Tells every problem of a failed launch.
 fn tell(failure: &LaunchFailure) -> String {
-    let texts: Vec<String> = failure.error.problems.iter().map(render::problem).collect();
-    let text = texts.join("\n");
-    say::error(&text);
-    text
+    let problems = &failure.error.problems;
+    say::problems(problems);
+    problems.iter().map(render::problem).collect::<Vec<_>>().join("\n")
 }
 
 fn act(invocation: Invocation) -> ExitCode {
@@ -75,7 +93,7 @@ fn act(invocation: Invocation) -> ExitCode {
                 return ExitCode::from(client::run(&command));
             }
             let (problem, status) = client::exec(&command);
-            say::error(&render::problem(&problem));
+            say::problem(&problem);
             ExitCode::from(status)
         }
         Invocation::Plan(output, engine) => {
@@ -97,11 +115,12 @@ fn act(invocation: Invocation) -> ExitCode {
             say::data(&render::explain(step.as_deref()));
             ExitCode::SUCCESS
         }
-        Invocation::Ready(seconds) => done(client::ready(&socket(), Duration::from_secs(seconds))),
+        Invocation::Ready(limit) => done(client::ready(&socket(), limit)),
+        Invocation::Drain(limit) => drain(limit),
         Invocation::Healthcheck => done(client::healthcheck(&socket())),
         Invocation::Modprobe(args) => ExitCode::from(dockerlaunch::modprobe(&args)),
         Invocation::Help => {
-            say::data(HELP);
+            say::data(&help());
             ExitCode::SUCCESS
         }
         Invocation::Version => {
@@ -115,6 +134,16 @@ fn act(invocation: Invocation) -> ExitCode {
             ExitCode::SUCCESS
         }
     }
+}
+
+fn drain(limit: Option<Duration>) -> ExitCode {
+    let (settings, mistakes) = environment();
+    if let Some(problem) = mistakes {
+        say::problem(&problem);
+        return ExitCode::from(2);
+    }
+    let until = settings.drain.as_ref().unwrap_or(&Drain::ContainersIdle);
+    done(drain::wait(until, &socket(), limit.unwrap_or(settings.drain_timeout)))
 }
 
 /// The engine's socket: the one that `DOCKER_HOST` names, else the one that its launcher left word of.
@@ -142,7 +171,7 @@ fn done(result: Result<(), Problem>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {
-            say::error(&render::problem(&problem));
+            say::problem(&problem);
             ExitCode::FAILURE
         }
     }
@@ -164,7 +193,7 @@ fn launch(engine: Engine, job: Option<Vec<OsString>>) -> ExitCode {
     match result {
         Ok(status) => {
             if engine::is_kernel_init() {
-                say::error(&format!("dockerlaunch: ended with status {status}\n"));
+                say::info(&format!("ended with status {status}"));
             }
             ExitCode::from(u8::try_from(status).unwrap_or(1))
         }

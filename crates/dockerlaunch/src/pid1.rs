@@ -1,26 +1,31 @@
 //! The loop of PID 1: one signalfd, one readiness socket. What to do is decided in `dockerlaunch_plan::supervise`.
 
 use std::ffi::OsString;
+use std::fmt::{self, Debug, Formatter};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
-use std::time::Instant;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
-use dockerlaunch_plan::config::EngineCommand;
-use dockerlaunch_plan::supervise::{Event, Reaction, Supervisor, signal};
+use dockerlaunch_plan::config::{EngineCommand, Settings};
+use dockerlaunch_plan::supervise::{Event, News, Policy, Reaction, Restart, Supervisor, signal};
+use dockerlaunch_plan::{Problem, log};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
-use nix::sys::signalfd::SignalFd;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::say::say;
-use crate::{handoff, signals, sockets};
+use crate::end::{self, Mounts};
+use crate::handoff;
+use crate::output::Output;
+use crate::peer::{self, Peer};
+use crate::say::{self, say};
+use crate::signals::Signals;
+use crate::sockets::Readiness;
 
 /// What to start and watch.
-#[derive(Debug)]
 pub struct Watch<'a> {
     /// The engine.
     pub engine: &'a EngineCommand,
@@ -28,115 +33,92 @@ pub struct Watch<'a> {
     pub sockets: Vec<OwnedFd>,
     /// A command to run when it is ready.
     pub job: Option<Vec<OsString>>,
-    /// Tell when it is ready.
-    pub debug: bool,
+    /// Our settings.
+    pub settings: &'a Settings,
+    /// From the signal to stop until everything is ended.
+    pub stop: Duration,
+    /// What may stay mounted when everything has ended.
+    pub mounts: Mounts,
+    /// Removes what an engine that has ended left behind, before the next one starts.
+    pub clean: Box<dyn FnMut() + 'a>,
+    /// Brings the engine's configuration up to date, before it is told to read it again (SIGHUP).
+    pub reload: Box<dyn FnMut() + 'a>,
 }
 
-/// Signals, blocked and readable.
-#[derive(Debug)]
-pub struct Signals(SignalFd);
-
-/// Blocks the signals that the loop handles.
-///
-/// # Errors
-/// That of signalfd(2).
-pub fn block_signals() -> io::Result<Signals> {
-    signals::block().map(Signals)
-}
-
-impl Signals {
-    /// The number of a signal that wants us to end, if one has come. The others are for an engine that runs.
-    pub(crate) fn wants_end(&self) -> Option<i32> {
-        let ends = |number: &i32| matches!(*number, signal::INT | signal::QUIT | signal::TERM);
-        std::iter::from_fn(|| self.0.read_signal().ok().flatten())
-            .map(|info| info.ssi_signo.cast_signed())
-            .find(ends)
+impl Debug for Watch<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watch").field("engine", &self.engine).field("job", &self.job).finish_non_exhaustive()
     }
 }
 
-/// Starts the engine and watches it until it ends; returns the exit status.
+/// How it ended.
+#[derive(Debug)]
+pub struct End {
+    /// The exit status.
+    pub status: i32,
+    /// The engine failed, and this tells how.
+    pub failure: Option<Problem>,
+}
+
+/// Starts the engine and watches it until everything has ended.
 ///
 /// # Errors
-/// The engine's process could not be created. Later failures are warnings.
-pub fn run(watch: Watch<'_>, signals: &Signals) -> io::Result<i32> {
+/// The engine's process could not be created at first. Later failures are warnings.
+pub fn run(watch: Watch<'_>, signals: &Signals) -> io::Result<End> {
     adopt_orphans()?;
-    // Orphans that ended while the system was prepared; their SIGCHLD may have been read already.
-    reap(&mut Vec::new());
-    let start = Instant::now();
-    let readiness = match sockets::Readiness::bind() {
+    let readiness = match Readiness::bind() {
         Ok(readiness) => Some(readiness),
         // Only a job waits for it.
         Err(_) if watch.job.is_none() => None,
         Err(error) => return Err(error),
     };
-    let mut command = handoff::command(watch.engine.program.as_ref(), &watch.engine.args, &watch.sockets)?;
-    command.envs(watch.engine.env.iter().map(|(k, v)| (k, v)));
-    if let Some(readiness) = &readiness {
-        command.env("NOTIFY_SOCKET", readiness.path());
-    }
-    // A group of its own: Ctrl-C on a terminal reaches us, and us alone passes it on.
-    let engine = command.process_group(0).spawn()?;
-    let engine = i32::try_from(engine.id()).unwrap_or(-1);
-    // dockerd owns them now; a copy here would keep clients waiting after its end.
-    drop(watch.sockets);
-    let mut state = Supervisor::new(engine, watch.job.is_some());
-    let mut job = 0;
-    let mut ready = false;
-    loop {
-        let socket = readiness.as_ref().map(sockets::Readiness::socket);
-        for event in wait(signals, job != 0, socket, &mut ready) {
-            if event == Event::Ready && watch.debug {
-                say!(
-                    "trace: ready {:.0} ms after the start of the engine",
-                    start.elapsed().as_secs_f64() * 1e3
-                );
-            }
-            let mut events = vec![event];
-            while let Some(event) = events.pop() {
-                for reaction in state.react(event) {
-                    match reaction {
-                        Reaction::SignalEngine(number) => send(engine, number),
-                        Reaction::SignalJob(number) => send(job, number),
-                        Reaction::StartJob => {
-                            let started = start_job(watch.job.as_deref().unwrap_or_default(), watch.engine);
-                            events.push(match started {
-                                Ok(pid) => {
-                                    job = pid;
-                                    Event::JobStarted(pid)
-                                }
-                                Err(error) => {
-                                    say!("the command could not be started: {error}");
-                                    Event::JobFailed(126)
-                                }
-                            });
-                        }
-                        Reaction::Exit(status) => return Ok(status),
-                    }
-                }
-            }
-        }
-    }
+    let policy = Policy {
+        job: watch.job.is_some(),
+        restart: watch.settings.restart,
+        drain: watch.settings.drain.as_ref().map(|_| watch.settings.drain_timeout),
+        stop: watch.stop,
+    };
+    let mut running = Loop {
+        state: Supervisor::new(policy),
+        signals,
+        readiness,
+        peer: watch.settings.exit_with.as_ref().map(Peer::new),
+        begun: Instant::now(),
+        engine: 0,
+        engine_start: Instant::now(),
+        job: 0,
+        drain: 0,
+        output: Output::Ours,
+        failure: None,
+        watch,
+    };
+    let status = running.run()?;
+    end::finish(&running.watch.mounts);
+    running.output.finish();
+    Ok(End { status, failure: running.failure })
 }
 
-/// Runs a command as the init of a container does, and returns its exit status.
+/// Runs a command as the init of a container does: passes every signal on, reaps, and returns the command's exit status.
 ///
 /// # Errors
 /// Its process could not be created.
 pub fn init(command: &[OsString]) -> io::Result<i32> {
     let (program, args) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
-    let signals = Signals(signals::block_all()?);
+    let signals = Signals::block_all()?;
     adopt_orphans()?;
-    let child = handoff::plain_command(program, args).spawn()?;
-    let child = i32::try_from(child.id()).unwrap_or(-1);
-    let mut state = Supervisor::new(child, false);
+    let child = handoff::plain_command(program, args).spawn()?.id().cast_signed();
     loop {
-        for reaction in wait(&signals, true, None, &mut true).into_iter().flat_map(|event| state.react(event))
-        {
-            match reaction {
-                Reaction::SignalEngine(number) => send(child, number),
-                Reaction::Exit(status) => return Ok(status),
-                Reaction::SignalJob(_) | Reaction::StartJob => {}
+        let mut fds = [PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN)];
+        // An interrupted wait is as good as one that has ended.
+        let _ = poll(&mut fds, None);
+        while let Some(came) = signals.read() {
+            // It is in the terminal's foreground group with us, and has got from there what that sends.
+            if !came.is_child() && !came.from_terminal {
+                send(child, came.number);
             }
+        }
+        if let Some((_, status)) = reap().into_iter().find(|(pid, _)| *pid == child) {
+            return Ok(status);
         }
     }
 }
@@ -149,74 +131,231 @@ fn adopt_orphans() -> io::Result<()> {
     Ok(())
 }
 
-/// Origin of a signal that the terminal sent (sigaction(2), `si_code`). A child in the terminal's foreground group with us
-/// has got it already.
-const SI_KERNEL: i32 = 0x80;
-
-/// Waits until something happens, and says what.
-fn wait(
-    signals: &Signals,
-    shares_terminal: bool,
-    readiness: Option<&UnixDatagram>,
-    ready: &mut bool,
-) -> Vec<Event> {
-    let mut fds = vec![PollFd::from_borrowed_fd(signals.0.as_fd(), PollFlags::IN)];
-    fds.extend(readiness.filter(|_| !*ready).map(|socket| PollFd::new(socket, PollFlags::IN)));
-    match poll(&mut fds, None) {
-        Ok(_) | Err(rustix::io::Errno::INTR) => {}
-        Err(error) => say!("warning: poll: {error}"),
-    }
-    let mut events = Vec::new();
-    let mut children = false;
-    while let Ok(Some(signal)) = signals.0.read_signal() {
-        let number = signal.ssi_signo.cast_signed();
-        if number == Signal::SIGCHLD as i32 {
-            children = true;
-        } else if !shares_terminal || signal.ssi_code != SI_KERNEL {
-            events.push(Event::Signal(number));
-        }
-    }
-    if let Some(socket) = readiness.filter(|_| !*ready)
-        && sockets::says_ready(socket)
-    {
-        *ready = true;
-        events.push(Event::Ready);
-    }
-    if children {
-        reap(&mut events);
-    }
-    events
+struct Loop<'a> {
+    watch: Watch<'a>,
+    state: Supervisor,
+    signals: &'a Signals,
+    readiness: Option<Readiness>,
+    peer: Option<Peer>,
+    /// When time began.
+    begun: Instant,
+    /// Pids; 0 while there is none.
+    engine: i32,
+    job: i32,
+    drain: i32,
+    engine_start: Instant,
+    output: Output,
+    failure: Option<Problem>,
 }
 
-/// Takes the status of every child that has ended, ours or inherited: several may hide behind one SIGCHLD.
-fn reap(events: &mut Vec<Event>) {
+impl Loop<'_> {
+    fn run(&mut self) -> io::Result<i32> {
+        // Orphans that ended while the system was prepared; their SIGCHLD may have been read already.
+        reap();
+        // Whoever wants us to stop before anything runs, comes before it.
+        let mut events = self.read_signals();
+        events.push(Event::Time);
+        loop {
+            // In the order in which things happened; what follows from an event, before the next one.
+            events.reverse();
+            while let Some(event) = events.pop() {
+                for reaction in self.state.react(self.begun.elapsed(), event) {
+                    if let Reaction::Exit(status) = reaction {
+                        return Ok(status);
+                    }
+                    events.extend(self.act(reaction)?);
+                }
+            }
+            events = self.wait();
+        }
+    }
+
+    /// Does it; gives what has come of it.
+    fn act(&mut self, reaction: Reaction) -> io::Result<Option<Event>> {
+        match reaction {
+            Reaction::StartEngine => return self.start_engine().map(Some),
+            Reaction::StartJob => return Ok(Some(self.start_job())),
+            Reaction::StartDrain => return Ok(self.start_drain()),
+            Reaction::SignalEngine(number) => send(self.engine, number),
+            Reaction::SignalJob(number) => send(self.job, number),
+            Reaction::Reload => {
+                (self.watch.reload)();
+                send(self.engine, signal::HUP);
+            }
+            Reaction::EndContainers => end::end_containers(),
+            Reaction::EndEverything => end::end_everything(),
+            Reaction::Tell(News::EngineFailed { status, restarts }) => {
+                let log = self.watch.settings.engine_log.as_deref();
+                self.failure = Some(log::engine_failed(status, restarts, &self.output.last_lines(), log));
+            }
+            Reaction::Tell(news) => {
+                if let Some((level, step, text)) = log::news(news) {
+                    say::line(level, Some(step), format_args!("{text}"));
+                }
+                if matches!(news, News::Stopping(_)) {
+                    // No client shall wait for an engine that does not come any more.
+                    self.watch.sockets.clear();
+                }
+            }
+            Reaction::Exit(_) => {}
+        }
+        Ok(None)
+    }
+
+    fn start_engine(&mut self) -> io::Result<Event> {
+        let is_first = self.engine == 0;
+        if !is_first {
+            (self.watch.clean)();
+        }
+        match self.spawn_engine() {
+            Ok(pid) => {
+                self.engine = pid;
+                self.engine_start = Instant::now();
+                if self.watch.settings.restart == Restart::No {
+                    // dockerd owns them now; a copy here would keep clients waiting after its end.
+                    self.watch.sockets.clear();
+                }
+                Ok(Event::EngineStarted(pid))
+            }
+            Err(error) if is_first => Err(error),
+            Err(error) => {
+                say!(Warn, "the engine could not be started again: {error}");
+                Ok(Event::EngineFailed(1))
+            }
+        }
+    }
+
+    fn spawn_engine(&mut self) -> io::Result<i32> {
+        let Watch { engine, settings, .. } = self.watch;
+        let mut command = handoff::command(engine.program.as_ref(), &engine.args, &self.watch.sockets)?;
+        command.envs(engine.env.iter().map(|(k, v)| (k, v)));
+        if let Some(readiness) = &self.readiness {
+            // What an engine before this one said is no longer true.
+            readiness.says_ready();
+            command.env("NOTIFY_SOCKET", readiness.path());
+        }
+        let keep = settings.restart != Restart::No;
+        let job = self.watch.job.is_some();
+        self.output = Output::of(&mut command, settings.engine_log.as_deref(), keep, job)?;
+        // A group of its own: Ctrl-C on a terminal reaches us, and us alone passes it on.
+        let child = command.process_group(0).spawn();
+        for socket in &self.watch.sockets {
+            // No other child of ours shall keep them open.
+            rustix::io::fcntl_setfd(socket, rustix::io::FdFlags::CLOEXEC)?;
+        }
+        Ok(child?.id().cast_signed())
+    }
+
+    fn start_job(&mut self) -> Event {
+        let command = self.watch.job.as_deref().unwrap_or_default();
+        match spawn_job(command, self.watch.engine) {
+            Ok(pid) => {
+                self.job = pid;
+                Event::JobStarted(pid)
+            }
+            Err(error) => {
+                say!(Error, "the command could not be started: {error}");
+                Event::JobFailed(126)
+            }
+        }
+    }
+
+    /// It waits for the engine's answers, so it is a process of its own: ourselves.
+    fn start_drain(&mut self) -> Option<Event> {
+        let limit = format!("{}ms", self.watch.settings.drain_timeout.as_millis());
+        match Command::new("/proc/self/exe").arg0("dockerlaunch").args(["drain", "--timeout", &limit]).spawn()
+        {
+            Ok(child) => {
+                self.drain = child.id().cast_signed();
+                None
+            }
+            Err(error) => {
+                say!(Warn, "cannot drain: {error}");
+                Some(Event::Drained)
+            }
+        }
+    }
+
+    /// Waits until something happens, and says what.
+    fn wait(&mut self) -> Vec<Event> {
+        let until = self.state.wake().map(|wake| wake.saturating_sub(self.begun.elapsed()));
+        let timeout = until.into_iter().chain(self.peer.as_ref().map(|_| peer::INTERVAL)).min();
+        // A millisecond more, so as not to wake up a moment before the time.
+        let timeout = timeout.map(|time| time + Duration::from_millis(1));
+        let timeout = timeout.and_then(|time| Timespec::try_from(time).ok());
+        let mut fds = vec![PollFd::from_borrowed_fd(self.signals.as_fd(), PollFlags::IN)];
+        fds.extend(self.readiness.as_ref().map(|readiness| PollFd::new(readiness.socket(), PollFlags::IN)));
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => say!(Warn, "poll: {error}"),
+        }
+        // Before the signals: an engine that was ready, and then ended, was ready.
+        let mut events = Vec::new();
+        if self.readiness.as_ref().is_some_and(Readiness::says_ready) {
+            say!(Info["ready"], "{} ms after the engine's start", self.engine_start.elapsed().as_millis());
+            events.push(Event::Ready);
+        }
+        events.extend(self.read_signals());
+        events.push(Event::Time);
+        if self.peer.as_mut().is_some_and(Peer::is_gone) {
+            say!(Info["stop"], "what we exit with is over");
+            self.peer = None;
+            events.push(Event::PeerGone);
+        }
+        events
+    }
+
+    fn read_signals(&self) -> Vec<Event> {
+        let mut events = Vec::new();
+        let mut children = false;
+        while let Some(came) = self.signals.read() {
+            if came.is_child() {
+                children = true;
+            } else if self.job == 0 || !came.from_terminal {
+                // The job is in the terminal's foreground group with us, and has got it already.
+                events.push(Event::Signal(came.number));
+            }
+        }
+        if children {
+            // Why a drain ended without having drained, it has told itself.
+            let ended = |(pid, status)| match pid == self.drain {
+                true => Event::Drained,
+                false => Event::Exited { pid, status },
+            };
+            events.extend(reap().into_iter().map(ended));
+        }
+        events
+    }
+}
+
+/// Takes pid and status of every child that has ended, ours or inherited: several may hide behind one SIGCHLD.
+fn reap() -> Vec<(i32, i32)> {
+    let mut ended = Vec::new();
     loop {
         match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::Exited(pid, status)) => events.push(Event::Exited { pid: pid.as_raw(), status }),
-            Ok(WaitStatus::Signaled(pid, signal, _)) => {
-                events.push(Event::Exited { pid: pid.as_raw(), status: 128 + signal as i32 });
-            }
-            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return,
+            Ok(WaitStatus::Exited(pid, status)) => ended.push((pid.as_raw(), status)),
+            Ok(WaitStatus::Signaled(pid, signal, _)) => ended.push((pid.as_raw(), 128 + signal as i32)),
+            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return ended,
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => {
-                say!("warning: waitpid: {error}");
-                return;
+                say!(Warn, "waitpid: {error}");
+                return ended;
             }
         }
     }
 }
 
-fn start_job(command: &[OsString], engine: &EngineCommand) -> io::Result<i32> {
+fn spawn_job(command: &[OsString], engine: &EngineCommand) -> io::Result<i32> {
     let (program, args) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
     let mut job = handoff::command(program, args, &[])?;
     job.envs(engine.env.iter().filter(|(k, _)| k == "PATH").map(|(k, v)| (k, v)));
-    Ok(i32::try_from(job.spawn()?.id()).unwrap_or(-1))
+    Ok(job.spawn()?.id().cast_signed())
 }
 
 fn send(pid: i32, number: i32) {
     match Signal::try_from(number).map(|signal| kill(Pid::from_raw(pid), signal)) {
         // It has just ended; its SIGCHLD is on the way.
         Ok(Ok(()) | Err(Errno::ESRCH)) => {}
-        Ok(Err(error)) | Err(error) => say!("warning: signal {number} to {pid}: {error}"),
+        Ok(Err(error)) | Err(error) => say!(Warn, "signal {number} to {pid}: {error}"),
     }
 }

@@ -31,7 +31,7 @@ fn end(failed: bool, on_failure: Option<&str>) -> ! {
         _ => RebootCommand::PowerOff,
     };
     if let Err(error) = reboot(command) {
-        say!("reboot: {error}");
+        say!(Error, "reboot: {error}");
     }
     loop {
         std::thread::park();

@@ -75,6 +75,7 @@ impl Probe {
             config_file,
             daemon_json,
             extra_ca: self.extra_ca(config),
+            hooks: self.hooks(),
         }
     }
 
@@ -259,6 +260,23 @@ impl Probe {
                 self.read(path).is_some_and(|text| serde_json::from_str::<serde_json::Value>(&text).is_err())
             });
         state_files::Leftovers { pid_files: pid_files.collect(), broken_json: broken.collect() }
+    }
+
+    /// The user's programs, by name; not what an editor, or Kubernetes for a ConfigMap, keeps beside them.
+    fn hooks(&self) -> Vec<facts::Hook> {
+        let Ok(entries) = fs::read_dir(self.path(facts::HOOKS)) else { return Vec::new() };
+        let mut names: Vec<String> =
+            entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        names.retain(|name| !name.starts_with('.') && !name.ends_with('~'));
+        names.sort();
+        names
+            .into_iter()
+            .map(|name| format!("{}/{name}", facts::HOOKS))
+            .filter_map(|path| {
+                let meta = fs::metadata(self.path(&path)).ok().filter(fs::Metadata::is_file)?;
+                Some(facts::Hook { path, executable: meta.permissions().mode() & 0o111 != 0 })
+            })
+            .collect()
     }
 }
 

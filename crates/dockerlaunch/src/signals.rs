@@ -1,10 +1,36 @@
 //! Signals: blocked and read from a descriptor here, unblocked for whatever we start.
 
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 
-use dockerlaunch_plan::supervise::signal::FORWARDED;
+use dockerlaunch_plan::supervise::signal::{HANDLED, STOP};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+/// Origin of a signal that the terminal sent (sigaction(2), `si_code`).
+const SI_KERNEL: i32 = 0x80;
+
+/// A signal that came.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Came {
+    /// Its number.
+    pub(crate) number: i32,
+    /// The terminal sent it, and to its whole foreground group.
+    pub(crate) from_terminal: bool,
+}
+
+impl Came {
+    pub(crate) fn is_child(self) -> bool {
+        self.number == Signal::SIGCHLD as i32
+    }
+}
+
+/// Signals, blocked and readable.
+#[derive(Debug)]
+pub struct Signals {
+    fd: SignalFd,
+    stop: Option<i32>,
+}
 
 /// What the kernel sends a process for its own faults, and when it touches a terminal from the background: not to be
 /// passed on.
@@ -20,20 +46,60 @@ const OUR_OWN: [Signal; 9] = [
     Signal::SIGTTOU,
 ];
 
-/// Blocks what we pass on to an engine, and gives the descriptor to read it from (signalfd(2)).
-pub(crate) fn block() -> io::Result<SignalFd> {
-    block_these(FORWARDED.iter().filter_map(|number| Signal::try_from(*number).ok()))
+impl Signals {
+    /// Blocks what the supervision handles, and opens the descriptor to read it from (signalfd(2)).
+    ///
+    /// # Errors
+    /// That of signalfd(2).
+    pub fn block() -> io::Result<Self> {
+        Self::block_these(handled())
+    }
+
+    /// The same with what the init of a container passes on: everything that has a name.
+    pub(crate) fn block_all() -> io::Result<Self> {
+        Self::block_these(Signal::iterator().filter(|signal| !OUR_OWN.contains(signal)).collect())
+    }
+
+    fn block_these(set: SigSet) -> io::Result<Self> {
+        sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None)?;
+        let fd = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        Ok(Self { fd, stop: None })
+    }
+
+    /// Before the engine runs: whether somebody wants us to stop. Other signals mean nothing yet, and are forgotten.
+    pub fn stop_asked(&mut self) -> Option<i32> {
+        while let Some(came) = self.read() {
+            if STOP.contains(&came.number) {
+                self.stop = self.stop.or(Some(came.number));
+            }
+        }
+        self.stop
+    }
+
+    /// The next one, if there is one.
+    pub(crate) fn read(&self) -> Option<Came> {
+        let info = self.fd.read_signal().ok()??;
+        Some(Came { number: info.ssi_signo.cast_signed(), from_terminal: info.ssi_code == SI_KERNEL })
+    }
 }
 
-/// Blocks what the init of a container passes on: everything that has a name.
-pub(crate) fn block_all() -> io::Result<SignalFd> {
-    block_these(Signal::iterator().filter(|signal| !OUR_OWN.contains(signal)))
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
 }
 
-fn block_these(signals: impl Iterator<Item = Signal>) -> io::Result<SignalFd> {
-    let set: SigSet = signals.chain([Signal::SIGCHLD]).collect();
-    sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None)?;
-    Ok(SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?)
+fn handled() -> SigSet {
+    let handled = HANDLED.iter().filter_map(|number| Signal::try_from(*number).ok());
+    handled.chain([Signal::SIGCHLD]).collect()
+}
+
+/// As PID 1, keeps what comes from now on: the kernel drops signals that a PID 1 neither blocks nor handles, and a stop
+/// that was asked for in the first milliseconds would be lost.
+pub fn keep_as_pid1() {
+    if std::process::id() == 1 {
+        let _ = sigprocmask(SigmaskHow::SIG_BLOCK, Some(&handled()), None);
+    }
 }
 
 /// What is blocked now.

@@ -130,22 +130,21 @@ impl Readiness {
         &self.path
     }
 
-    /// To poll and read.
-    pub fn socket(&self) -> &UnixDatagram {
+    /// To poll.
+    pub(crate) fn socket(&self) -> &UnixDatagram {
         &self.socket
     }
-}
 
-/// Whether a message says `READY=1`.
-pub(crate) fn says_ready(socket: &UnixDatagram) -> bool {
-    let mut buffer = [0; 4096];
-    while let Ok(length) = socket.recv(&mut buffer) {
-        let text = String::from_utf8_lossy(buffer.get(..length).unwrap_or_default()).into_owned();
-        if text.lines().any(|line| line == "READY=1") {
-            return true;
+    /// Whether one of the messages that have come says `READY=1`.
+    pub(crate) fn says_ready(&self) -> bool {
+        let mut buffer = [0; 4096];
+        let mut ready = false;
+        while let Ok(length) = self.socket.recv(&mut buffer) {
+            let text = String::from_utf8_lossy(buffer.get(..length).unwrap_or_default()).into_owned();
+            ready |= text.lines().any(|line| line == "READY=1");
         }
+        ready
     }
-    false
 }
 
 /// Asks the engine's `/_ping` once.
@@ -153,18 +152,32 @@ pub(crate) fn says_ready(socket: &UnixDatagram) -> bool {
 /// # Errors
 /// It cannot be reached, or answers anything but 200.
 pub fn ping(path: &str, timeout: Duration) -> io::Result<()> {
-    let mut stream = UnixStream::connect(path)?;
+    match get(path, "/_ping", timeout)? {
+        (200, _) => Ok(()),
+        (status, _) => Err(io::Error::other(format!("the engine answers with status {status}"))),
+    }
+}
+
+/// More than the list of all containers that one machine runs.
+const LONGEST_ANSWER: u64 = 64 * 1024 * 1024;
+
+/// Asks the engine, and gives the status and the body of its answer.
+pub(crate) fn get(socket: &str, url: &str, timeout: Duration) -> io::Result<(u16, Vec<u8>)> {
+    let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(timeout))?;
     stream.set_write_timeout(Some(timeout))?;
-    stream.write_all(b"GET /_ping HTTP/1.0\r\nHost: docker\r\n\r\n")?;
-    let mut head = [0; 16];
-    stream.read_exact(&mut head[..12])?;
-    let status = String::from_utf8_lossy(&head[9..12]).into_owned();
-    if status == "200" {
-        Ok(())
-    } else {
-        Err(io::Error::other(format!("the engine answers with status {status}")))
-    }
+    // In this old version an answer ends with the connection, and comes in one piece.
+    stream.write_all(format!("GET {url} HTTP/1.0\r\nHost: docker\r\n\r\n").as_bytes())?;
+    let mut answer = Vec::new();
+    stream.take(LONGEST_ANSWER).read_to_end(&mut answer)?;
+    parse_answer(&answer).ok_or_else(|| io::Error::other("the engine's answer is no HTTP"))
+}
+
+fn parse_answer(answer: &[u8]) -> Option<(u16, Vec<u8>)> {
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n")?;
+    let head = std::str::from_utf8(answer.get(..end)?).ok()?;
+    let status = head.strip_prefix("HTTP/1.")?.split(' ').nth(1)?.parse().ok()?;
+    Some((status, answer.get(end + 4..)?.to_vec()))
 }
 
 #[cfg(test)]
@@ -199,6 +212,15 @@ mod tests {
         assert!(listens_on(&socket, &path));
         assert!(listens_on(&socket, &dir.path().join("link/d.sock").to_string_lossy()));
         assert!(!listens_on(&socket, &dir.path().join("e.sock").to_string_lossy()));
+    }
+
+    #[test]
+    fn answers_are_understood() {
+        let answer = parse_answer(b"HTTP/1.0 200 OK\r\nServer: Docker\r\n\r\n[]\n");
+        assert_eq!(answer, Some((200, b"[]\n".to_vec())));
+        for nonsense in [&b""[..], b"HTTP/1.0 200 OK", b"SSH-2.0\r\n\r\n", b"HTTP/1.0 x\r\n\r\n"] {
+            assert_eq!(parse_answer(nonsense), None);
+        }
     }
 
     #[test]

@@ -2,7 +2,9 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
 
 /// First descriptor of handed-over sockets (sd_listen_fds(3), `SD_LISTEN_FDS_START`).
 pub(crate) const FIRST_SOCKET: RawFd = 3;
@@ -88,6 +90,17 @@ pub(crate) fn close_on_exec_from(first: RawFd) {
 pub(crate) fn default_sigpipe() {
     // SAFETY: the default action is no handler of ours; used just before exec.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+}
+
+/// Our standard error, for a child.
+pub(crate) fn stderr() -> io::Result<Stdio> {
+    Ok(io::stderr().as_fd().try_clone_to_owned()?.into())
+}
+
+/// Starts a program with no signal blocked, and tells why it could not be executed.
+pub(crate) fn spawn_unblocked(command: &mut Command) -> io::Result<Child> {
+    // SAFETY: between fork and exec this makes one system call, which takes no lock and allocates nothing.
+    unsafe { command.pre_exec(crate::signals::unblock_all) }.spawn()
 }
 
 /// Loads a kernel module from an open file (finit_module(2)); the kernel decompresses where it can.

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use empty_system::{EmptySystem, assert_status, text};
+use empty_system::{EmptySystem, READY, assert_status, text};
 
 #[test]
 fn ns_an_empty_system_becomes_what_the_plan_predicted() {
@@ -73,10 +73,11 @@ fn ns_the_engines_end_is_ours() {
 #[test]
 fn ns_signals_are_forwarded_once() {
     // The engine signals its parent, as `docker stop` would signal PID 1, and counts what comes back.
-    let system = EmptySystem::new(
-        r#"n=0; trap 'n=$((n+1))' TERM; trap 'echo hup' HUP
-           kill -HUP $PPID; sleep 0.3; kill -TERM $PPID; sleep 0.5; echo "terms $n"; exit 7"#,
-    );
+    let system = EmptySystem::new(&format!(
+        r#"n=0; trap 'n=$((n+1))' TERM; trap 'echo hup' HUP; {READY}
+           kill -HUP $PPID; sleep 0.3; kill -TERM $PPID; kill -TERM $PPID; sleep 0.5; kill -TERM $PPID; sleep 0.3
+           echo "terms $n"; exit 7"#,
+    ));
     let output = system.launch(&["dockerd"]);
     assert_status(&output, 7);
     assert!(text(&output).contains("hup\nterms 1\n"), "{}", text(&output));
@@ -116,14 +117,18 @@ fn ns_orphans_are_reaped() {
 
 #[test]
 fn ns_a_job_runs_when_the_engine_is_ready_and_its_status_wins() {
-    let ready = r#"trap 'echo engine stops; exit 0' TERM; sleep 0.2; echo engine ready
-        perl -MIO::Socket::UNIX -MSocket -e '$s = IO::Socket::UNIX->new(Type => SOCK_DGRAM, Peer => $ENV{NOTIFY_SOCKET}) or die $!; $s->send("READY=1\n")'
-        while :; do sleep 0.1; done"#;
-    let output = EmptySystem::new(ready).launch(&["run", "--", "sh", "-c", "echo job; exit 9"]);
+    let ready = format!(
+        r#"trap 'echo engine stops; exit 0' TERM; sleep 0.2; echo engine ready; {READY}
+        while :; do sleep 0.1; done"#
+    );
+    let job = "echo job; echo job on the same stream >&2; exit 9";
+    let output = EmptySystem::new(&ready).launch(&["run", "--", "sh", "-c", job]);
     assert_status(&output, 9);
-    let text = text(&output);
-    let order: Vec<&str> = text.lines().filter(|l| l.starts_with("engine") || *l == "job").collect();
-    assert_eq!(order, ["engine ready", "job", "engine stops"], "{text}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "job\n", "the job's output is the job's alone");
+    let text = String::from_utf8_lossy(&output.stderr);
+    let order: Vec<&str> =
+        text.lines().filter(|l| l.starts_with("engine ") || l.starts_with("job ")).collect();
+    assert_eq!(order, ["engine ready", "job on the same stream", "engine stops"], "{text}");
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! What `dockerlaunch` is asked to do: its argument vector, by CONTRACT §2.
 
 use std::ffi::{OsStr, OsString};
+use std::time::Duration;
 
-use super::{Engine, nearest};
+use super::{Engine, duration, nearest};
 use crate::RULES;
 
 /// How `plan`, `check` and `facts` print.
@@ -33,8 +34,10 @@ pub enum Invocation {
     Facts,
     /// Tell why each step, or one of them, is there.
     Explain(Option<String>),
-    /// Wait until the engine answers, at most this many seconds.
-    Ready(u64),
+    /// Wait until the engine answers, at most this long.
+    Ready(Duration),
+    /// Wait until the engine may be stopped; a limit of its own.
+    Drain(Option<Duration>),
     /// Ask the engine once.
     Healthcheck,
     /// Load kernel modules: `modprobe`.
@@ -121,16 +124,27 @@ const DOCKER_SUBCOMMANDS: &[&str] = &[
 ];
 
 /// Our own first words, and those that mean an engine.
-const OWN_WORDS: &[&str] =
-    &["check", "daemon", "dockerd", "explain", "facts", "healthcheck", "help", "plan", "ready", "run"];
+const OWN_WORDS: &[&str] = &[
+    "check",
+    "daemon",
+    "dockerd",
+    "drain",
+    "explain",
+    "facts",
+    "healthcheck",
+    "help",
+    "plan",
+    "ready",
+    "run",
+];
 
 /// First words that mean something here, without being a program's name.
 pub fn first_words() -> impl Iterator<Item = &'static str> {
     OWN_WORDS.iter().chain(DOCKER_SUBCOMMANDS).copied()
 }
 
-/// Seconds that `ready` waits when it is not told.
-const READY_SECONDS: u64 = 60;
+/// How long `ready` waits when it is not told.
+const READY: Duration = Duration::from_secs(60);
 
 /// Understands `argv`, the program's name included. Programs that are run as clients or jobs get their arguments as they
 /// are; what we read ourselves must be UTF-8.
@@ -155,7 +169,8 @@ pub fn parse(argv: &[OsString]) -> Result<Invocation, UsageError> {
         "facts" => no_arguments("facts", rest).map(|()| Invocation::Facts),
         "explain" => explain(rest),
         "healthcheck" => no_arguments("healthcheck", rest).map(|()| Invocation::Healthcheck),
-        "ready" => ready(&texts(rest)?),
+        "ready" => timeout("ready", &texts(rest)?).map(|time| Invocation::Ready(time.unwrap_or(READY))),
+        "drain" => timeout("drain", &texts(rest)?).map(Invocation::Drain),
         "run" if rest.first().is_some_and(|a| a == "--") => match &rest[1..] {
             [] => Err(usage("`run --` needs a command", "dockerlaunch run -- docker info")),
             command => Ok(Invocation::Job(command.to_vec())),
@@ -273,18 +288,19 @@ fn explain(args: &[OsString]) -> Result<Invocation, UsageError> {
     })
 }
 
-fn ready(args: &[String]) -> Result<Invocation, UsageError> {
+fn timeout(word: &str, args: &[String]) -> Result<Option<Duration>, UsageError> {
     let value = match args {
-        [] => return Ok(Invocation::Ready(READY_SECONDS)),
+        [] => return Ok(None),
         [option, value] if option == "--timeout" => value.as_str(),
         [option] => option.strip_prefix("--timeout=").unwrap_or(""),
         _ => "",
     };
-    let seconds = value.strip_suffix('s').unwrap_or(value).parse();
-    let example = "dockerlaunch ready --timeout 60";
-    seconds
-        .map(Invocation::Ready)
-        .map_err(|_| usage("`ready` takes a number of seconds, with `--timeout`", example))
+    duration::parse(value).map(Some).ok_or_else(|| {
+        usage(
+            &format!("`{word}` takes a time, as `--timeout 60s`"),
+            &format!("dockerlaunch {word} --timeout 60s"),
+        )
+    })
 }
 
 fn no_arguments(word: &str, args: &[OsString]) -> Result<(), UsageError> {
@@ -365,7 +381,11 @@ mod tests {
             of("/sbin/modprobe -va br_netfilter"),
             Invocation::Modprobe(vec!["-va".into(), "br_netfilter".into()])
         );
-        assert_eq!(of("dockerlaunch ready --timeout 5"), Invocation::Ready(5));
+        let seconds = Duration::from_secs;
+        assert_eq!(of("dockerlaunch ready --timeout 5"), Invocation::Ready(seconds(5)));
+        assert_eq!(of("dockerlaunch ready"), Invocation::Ready(READY));
+        assert_eq!(of("dockerlaunch drain --timeout=2m"), Invocation::Drain(Some(seconds(120))));
+        assert_eq!(of("dockerlaunch drain"), Invocation::Drain(None));
         assert!(matches!(of("dockerlaunch plan --json docker -d"), Invocation::Plan(Output::Json, _)));
         assert!(matches!(of("dockerlaunch check -D --json"), Invocation::Check(Output::Json, _)));
         let planned = |line: &str| match of(line) {
@@ -378,9 +398,16 @@ mod tests {
 
     #[test]
     fn nonsense_is_a_usage_error_with_a_hint() {
-        for line in
-            ["d facts x", "d ready soon", "d ready --timout 5", "d run --", "d plan ls", "d explain a b"]
-        {
+        for line in [
+            "d facts x",
+            "d ready soon",
+            "d ready --timout 5",
+            "d drain x",
+            "d drain --timeout 1 2",
+            "d run --",
+            "d plan ls",
+            "d explain a b",
+        ] {
             assert!(!parse(&argv(line)).expect_err(line).hint.is_empty());
         }
         assert!(parse(&["d".into(), "".into()]).expect_err("empty").message.contains("empty"));

@@ -6,7 +6,7 @@ use crate::facts::certificates::BUNDLE;
 use crate::facts::{Entry, Facts, PRIVATE};
 use crate::{Config, Problem, Verdict};
 
-use super::{bridge, certificates, daemon_json, files, firewall};
+use super::{bridge, certificates, daemon_json, files, firewall, stop};
 
 /// Why there is no engine to start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +68,7 @@ pub fn arguments(config: &Config, facts: &Facts) -> (Vec<String>, bool) {
         // In front: what the user wrote may end with `--`, or with an option that lacks its value.
         args.splice(..0, ["-H".into(), HANDED_OVER.into()]);
     }
+    args.splice(..0, stop::flag(config, facts));
     (args, hands_over)
 }
 
@@ -107,6 +108,18 @@ pub fn command(config: &Config, facts: &Facts) -> EngineCommand {
     env.extend(config.environment.proxies.0.iter().cloned());
     env.extend(config.environment.driver.iter().map(|driver| (DRIVER.to_owned(), driver.clone())));
     EngineCommand { program, args, env, hands_over_sockets: hands_over, notices }
+}
+
+/// The directory of images and containers (dockerd reference, `--data-root`).
+pub fn data_root(config: &Config, facts: &Facts) -> String {
+    let named = config.engine.option("--data-root", None).or(facts.daemon_json.data_root.as_deref());
+    named.unwrap_or("/var/lib/docker").to_owned()
+}
+
+/// The directory of what must not outlive the machine (dockerd reference, `--exec-root`).
+pub fn exec_root(config: &Config, facts: &Facts) -> String {
+    let named = config.engine.option("--exec-root", None).or(facts.daemon_json.exec_root.as_deref());
+    named.unwrap_or("/var/run/docker").to_owned()
 }
 
 /// The listener that stands for sockets handed over: `fd://`, `fd://*`, or one of them by its number (dockerd

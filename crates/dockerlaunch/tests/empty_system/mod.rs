@@ -1,5 +1,6 @@
 //! The launcher as PID 1 of an empty system, in namespaces of an unprivileged user: as real root the same code would
 //! write the host's own knobs.
+#![allow(dead_code, reason = "each test program uses its own part of this")]
 
 #![allow(dead_code, reason = "each test binary uses some of it")]
 
@@ -29,6 +30,10 @@ shift
 exec env -i container=test PATH=/launcher:/usr/sbin:/usr/bin:/sbin:/bin DOCKER_LAUNCH_DEBUG=true \
   chroot . /launcher/dockerlaunch "$@"
 "#;
+
+/// For an engine's script: says that it is ready.
+pub(crate) const READY: &str = r#"perl -MIO::Socket::UNIX -MSocket -e '
+  IO::Socket::UNIX->new(Type => SOCK_DGRAM, Peer => $ENV{NOTIFY_SOCKET})->send("READY=1\n") or die $!' ; "#;
 
 impl EmptySystem {
     pub(crate) fn new(engine: &str) -> Self {

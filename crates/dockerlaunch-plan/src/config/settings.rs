@@ -1,0 +1,386 @@
+//! The launcher's own settings: every `DOCKERLAUNCH_*` variable, in one table.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::duration;
+use super::nearest::nearest;
+use crate::Problem;
+use crate::supervise::Restart;
+
+/// What the variables ask for; the defaults are those of an empty environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// From the signal to stop until everything under us is ended.
+    pub stop_timeout: Option<Duration>,
+    /// What SIGTERM is held for.
+    pub drain: Option<Drain>,
+    /// How long at most.
+    pub drain_timeout: Duration,
+    /// What follows the end of the engine.
+    pub restart: Restart,
+    /// What we stop with.
+    pub exit_with: Option<ExitWith>,
+    /// How long one hook may take.
+    pub hook_timeout: Duration,
+    /// File for the engine's output.
+    pub engine_log: Option<String>,
+    /// How our own lines look.
+    pub log_format: LogFormat,
+    /// Which of them are written.
+    pub log_level: LogLevel,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            stop_timeout: None,
+            drain: None,
+            drain_timeout: Duration::from_secs(3600),
+            restart: Restart::No,
+            exit_with: None,
+            hook_timeout: Duration::from_secs(60),
+            engine_log: None,
+            log_format: LogFormat::Text,
+            log_level: LogLevel::Info,
+        }
+    }
+}
+
+/// A file that somebody else makes or removes to tell us something.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileSign {
+    /// Where.
+    pub path: String,
+    /// The sign is that it is gone, not that it is there.
+    pub gone: bool,
+}
+
+/// What SIGTERM is held for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Drain {
+    /// No container runs.
+    ContainersIdle,
+    /// A file says so.
+    File(FileSign),
+    /// This much time has passed.
+    Delay(Duration),
+}
+
+impl Drain {
+    fn parse(text: &str) -> Option<Self> {
+        match text.split_once(':') {
+            None if text == "containers-idle" => Some(Self::ContainersIdle),
+            Some(("delay", time)) => duration::parse(time).map(Self::Delay),
+            _ => FileSign::parse(text).map(Self::File),
+        }
+    }
+}
+
+impl FileSign {
+    fn parse(text: &str) -> Option<Self> {
+        let (word, path) = text.split_once(':')?;
+        let gone = match word {
+            "file" => false,
+            "file-gone" => true,
+            _ => return None,
+        };
+        path.starts_with('/').then(|| Self { path: path.to_owned(), gone })
+    }
+}
+
+/// What we stop with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExitWith {
+    /// A file appears, or one that was there is gone.
+    File(FileSign),
+    /// A process has ended.
+    Pid(i32),
+}
+
+impl ExitWith {
+    fn parse(text: &str) -> Option<Self> {
+        match text.strip_prefix("pid:") {
+            Some(pid) => pid.parse().ok().filter(|pid| *pid > 0).map(Self::Pid),
+            None => FileSign::parse(text).map(Self::File),
+        }
+    }
+}
+
+/// How lines of our own log look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// An object a line.
+    Json,
+}
+
+/// Which lines of our own log are written: those of this level and of the more serious ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// It does not work.
+    Error,
+    /// It works, but not all of it.
+    Warn,
+    /// One line a decision.
+    Info,
+    /// Each action and its time.
+    Debug,
+}
+
+impl LogFormat {
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "text" => Some(Self::Text),
+            "json" => Some(Self::Json),
+            _ => None,
+        }
+    }
+}
+
+impl LogLevel {
+    const ALL: [Self; 4] = [Self::Error, Self::Warn, Self::Info, Self::Debug];
+
+    fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|level| level.name() == text)
+    }
+
+    /// Its word in JSON and in the environment.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+        }
+    }
+}
+
+/// One variable.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting {
+    /// Its name.
+    pub name: &'static str,
+    /// What may be written, a form each.
+    pub forms: &'static [&'static str],
+    /// What holds without it.
+    pub default: &'static str,
+    /// What it is for.
+    pub does: &'static str,
+    /// Takes the value over, unless it makes no sense.
+    set: fn(&mut Settings, &str) -> Option<()>,
+}
+
+const TIME: &[&str] = &["8s", "500ms", "1m30s"];
+
+/// Every variable, as `--help` lists them. An empty value is as good as none.
+#[rustfmt::skip]
+pub const SETTINGS: &[Setting] = &[
+    Setting {
+        name: "DOCKERLAUNCH_STOP_TIMEOUT", forms: TIME,
+        default: "8s, or what --shutdown-timeout asks for",
+        does: "from the signal to stop until everything is ended: containers by force while some of it is left, all else at its end",
+        set: |settings, text| { settings.stop_timeout = Some(duration::parse(text)?); Some(()) },
+    },
+    Setting {
+        name: "DOCKERLAUNCH_DRAIN", forms: &["containers-idle", "file:/path", "file-gone:/path", "delay:30s"],
+        default: "stop at once",
+        does: "hold SIGTERM until no container runs, the file is there, it is gone, or the time is over; not beside a job",
+        set: |settings, text| { settings.drain = Some(Drain::parse(text)?); Some(()) },
+    },
+    Setting {
+        name: "DOCKERLAUNCH_DRAIN_TIMEOUT", forms: TIME,
+        default: "1h",
+        does: "hold SIGTERM no longer than this; the time of the stop itself comes after it",
+        set: |settings, text| { settings.drain_timeout = duration::parse(text)?; Some(()) },
+    },
+    Setting {
+        name: "DOCKERLAUNCH_RESTART", forms: &["no", "on-failure", "on-failure:5", "always"],
+        default: "no",
+        does: "start an engine that has ended again: after 0.2 s, then twice as long each time, up to 30 s",
+        set: |settings, text| { settings.restart = Restart::parse(text)?; Some(()) },
+    },
+    Setting {
+        name: "DOCKERLAUNCH_EXIT_WITH", forms: &["file:/path", "file-gone:/path", "pid:17"],
+        default: "stay",
+        does: "stop when the file appears, when it was there and is gone, or when the process has ended",
+        set: |settings, text| { settings.exit_with = Some(ExitWith::parse(text)?); Some(()) },
+    },
+    Setting {
+        name: "DOCKERLAUNCH_HOOK_TIMEOUT", forms: TIME,
+        default: "1m",
+        does: "how long each program in /etc/dockerlaunch/pre.d may take",
+        set: |settings, text| { settings.hook_timeout = duration::parse(text)?; Some(()) },
+    },
+    Setting {
+        name: "DOCKERLAUNCH_ENGINE_LOG", forms: &["/path"],
+        default: "standard error",
+        does: "append the engine's output to this file",
+        set: |settings, text| { settings.engine_log = text.starts_with('/').then(|| Some(text.to_owned()))?; Some(()) },
+    },
+    Setting {
+        name: "DOCKERLAUNCH_LOG_FORMAT", forms: &["text", "json"],
+        default: "text",
+        does: "how the launcher's own lines look; the engine's pass through as they are",
+        set: |settings, text| { settings.log_format = LogFormat::parse(text)?; Some(()) },
+    },
+    Setting {
+        name: "DOCKERLAUNCH_LOG_LEVEL", forms: &["error", "warn", "info", "debug"],
+        default: "info",
+        does: "info is one line a decision, debug each action; DOCKER_LAUNCH_DEBUG=true is debug too",
+        set: |settings, text| { settings.log_level = LogLevel::parse(text)?; Some(()) },
+    },
+];
+
+/// All begin with this.
+const PREFIX: &str = "DOCKERLAUNCH_";
+
+/// What begins like one of ours, but is not: Kubernetes sets these for a Service named `dockerlaunch`
+/// (kubernetes.io, "Accessing the Service", environment variables).
+fn is_of_kubernetes(rest: &str) -> bool {
+    rest == "PORT" || rest.starts_with("PORT_") || rest.starts_with("SERVICE_")
+}
+
+impl Settings {
+    /// What the environment asks for, and what in it makes no sense.
+    pub fn parse(env: &BTreeMap<String, String>) -> (Self, Option<Problem>) {
+        let mut settings = Self::default();
+        if env.get("DOCKER_LAUNCH_DEBUG").is_some_and(|value| super::is_true(value)) {
+            settings.log_level = LogLevel::Debug;
+        }
+        let mut mistakes = Vec::new();
+        for (name, value) in env {
+            let Some(rest) = name.strip_prefix(PREFIX) else { continue };
+            match SETTINGS.iter().find(|setting| setting.name == name) {
+                _ if value.is_empty() || is_of_kubernetes(rest) => {}
+                Some(setting) if (setting.set)(&mut settings, value).is_some() => {}
+                Some(setting) => mistakes.push(setting.mistake(value)),
+                None => mistakes.push(unknown(name)),
+            }
+        }
+        (settings, joined(mistakes))
+    }
+}
+
+impl Setting {
+    fn mistake(&self, value: &str) -> Problem {
+        let forms: Vec<String> = self.forms.iter().map(|form| format!("`{form}`")).collect();
+        let problem = Problem::new(format!("`{}={value}` makes no sense", self.name))
+            .cause(format!("expected {}", forms.join(", ")));
+        let kind = |text: &str| text.split(':').next().map(str::to_owned);
+        let same_kind = || self.forms.iter().copied().find(|form| kind(form) == kind(value));
+        let meant = nearest(&value.to_lowercase(), self.forms.iter().copied())
+            .or_else(same_kind)
+            .unwrap_or(self.forms[0]);
+        problem.remedy("write, for example", format!("{}={meant}", self.name))
+    }
+}
+
+fn unknown(name: &str) -> Problem {
+    let problem = Problem::new(format!("there is no setting `{name}`"));
+    let known = SETTINGS.iter().filter_map(|setting| setting.name.strip_prefix(PREFIX));
+    match nearest(name.strip_prefix(PREFIX).unwrap_or(name), known) {
+        Some(meant) => problem.remedy("did you mean", format!("{PREFIX}{meant}")),
+        None => problem.remedy("see which there are", "dockerlaunch --help"),
+    }
+}
+
+/// All of them told together: one is seldom alone.
+fn joined(mistakes: Vec<Problem>) -> Option<Problem> {
+    let mut mistakes = mistakes.into_iter();
+    let first = mistakes.next()?;
+    Some(mistakes.fold(first, |all, next| {
+        let mut all = all.cause(next.what);
+        all.causes.extend(next.causes);
+        all.hints.extend(next.hints);
+        all
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(name: &str, value: &str) -> (Settings, Option<Problem>) {
+        Settings::parse(&BTreeMap::from([(name.to_owned(), value.to_owned())]))
+    }
+
+    #[test]
+    fn every_form_of_the_table_is_understood() {
+        for setting in SETTINGS {
+            for form in setting.forms {
+                assert_eq!(of(setting.name, form).1, None, "{}={form}", setting.name);
+            }
+            assert_eq!(of(setting.name, ""), (Settings::default(), None), "{}=", setting.name);
+        }
+    }
+
+    #[test]
+    fn values_mean_what_they_say() {
+        let sign = |gone| FileSign { path: "/x:y".into(), gone };
+        let seconds = Duration::from_secs;
+        assert_eq!(of("DOCKERLAUNCH_STOP_TIMEOUT", "20").0.stop_timeout, Some(seconds(20)));
+        assert_eq!(of("DOCKERLAUNCH_DRAIN", "containers-idle").0.drain, Some(Drain::ContainersIdle));
+        assert_eq!(of("DOCKERLAUNCH_DRAIN", "file:/x:y").0.drain, Some(Drain::File(sign(false))));
+        assert_eq!(of("DOCKERLAUNCH_DRAIN", "delay:1m").0.drain, Some(Drain::Delay(seconds(60))));
+        assert_eq!(
+            of("DOCKERLAUNCH_EXIT_WITH", "file-gone:/x:y").0.exit_with,
+            Some(ExitWith::File(sign(true)))
+        );
+        assert_eq!(of("DOCKERLAUNCH_EXIT_WITH", "pid:7").0.exit_with, Some(ExitWith::Pid(7)));
+        assert_eq!(of("DOCKER_LAUNCH_DEBUG", "true").0.log_level, LogLevel::Debug);
+    }
+
+    #[test]
+    fn nonsense_is_refused_with_the_expected_form_and_the_nearest_word() {
+        for (name, value, expected, nearest) in [
+            ("DOCKERLAUNCH_STOP_TIMEOUT", "soon", "`8s`", "=8s"),
+            ("DOCKERLAUNCH_DRAIN", "container-idle", "`containers-idle`", "=containers-idle"),
+            ("DOCKERLAUNCH_DRAIN", "file:relative", "`file:/path`", "=file"),
+            ("DOCKERLAUNCH_RESTART", "allways", "`on-failure:5`", "=always"),
+            ("DOCKERLAUNCH_RESTART", "on-failure:-1", "`on-failure`", "=on-failure"),
+            ("DOCKERLAUNCH_EXIT_WITH", "pid:0", "`pid:17`", "=pid:17"),
+            ("DOCKERLAUNCH_ENGINE_LOG", "log", "`/path`", "=/path"),
+            ("DOCKERLAUNCH_LOG_LEVEL", "verbose", "`debug`", "=error"),
+        ] {
+            let problem = of(name, value).1.expect(value);
+            assert!(problem.what.contains(name) && problem.what.contains(value), "{problem}");
+            assert!(problem.causes[0].contains(expected), "{problem}");
+            assert!(problem.hints[0].command.as_ref().is_some_and(|c| c.contains(nearest)), "{problem}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_does_not_exist_is_refused_with_the_nearest_one() {
+        let command = |name| of(name, "x").1.and_then(|problem| problem.hints[0].command.clone());
+        assert_eq!(command("DOCKERLAUNCH_RESTRAT").as_deref(), Some("DOCKERLAUNCH_RESTART"));
+        assert_eq!(command("DOCKERLAUNCH_FROBNICATE").as_deref(), Some("dockerlaunch --help"));
+        for name in
+            ["DOCKERLAUNCH_PORT", "DOCKERLAUNCH_PORT_2376_TCP", "DOCKERLAUNCH_SERVICE_HOST", "DOCKER_X"]
+        {
+            assert_eq!(command(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn all_mistakes_are_told_together() {
+        let env = [("DOCKERLAUNCH_DRAIN", "x"), ("DOCKERLAUNCH_RESTART", "y"), ("DOCKERLAUNCH_Z", "z")];
+        let env = env.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+        let problem = Settings::parse(&env).1.expect("three mistakes");
+        assert_eq!((problem.causes.len(), problem.hints.len()), (4, 3), "{problem}");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn never_panics(setting in 0..SETTINGS.len(), value in "[a-z:/0-9-]{0,20}|.{0,10}") {
+            let _ = of(SETTINGS[setting].name, &value);
+        }
+    }
+}

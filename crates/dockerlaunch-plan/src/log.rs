@@ -1,0 +1,172 @@
+//! Lines of the launcher's own log: one a decision, as text for people or as JSON for programs.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::config::duration::show;
+use crate::config::settings::{LogFormat, LogLevel};
+use crate::facts::{Facts, Version};
+use crate::supervise::News;
+use crate::{Config, Plan, Problem, Verdict, render};
+
+/// One line of the log. In JSON these are the fields, and they stay.
+#[derive(Debug, Serialize)]
+struct Line<'a> {
+    time: String,
+    level: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    step: Option<&'a str>,
+    msg: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    causes: &'a [String],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    hints: &'a [crate::Hint],
+}
+
+impl Line<'_> {
+    fn json(&self) -> String {
+        // Plain data with string keys: serialising it cannot fail.
+        serde_json::to_string(self).unwrap_or_default() + "\n"
+    }
+}
+
+/// A line, its newline included. `now` is the time since 1970.
+pub fn line(format: LogFormat, level: LogLevel, step: Option<&str>, msg: &str, now: Duration) -> String {
+    match (format, level, step) {
+        (LogFormat::Json, _, _) => {
+            Line { time: rfc3339(now), level: level.name(), step, msg, causes: &[], hints: &[] }.json()
+        }
+        (LogFormat::Text, LogLevel::Error, _) => format!("dockerlaunch: error: {msg}\n"),
+        (LogFormat::Text, LogLevel::Warn, _) => format!("dockerlaunch: warning: {msg}\n"),
+        (LogFormat::Text, _, Some(step)) => format!("dockerlaunch: {step:<8}  {msg}\n"),
+        (LogFormat::Text, _, None) => format!("dockerlaunch: {msg}\n"),
+    }
+}
+
+/// A problem that ends something: as people read it, or all of it on one line.
+pub fn problem(format: LogFormat, problem: &Problem, now: Duration) -> String {
+    match format {
+        LogFormat::Text => render::problem(problem),
+        LogFormat::Json => {
+            let (time, level, step) = (rfc3339(now), LogLevel::Error.name(), problem.step.as_deref());
+            let Problem { what, causes, hints, .. } = problem;
+            Line { time, level, step, msg: what, causes, hints }.json()
+        }
+    }
+}
+
+/// Seconds and milliseconds since 1970 as RFC 3339 has them, in UTC.
+fn rfc3339(now: Duration) -> String {
+    let seconds = now.as_secs();
+    let (day, second) = (seconds / 86_400, seconds % 86_400);
+    // Years that begin in March put the leap day at their end (Hinnant, "chrono-compatible low-level date algorithms").
+    let day = day + 719_468;
+    let (era, day) = (day / 146_097, day % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let date = day - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = era * 400 + year + u64::from(month <= 2);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{date:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", now.subsec_millis())
+}
+
+type Decision = (&'static str, fn(&Config, &Facts, &Plan) -> Option<String>);
+
+/// What an operator wants to know of a start that went well, one line each.
+const DECISIONS: &[Decision] = &[
+    ("engine", |_, _, plan| Some(plan.engine.program.clone())),
+    ("listen", |config, _, plan| plan.engine.hands_over_sockets.then(|| format!("unix://{}", config.socket))),
+    ("cgroup", |_, facts, _| {
+        let version = facts.cgroup_version()?;
+        Some(if version == Version::V2 { "v2".to_owned() } else { "v1".to_owned() })
+    }),
+    ("firewall", |_, _, plan| match &plan.steps.iter().find(|step| step.id.0 == "firewall")?.verdict {
+        Verdict::Satisfied { evidence } => Some(evidence.clone()),
+        _ => None,
+    }),
+];
+
+/// The decisions of a launch, each with its name.
+pub fn decisions(config: &Config, facts: &Facts, plan: &Plan) -> Vec<(&'static str, String)> {
+    DECISIONS.iter().filter_map(|(name, text)| Some((*name, text(config, facts, plan)?))).collect()
+}
+
+/// What the supervision does, and how serious that is. An engine that has failed is a [`Problem`] of its own.
+pub fn news(news: News) -> Option<(LogLevel, &'static str, String)> {
+    Some(match news {
+        News::Draining(limit) => {
+            (LogLevel::Info, "drain", format!("SIGTERM is held for {} at most", show(limit)))
+        }
+        News::Stopping(limit) => (LogLevel::Info, "stop", format!("all of it within {}", show(limit))),
+        News::Forced => (LogLevel::Warn, "stop", "what has not ended is ended by force".to_owned()),
+        News::Restarting { status, pause, times } => {
+            let text = format!("{}; it starts again in {} (time {times})", ended(status), show(pause));
+            (LogLevel::Warn, "engine", text)
+        }
+        News::EngineFailed { .. } => return None,
+    })
+}
+
+/// The engine has ended by itself: how, what it said at the end, and what to do.
+pub fn engine_failed(status: i32, restarts: u32, last_lines: &[String], log: Option<&str>) -> Problem {
+    let mut problem = Problem::new(ended(status));
+    if restarts > 0 {
+        problem = problem.cause(format!("it was started again {restarts} times, and did not stay"));
+    }
+    if !last_lines.is_empty() {
+        problem = problem.cause(format!("its last lines:\n    {}", last_lines.join("\n    ")));
+    }
+    match log {
+        Some(log) => problem.hint(format!("see its log: {log}")),
+        None if last_lines.is_empty() => problem.hint("see its own lines above"),
+        None => problem,
+    }
+}
+
+fn ended(status: i32) -> String {
+    match status {
+        137 => "the engine was killed (SIGKILL); by the kernel, if memory ran out".to_owned(),
+        129..=192 => format!("the engine was ended by signal {}", status - 128),
+        _ => format!("the engine ended with status {status}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        for (seconds, date) in [
+            (0, "1970-01-01T00:00:00.007Z"),
+            (951_782_400, "2000-02-29T00:00:00.007Z"),
+            (1_709_251_199, "2024-02-29T23:59:59.007Z"),
+            (4_107_542_400, "2100-03-01T00:00:00.007Z"),
+        ] {
+            assert_eq!(rfc3339(Duration::new(seconds, 7_000_000)), date);
+        }
+    }
+
+    #[test]
+    fn lines_are_aligned_or_have_stable_fields() {
+        let line = |format, level, step| line(format, level, step, "a \"b\"", Duration::ZERO);
+        assert_eq!(line(LogFormat::Text, LogLevel::Info, Some("tls")), "dockerlaunch: tls       a \"b\"\n");
+        assert_eq!(line(LogFormat::Text, LogLevel::Warn, Some("tls")), "dockerlaunch: warning: a \"b\"\n");
+        assert_eq!(
+            line(LogFormat::Json, LogLevel::Warn, Some("tls")),
+            "{\"time\":\"1970-01-01T00:00:00.000Z\",\"level\":\"warn\",\"step\":\"tls\",\"msg\":\"a \\\"b\\\"\"}\n"
+        );
+    }
+
+    #[test]
+    fn a_problem_in_json_is_one_line() {
+        let failed = engine_failed(1, 2, &["a".into(), "b".into()], None);
+        let text = problem(LogFormat::Json, &failed, Duration::ZERO);
+        assert_eq!(text.lines().count(), 1);
+        assert!(text.contains("\"causes\":[") && text.contains("its last lines:\\n    a\\n    b"), "{text}");
+        assert!(problem(LogFormat::Text, &failed, Duration::ZERO).contains("    a\n    b\n"));
+    }
+}

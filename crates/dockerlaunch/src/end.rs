@@ -1,0 +1,98 @@
+//! The end of everything under us: processes, then mounts.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use dockerlaunch_plan::facts::{Mount, mountinfo};
+use dockerlaunch_plan::supervise::tree::{self, Process};
+use dockerlaunch_plan::supervise::{AFTER_KILL, mounts};
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use rustix::mount::{UnmountFlags, unmount};
+
+use crate::say::say;
+
+/// Directories in which the engine mounts, and what was mounted before it came.
+#[derive(Debug)]
+pub struct Mounts {
+    /// Data root and exec root.
+    pub dirs: Vec<String>,
+    /// The mounts of before.
+    pub before: Vec<Mount>,
+}
+
+/// Every process that `/proc` shows.
+fn processes() -> Vec<Process> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let stat = |entry: fs::DirEntry| {
+        let name = entry.file_name();
+        let is_process = name.as_encoded_bytes().first().is_some_and(u8::is_ascii_digit);
+        let text = is_process.then(|| fs::read(entry.path().join("stat")).ok())??;
+        Process::parse(&String::from_utf8_lossy(&text))
+    };
+    entries.filter_map(stat).collect()
+}
+
+/// The process with this pid.
+pub(crate) fn process(pid: i32) -> Option<Process> {
+    Process::parse(&String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/stat")).ok()?))
+}
+
+fn our_pid() -> i32 {
+    Pid::this().as_raw()
+}
+
+/// Ends what runs in containers; the engine sees that, and cleans up.
+pub(crate) fn end_containers() {
+    let all = processes();
+    for process in tree::in_containers(&tree::descendants(our_pid(), &all)) {
+        end(process.pid);
+    }
+}
+
+/// Ends everything under us: as PID 1 every other process of the namespace, in one stroke; else all descendants, which
+/// none can leave, since orphans come to us (PR_SET_CHILD_SUBREAPER).
+pub(crate) fn end_everything() {
+    if our_pid() == 1 {
+        end(-1);
+    } else {
+        tree::descendants(our_pid(), &processes()).iter().for_each(|process| end(process.pid));
+    }
+}
+
+fn end(pid: i32) {
+    match kill(Pid::from_raw(pid), Signal::SIGKILL) {
+        Ok(()) | Err(Errno::ESRCH) => {}
+        Err(error) => say!(Warn, "kill {pid}: {error}"),
+    }
+}
+
+/// Ends everything, waits until it is gone, and unmounts what is left.
+pub(crate) fn finish(mounts: &Mounts) {
+    let start = Instant::now();
+    // While they are being ended, processes may still start others.
+    while !children_gone() && start.elapsed() < AFTER_KILL {
+        end_everything();
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let now = fs::read_to_string("/proc/self/mountinfo").map(|text| mountinfo::parse(&text));
+    for target in mounts::left(&mounts.before, &now.unwrap_or_default(), &mounts.dirs) {
+        if let Err(error) = unmount(target.as_str(), UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
+            say!(Warn, "unmount {target}: {error}");
+        }
+    }
+}
+
+/// Reaps whoever has ended; true when nobody is left.
+fn children_gone() -> bool {
+    loop {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::StillAlive) => return false,
+            Err(Errno::ECHILD) => return true,
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(_) => return true,
+        }
+    }
+}
