@@ -12,6 +12,20 @@ use crate::Problem;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proxies(pub Vec<(String, String)>);
 
+impl Proxies {
+    /// The variables, with our own addresses among what is reached without a proxy.
+    pub fn variables(&self, own: &[String]) -> Vec<(String, String)> {
+        let with_own = |name: &str, value: &str| {
+            if name.eq_ignore_ascii_case(NO_PROXY) {
+                add(value, own.iter().map(String::as_str))
+            } else {
+                value.to_owned()
+            }
+        };
+        self.0.iter().map(|(name, value)| (name.clone(), with_own(name, value))).collect()
+    }
+}
+
 /// Reached without a proxy, always: ourselves, and the name that the engine's service has in CI.
 const INSIDE: [&str; 4] = ["localhost", "127.0.0.1", "::1", "docker"];
 
@@ -39,19 +53,19 @@ pub(super) fn read(env: &BTreeMap<String, String>) -> (Proxies, Vec<Problem>, Ve
     if proxies.is_empty() {
         return (Proxies::default(), problems, notices);
     }
-    let service = env.get(SERVICE_HOST).map(String::as_str);
-    let without = no_proxy(without.as_deref().unwrap_or_default(), service);
+    let service = env.get(SERVICE_HOST).map(String::as_str).filter(|host| !host.is_empty());
+    let without = add(without.as_deref().unwrap_or_default(), INSIDE.into_iter().chain(service));
     let all = proxies.into_iter().chain([(NO_PROXY, without)]);
     let both =
         all.flat_map(|(name, value)| [(name.to_owned(), value.clone()), (name.to_ascii_lowercase(), value)]);
     (Proxies(both.collect()), problems, notices)
 }
 
-fn no_proxy(given: &str, service: Option<&str>) -> String {
-    let mut hosts: Vec<&str> = given.split(',').map(str::trim).filter(|host| !host.is_empty()).collect();
+/// The list with more hosts in it.
+fn add<'a>(list: &'a str, more: impl Iterator<Item = &'a str>) -> String {
+    let mut hosts: Vec<&str> = list.split(',').map(str::trim).filter(|host| !host.is_empty()).collect();
     // Everything is reached without a proxy already.
     if !hosts.contains(&"*") {
-        let more = INSIDE.into_iter().chain(service.filter(|host| !host.is_empty()));
         for host in more {
             if !hosts.contains(&host) {
                 hosts.push(host);
@@ -114,6 +128,16 @@ mod tests {
         };
         assert_eq!(with("")["NO_PROXY"], "localhost,127.0.0.1,::1,docker,10.0.0.1");
         assert_eq!(with("*")["NO_PROXY"], "*");
+    }
+
+    #[test]
+    fn our_own_addresses_are_added_when_they_are_known() {
+        let env = BTreeMap::from([("HTTP_PROXY".to_owned(), "p:1".to_owned())]);
+        let variables = read(&env).0.variables(&["192.0.2.1".into(), "::1".into()]);
+        let list = "localhost,127.0.0.1,::1,docker,192.0.2.1";
+        for (name, value) in [("HTTP_PROXY", "p:1"), ("NO_PROXY", list), ("no_proxy", list)] {
+            assert!(variables.contains(&(name.to_owned(), value.to_owned())), "{variables:?}");
+        }
     }
 
     #[test]

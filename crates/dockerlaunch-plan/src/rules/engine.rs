@@ -105,7 +105,9 @@ pub fn command(config: &Config, facts: &Facts) -> EngineCommand {
     {
         env.push((CERT_FILE.into(), format!("{PRIVATE}/etc/{private_bundle}")));
     }
-    env.extend(config.environment.proxies.0.iter().cloned());
+    let own = facts.links.iter().filter(|link| !link.loopback).flat_map(|link| &link.addresses);
+    let own: Vec<String> = own.map(|own| own.address.to_string()).collect();
+    env.extend(config.environment.proxies.variables(&own));
     env.extend(config.environment.driver.iter().map(|driver| (DRIVER.to_owned(), driver.clone())));
     EngineCommand { program, args, env, hands_over_sockets: hands_over, notices }
 }
