@@ -260,7 +260,6 @@ impl Supervisor {
     /// Before it is ready, SIGHUP would end dockerd: it has not asked for that signal yet.
     fn reload(&mut self, now: Duration) -> Vec<Reaction> {
         if !matches!(self.phase, Phase::Serving | Phase::Draining(_)) {
-            self.held_reload = false;
             return vec![];
         }
         let takes_it = match self.engine {
