@@ -315,12 +315,17 @@ impl Launch {
             say!(Info, "{notice}");
         }
         let (facts, main) = self.plan();
-        let report = self.apply(&main, Stage::Main, &facts)?;
+        let mut report = self.apply(&main, Stage::Main, &facts)?;
+        if !main.hooks.is_empty() {
+            hooks::run(&main.hooks, &main.engine.env, self.config.settings.hook_timeout, signals)
+                .map_err(|problem| failure(&facts, vec![problem], status::LAUNCHER_FAILED))?;
+            // What they have changed counts: only what is missing now is done.
+            let (facts, anew) = self.plan();
+            report = self.apply(&anew, Stage::Main, &facts)?;
+        }
         for problem in &report.degraded {
             warn(problem);
         }
-        hooks::run(&main.hooks, &main.engine.env, self.config.settings.hook_timeout, signals)
-            .map_err(|problem| failure(&facts, vec![problem], status::LAUNCHER_FAILED))?;
         let (after, again) = self.plan();
         for (step, _) in again.needed().filter(|(step, _)| report.done.iter().any(|(id, _)| *id == step.id.0))
         {

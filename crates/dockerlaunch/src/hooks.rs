@@ -110,9 +110,14 @@ fn failed(path: &str, why: &str) -> Problem {
 fn not_executed(path: &str, error: &io::Error) -> Problem {
     let problem = failed(path, &format!("execve: {error}"));
     let mut problem = Problem { hints: handoff::exec_failed(path, error).hints, ..problem };
-    if let Some(interpreter) = interpreter(path) {
-        problem =
-            problem.cause(format!("it is a script for `{interpreter}`, and this image may have no shell"));
+    match interpreter(path) {
+        Some(name) => {
+            problem = problem.cause(format!("it is a script for `{name}`, and this image may have no shell"));
+        }
+        None if !fs::read(path).unwrap_or_default().starts_with(b"\x7fELF") => {
+            problem = problem.cause("it is neither a program (ELF) nor a script that names its interpreter (`#!`)");
+        }
+        None => {}
     }
     problem.hint("a hook must be a static program, or the image must have what it needs")
 }
