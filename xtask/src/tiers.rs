@@ -53,8 +53,9 @@ const VM: &[Need] = &[
     Need::Busybox,
     Need::Kernel,
 ];
-/// Oracles of the unit tests: what our own ELF and archive code is compared with.
+/// Oracles of the unit tests: what our own ELF, archive and certificate code is compared with.
 const ORACLES: &[Need] = &[
+    Need::Program("openssl", "openssl"),
     Need::Program("patchelf", "patchelf"),
     Need::Program("readelf", "binutils"),
     Need::Program("zstd", "zstd"),
@@ -102,7 +103,7 @@ pub(crate) const TIERS: &[Tier] = &[
     Tier {
         name: "ns",
         proves: "actions act, PID 1 reaps (user namespaces)",
-        needs: &[Need::UserNamespaces],
+        needs: &[Need::UserNamespaces, Need::Program("openssl", "openssl")],
         steps: &[Step::Tests("ns_")],
         has_tests: true,
         long: false,

@@ -56,6 +56,7 @@ impl ImageConfig {
             env: strings(&[
                 "PATH=/usr/lib/dockerlaunch/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
                 "XTABLES_LIBDIR=/usr/lib/dockerlaunch/xtables",
+                "DOCKER_TLS_CERTDIR=/certs",
             ]),
             volumes: strings(&["/var/lib/docker"]),
             exposed_ports: strings(&["2375/tcp", "2376/tcp"]),
@@ -127,6 +128,8 @@ mod tests {
         assert_eq!(value["created"], "1970-01-01T00:00:00Z");
         assert_eq!(value["config"]["Entrypoint"][0], "/usr/bin/dockerlaunch");
         assert!(value["config"].get("Cmd").is_none());
+        let env = value["config"]["Env"].as_array().unwrap();
+        assert!(env.contains(&"DOCKER_TLS_CERTDIR=/certs".into()));
         assert_eq!(value["config"]["Volumes"]["/var/lib/docker"], serde_json::json!({}));
         assert_eq!(value["config"]["ExposedPorts"]["2376/tcp"], serde_json::json!({}));
         assert_eq!(value["config"]["StopSignal"], "SIGTERM");

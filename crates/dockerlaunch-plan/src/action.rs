@@ -1,7 +1,10 @@
 //! One change to the system, as data. The launcher performs it; here it only predicts.
 
+use std::net::SocketAddr;
+
 use serde::{Deserialize, Serialize};
 
+use crate::facts::tls::Role;
 use crate::facts::{Cidr, Entry, Facts, Link, Mount, cgroups};
 
 /// One change. Paths are absolute.
@@ -78,6 +81,47 @@ pub enum Action {
         text: Option<String>,
         /// The new file.
         to: String,
+    },
+    /// Listen on TCP; on the wildcard address for IPv6 too, where the kernel has it.
+    ListenTcp {
+        /// Address and port.
+        address: SocketAddr,
+    },
+    /// Listen on a unix socket, parents included; one that nobody serves is replaced.
+    ListenUnix {
+        /// Where.
+        path: String,
+        /// Its group.
+        gid: Option<u32>,
+        /// Permission bits.
+        mode: u32,
+    },
+    /// Make an ECDSA key on P-256, whole or not at all, parents included; never over one that is there.
+    MakeKey {
+        /// The file.
+        path: String,
+        /// Permission bits.
+        mode: u32,
+    },
+    /// Make a certificate that the CA of this TLS directory signs, whole or not at all, parents included.
+    IssueCertificate {
+        /// The file.
+        path: String,
+        /// The key that it is for.
+        key: String,
+        /// The directory.
+        directory: String,
+        /// What it is for.
+        role: Role,
+    },
+    /// Put a copy of a file in the place of another one, whole or not at all, parents included.
+    InstallFile {
+        /// Source.
+        from: String,
+        /// The other one.
+        to: String,
+        /// Permission bits.
+        mode: u32,
     },
     /// Copy a file that the image keeps in its private directory, parents included.
     CopyFile {
@@ -202,6 +246,13 @@ impl Action {
                 }
             }
             Self::BundleCertificates { .. } => facts.extra_ca.bundled = true,
+            Self::ListenTcp { address } => facts.listening.push(format!("tcp://{address}")),
+            Self::ListenUnix { path, .. } => facts.listening.push(format!("unix://{path}")),
+            Self::MakeKey { path, .. } => facts.tls.predict_key(path),
+            Self::IssueCertificate { path, key, directory, role } => {
+                facts.tls.predict_certificate(path, key, directory, role);
+            }
+            Self::InstallFile { from, to, .. } => facts.tls.predict_copy(from, to),
             Self::CopyFile { to, .. } => {
                 facts.paths.insert(to.clone(), Entry::File(0o644));
             }
@@ -270,6 +321,18 @@ impl std::fmt::Display for Action {
                 let count = from.len() + usize::from(text.is_some());
                 write!(f, "write the certificates of {count} sources to {to}")
             }
+            Self::ListenTcp { address } => write!(f, "listen on tcp://{address}"),
+            Self::ListenUnix { path, gid, mode } => {
+                write!(f, "listen on {path} (mode {mode:04o}")?;
+                gid.map_or(Ok(()), |gid| write!(f, ", group {gid}"))?;
+                f.write_str(")")
+            }
+            Self::MakeKey { path, .. } => write!(f, "make the key {path}"),
+            Self::IssueCertificate { path, role, .. } => {
+                write!(f, "issue the certificate {path}")?;
+                if role.names().is_empty() { Ok(()) } else { write!(f, " for {}", role.names().join(", ")) }
+            }
+            Self::InstallFile { from, to, .. } => write!(f, "copy {from} over {to}"),
             Self::CopyFile { from, to } => write!(f, "copy {from} to {to}"),
             Self::WriteKnob { path, value } => write!(f, "write {value} to {path}"),
             Self::MoveProcesses { from, to } => write!(f, "move processes from {from} to {to}"),

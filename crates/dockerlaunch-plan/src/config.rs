@@ -7,26 +7,33 @@ use serde::{Deserialize, Serialize};
 use crate::Problem;
 
 pub mod argv;
+pub mod client;
 pub mod duration;
 mod engine;
 mod env_flags;
 mod environment;
+mod host;
 mod invocation;
 pub(crate) mod join;
+pub mod listen;
 mod nearest;
 mod options;
 mod proxy;
 mod removed;
 pub mod settings;
+pub mod tls;
 mod values;
 pub mod variables;
 
 pub use engine::{Engine, EngineCommand};
 pub use environment::{Environment, Setting};
+pub use host::{HANDED_OVER, Host};
 pub use invocation::{Invocation, Output, UsageError, first_words, parse};
+pub use listen::Listen;
 pub use nearest::nearest;
 pub(crate) use options::without;
 pub use settings::Settings;
+pub use tls::Tls;
 
 /// `PATH` where the environment has none, as when the kernel starts us.
 pub const DEFAULT_PATH: &str =
@@ -46,6 +53,10 @@ pub struct Config {
     pub inherited_sockets: usize,
     /// Where we listen: `DOCKER_HOST` when it is `unix://`, else [`DEFAULT_SOCKET`].
     pub socket: String,
+    /// The rest of what the environment says about it.
+    pub listen: Listen,
+    /// TLS for TCP listeners.
+    pub tls: Tls,
     /// `DOCKER_IPTABLES_LEGACY`: set, set and empty, or unset.
     pub iptables_legacy: Option<bool>,
     /// What the environment sets for the engine.
@@ -65,13 +76,14 @@ impl Config {
     pub fn new(engine: Engine, env: &BTreeMap<String, String>) -> Self {
         let get = |name: &str| env.get(name).map(String::as_str);
         let (settings, mistakes) = Settings::parse(env);
-        let socket = get(variables::HOST).and_then(|host| host.strip_prefix("unix://"));
-        let socket = socket.filter(|path| !path.is_empty()).unwrap_or(DEFAULT_SOCKET);
+        let (socket, listen) = Listen::read(env);
         Self {
             engine,
             path: directories(get("PATH").unwrap_or_default()),
             inherited_sockets: get("LISTEN_FDS").and_then(|n| n.parse().ok()).unwrap_or(0),
-            socket: socket.to_owned(),
+            socket,
+            listen,
+            tls: Tls::read(get(variables::CERTDIR), get(variables::SAN)),
             iptables_legacy: get(variables::IPTABLES_LEGACY).map(|value| !value.is_empty()),
             environment: Environment::read(env),
             supervise: get(variables::REAP).is_none_or(|v| !is_false(v)),
@@ -124,14 +136,6 @@ mod tests {
     fn the_seeds_variables_keep_their_meaning() {
         let config = config(&[("DOCKER_LAUNCH_DEBUG", "true"), ("DOCKER_LAUNCH_REAP", "false")]);
         assert!(config.settings.log_level == settings::LogLevel::Debug && !config.supervise);
-    }
-
-    #[test]
-    fn only_a_unix_docker_host_is_a_listener() {
-        assert_eq!(config(&[("DOCKER_HOST", "unix:///run/d.sock")]).socket, "/run/d.sock");
-        for other in ["tcp://docker:2375", "", "unix://", "unix"] {
-            assert_eq!(config(&[("DOCKER_HOST", other)]).socket, DEFAULT_SOCKET, "{other}");
-        }
     }
 
     #[test]

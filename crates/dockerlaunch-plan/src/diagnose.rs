@@ -1,5 +1,6 @@
 //! From a failed action and the kernel's answer to a remedy.
 
+use crate::config::variables::CERTDIR;
 use crate::facts::{Facts, process};
 use crate::plan::ActionError;
 use crate::{Action, Problem};
@@ -15,7 +16,10 @@ mod errno {
     pub(super) const ENOSPC: i32 = 28;
     pub(super) const EROFS: i32 = 30;
     pub(super) const ERANGE: i32 = 34;
+    pub(super) const ENAMETOOLONG: i32 = 36;
     pub(super) const EOPNOTSUPP: i32 = 95;
+    pub(super) const EADDRINUSE: i32 = 98;
+    pub(super) const EADDRNOTAVAIL: i32 = 99;
 }
 
 /// The problem to tell when an action failed.
@@ -25,8 +29,25 @@ pub fn failed(action: &Action, error: &ActionError, facts: &Facts) -> Problem {
 }
 
 fn with_remedy(problem: Problem, action: &Action, errno: i32, facts: &Facts) -> Problem {
-    use errno::{EACCES, EBUSY, EINVAL, ENODEV, ENOENT, ENOSPC, EOPNOTSUPP, EPERM, ERANGE, EROFS};
+    use errno::{
+        EACCES, EADDRINUSE, EADDRNOTAVAIL, EBUSY, EINVAL, ENAMETOOLONG, ENODEV, ENOENT, ENOSPC, EOPNOTSUPP,
+        EPERM, ERANGE, EROFS,
+    };
     match (action, errno) {
+        (Action::ListenTcp { address }, EADDRINUSE) => problem
+            .hint("stop what listens there, or leave that port to it")
+            .remedy("then name another one", format!("--host=tcp://{}:{}", address.ip(), address.port().wrapping_add(1).max(1))),
+        (Action::ListenTcp { .. }, EADDRNOTAVAIL) => problem
+            .hint("no interface has that address: name one that is there, or `0.0.0.0` for all"),
+        (Action::ListenUnix { .. }, EADDRINUSE) => problem
+            .remedy("stop the daemon that serves it, or name another socket", "DOCKER_HOST=unix:///run/another.sock"),
+        (Action::ListenUnix { .. }, ENAMETOOLONG) => {
+            problem.hint("a socket's path has at most 107 bytes: choose a shorter one")
+        }
+        (Action::MakeKey { .. } | Action::IssueCertificate { .. } | Action::InstallFile { .. }, _) => problem
+            .remedy("keep certificates in a directory that can be written", format!("{CERTDIR}=/another/place"))
+            .hint("or mount certificates of your own there: server/ca.pem, server/cert.pem and server/key.pem, without ca/key.pem")
+            .remedy("or go without TLS", format!("{CERTDIR}=")),
         (Action::Mount { fstype, .. }, ENODEV) => problem
             .cause(format!("the kernel has no file system `{fstype}`"))
             .hint(format!("use a kernel that has `{fstype}`, or make its module loadable")),
@@ -83,12 +104,15 @@ mod tests {
             Action::Mkdir { path: "/x".into(), mode: 0 },
             Action::WriteKnob { path: "/proc/sys/x".into(), value: "1".into() },
             Action::MoveProcesses { from: "/a".into(), to: "/b".into() },
+            Action::ListenTcp { address: ([0, 0, 0, 0], 2376).into() },
+            Action::ListenUnix { path: "/x".into(), gid: None, mode: 0 },
+            Action::MakeKey { path: "/x".into(), mode: 0 },
         ];
         for is_kernel_init in [false, true] {
             let mut facts = Facts::default();
             facts.process.is_kernel_init = is_kernel_init;
             for action in &actions {
-                for errno in 0..40 {
+                for errno in 0..100 {
                     let error = ActionError { call: "x".into(), reason: "y".into(), errno };
                     assert!(!failed(action, &error, &facts).hints.is_empty(), "{action} {errno}");
                 }

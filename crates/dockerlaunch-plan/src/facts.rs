@@ -11,12 +11,15 @@ pub mod dockerd_flags;
 pub mod kernel;
 pub mod mountinfo;
 pub mod process;
+pub mod socket_table;
 pub mod state_files;
+pub mod tls;
 
 pub use cgroups::{CGROUP_ROOT, Cgroups, Version};
 pub use cidr::Cidr;
 pub use mountinfo::Mount;
 pub use process::{Capability, Process};
+pub use tls::Tls;
 
 /// The one private directory of the image (DESIGN §4).
 pub const PRIVATE: &str = "/usr/lib/dockerlaunch";
@@ -53,6 +56,12 @@ pub struct Facts {
     pub extra_ca: certificates::ExtraCa,
     /// Programs to run before the engine.
     pub hooks: Vec<Hook>,
+    /// Groups that may own the socket, as far as they exist, with their numbers.
+    pub groups: BTreeMap<String, u32>,
+    /// Where we listen already: `unix:///run/docker.sock`, `tcp://0.0.0.0:2376`.
+    pub listening: Vec<String>,
+    /// Certificates and keys, and what they must be good for.
+    pub tls: Tls,
 }
 
 /// The configuration file of the engine.
@@ -115,12 +124,32 @@ pub struct DaemonJson {
     pub data_root: Option<String>,
     /// The directory of what must not outlive the machine.
     pub exec_root: Option<String>,
-    /// TLS for listeners, handed-over ones included.
-    pub tls: bool,
-    /// The same, with verification of clients.
-    pub tlsverify: bool,
     /// Seconds that the engine gives its shutdown.
     pub shutdown_timeout: Option<i64>,
+    /// TLS for TCP listeners, handed-over ones included.
+    pub tls: Option<bool>,
+    /// The same, with verification of clients.
+    pub tlsverify: Option<bool>,
+    /// The CA of clients.
+    pub tlscacert: Option<String>,
+    /// The server's certificate.
+    pub tlscert: Option<String>,
+    /// Its key.
+    pub tlskey: Option<String>,
+}
+
+impl DaemonJson {
+    /// Whether it has this directive about TLS.
+    pub fn sets_tls(&self, name: &str) -> bool {
+        match name {
+            "tls" => self.tls.is_some(),
+            "tlsverify" => self.tlsverify.is_some(),
+            "tlscacert" => self.tlscacert.is_some(),
+            "tlscert" => self.tlscert.is_some(),
+            "tlskey" => self.tlskey.is_some(),
+            _ => false,
+        }
+    }
 }
 
 /// An entry of [`HOOKS`].
@@ -251,6 +280,8 @@ impl Facts {
         self.leftovers.pid_files.retain(|file| !hidden(&file.path));
         self.config_file.merged.take_if(|_| hidden(MERGED_CONFIG));
         self.extra_ca.bundled &= !hidden(certificates::BUNDLE);
+        self.listening.retain(|host| host.strip_prefix("unix://").is_none_or(|path| !hidden(path)));
+        self.tls.files.retain(|path, _| !hidden(path));
         self.paths.entry(target.to_owned()).or_insert(Entry::Dir(0o755));
     }
 }

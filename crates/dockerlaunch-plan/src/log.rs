@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::config::duration::show;
 use crate::config::settings::{LogFormat, LogLevel};
 use crate::facts::{Facts, Version};
-use crate::rules::engine::local_sockets;
+use crate::rules::listeners;
 use crate::supervise::News;
 use crate::{Config, Plan, Problem, Verdict, render};
 
@@ -79,7 +79,10 @@ type Decision = (&'static str, fn(&Config, &Facts, &Plan) -> Option<String>);
 /// What an operator wants to know of a start that went well, one line each.
 const DECISIONS: &[Decision] = &[
     ("engine", |_, _, plan| Some(plan.engine.program.clone())),
-    ("listen", |config, facts, _| Some(local_sockets(config, facts).join(", ")).filter(|all| !all.is_empty())),
+    ("listen", |config, facts, _| {
+        let all = listeners::decide(config, facts).ok()?.shown();
+        (!all.is_empty()).then(|| all.join(", "))
+    }),
     ("cgroup", |_, facts, _| {
         let version = facts.cgroup_version()?;
         Some(if version == Version::V2 { "v2".to_owned() } else { "v1".to_owned() })

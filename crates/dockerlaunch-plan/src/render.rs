@@ -56,6 +56,9 @@ pub fn plan(plan: &Plan) -> String {
     for notice in &plan.engine.notices {
         let _ = writeln!(out, "note  {notice}");
     }
+    for warning in &plan.engine.warnings {
+        let _ = writeln!(out, "warn  {warning}");
+    }
     let _ = writeln!(out, "run   {} {}", plan.engine.program, plan.engine.args.join(" "));
     masked(out.trim_end()) + "\n"
 }

@@ -16,12 +16,14 @@ pub mod files;
 pub mod firewall;
 pub mod leftovers;
 pub mod limits;
+pub mod listeners;
 pub mod modules;
 pub mod network;
 pub mod privileges;
 pub mod root;
 pub mod settings;
 pub mod stop;
+pub mod tls;
 
 /// What is done, in this order, before the engine starts.
 #[rustfmt::skip]
@@ -29,6 +31,7 @@ pub const RULES: &[Rule] = &[
     rule("api.proc",      Early, api_mounts::proc,      Abort,                "dockerd and runc read and re-execute themselves through /proc"),
     rule("api.sys",       Early, api_mounts::sys,       Abort,                "cgroups and network interfaces appear below /sys"),
     rule("settings",      Main,  settings::understood,  Abort,                "a setting that nobody understands would be passed over in silence"),
+    rule("listen.tcp",    Main,  listeners::tcp,        Abort,                "a client that comes early waits instead of failing"),
     rule("privileges",    Main,  privileges::decide,    Abort,                "Docker mounts, makes namespaces and sets up networks"),
     rule("engine",        Main,  engine::present,       Abort,                "it is what is being launched"),
     rule("root.pivot",    Main,  root::pivotable,       Abort,                "runc changes the root with pivot_root, which the kernel's first root refuses"),
@@ -40,6 +43,7 @@ pub const RULES: &[Rule] = &[
     rule("api.shm",       Main,  api_mounts::shm,       degrade("programs that want POSIX shared memory fail"), "POSIX shared memory"),
     rule("api.mqueue",    Main,  api_mounts::mqueue,    degrade("POSIX message queues are not visible"),        "POSIX message queues"),
     rule("api.run",       Main,  api_mounts::run,       Abort,                "pid files and sockets that must not survive a restart"),
+    rule("listen.unix",   Main,  listeners::unix_sockets, Abort,              "a client that comes early waits instead of failing"),
     rule("root.rshared",  Main,  root::shared,          degrade("mounts made on one side of a volume do not show on the other (--mount bind-propagation=shared)"), "mount propagation between containers"),
     rule("modules",       Main,  modules::autoload,     degrade("the kernel loads no modules by itself"),        "features that the kernel has as modules load when first used"),
     rule("cgroup.v1",     Main,  cgroup_v1::decide,     Abort,                "resource limits of containers"),
@@ -53,6 +57,8 @@ pub const RULES: &[Rule] = &[
     rule("net.loopback",  Main,  network::loopback,     degrade("ports published on 127.0.0.1 do not work"),     "clients and published ports use loopback"),
     rule("net.forward",   Main,  network::forwarding,   degrade("containers cannot reach other networks"),       "packets pass between containers and the outside"),
     rule("net.bridge",    Main,  bridge::decide,        Abort,                "dockerd takes a bridge of one's own only when it is there with its address"),
+    rule("tls",           Main,  tls::make,             Abort,                "the network reaches the engine by TLS alone"),
+    rule("tls.renew",     Main,  tls::renew,            degrade("clients refuse the certificate under a name that it lacks, or once it has ended"), "addresses change, and certificates end"),
     rule("firewall",      Main,  firewall::backend,     degrade("networks of containers need a packet filter"),  "dockerd programs NAT through iptables"),
 ];
 

@@ -10,18 +10,25 @@ use dockerlaunch_plan::facts::{Cidr, certificates};
 use dockerlaunch_plan::{Action, ActionError, Executor};
 use rustix::fs::{CWD, FileType, Mode};
 
+use crate::listener::{self, Listener};
 use crate::mount::{self, failed};
-use crate::netlink;
 use crate::say::say;
+use crate::{atomic, cert, netlink};
 
 /// Performs actions on this system, and at log level `debug` tells each one with its time.
 #[derive(Debug, Default)]
-pub struct System;
+pub struct System {
+    /// Sockets that actions have bound.
+    pub(crate) listeners: Vec<Listener>,
+}
 
 impl Executor for System {
     fn run(&mut self, action: &Action) -> Result<(), ActionError> {
         let start = Instant::now();
-        let result = perform(action);
+        let result = match listener::listen(action) {
+            Some(bound) => bound.map(|listener| self.listeners.push(listener)),
+            None => perform(action),
+        };
         let word = if result.is_ok() { "done" } else { "failed" };
         say!(Debug, "{word} {:6.2} ms  {action}", start.elapsed().as_secs_f64() * 1e3);
         if let (Action::SetAside { from, to }, Ok(())) = (action, &result) {
@@ -41,9 +48,17 @@ fn perform(action: &Action) -> Result<(), ActionError> {
         Action::MakeNode { path, major, minor, mode } => make_node(path, *major, *minor, *mode),
         Action::WriteFile { path, content, mode } => write_new(path, content.as_bytes(), *mode),
         Action::ReplaceFile { path, content, mode } => {
-            replace(path, content, *mode).map_err(io_failed("write"))
+            atomic::replace(path, content.as_bytes(), *mode).map_err(io_failed("write"))
         }
         Action::BundleCertificates { from, text, to } => bundle(from, text.as_deref(), to),
+        Action::MakeKey { path, mode } => cert::make_key(path, *mode),
+        Action::IssueCertificate { path, key, directory, role } => cert::issue(path, key, directory, role),
+        Action::InstallFile { from, to, mode } => {
+            let content = fs::read(from).map_err(io_failed("read"))?;
+            atomic::replace(to, &content, *mode).map_err(io_failed("write"))
+        }
+        // They give something, so the executor does them itself.
+        Action::ListenTcp { .. } | Action::ListenUnix { .. } => Ok(()),
         Action::CopyFile { from, to } => copy_new(from, to),
         Action::WriteKnob { path, value } => fs::write(path, value).map_err(io_failed("write")),
         Action::MoveProcesses { from, to } => move_processes(from, to),
@@ -119,24 +134,11 @@ fn write_new(path: &str, content: &[u8], mode: u32) -> Result<(), ActionError> {
     io::Write::write_all(&mut file, content).map_err(io_failed("write"))
 }
 
-/// Writes a file whole or not at all: whoever reads it meanwhile finds the old one or the new one.
-pub(crate) fn replace(path: &str, content: &str, mode: u32) -> io::Result<()> {
-    if let Some(parent) = Path::new(path).parent() {
-        fs::create_dir_all(parent)?;
-    }
-    let new = format!("{path}.new");
-    // One that a crash has left may have another mode.
-    let _ = fs::remove_file(&new);
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&new)?;
-    io::Write::write_all(&mut file, content.as_bytes())?;
-    fs::rename(&new, path)
-}
-
 fn bundle(from: &[String], text: Option<&str>, to: &str) -> Result<(), ActionError> {
     let texts: Vec<String> =
         from.iter().map(fs::read_to_string).collect::<io::Result<_>>().map_err(io_failed("read"))?;
     let all = certificates::bundle(texts.iter().map(String::as_str).chain(text));
-    replace(to, &all, 0o644).map_err(io_failed("write"))
+    atomic::replace(to, all.as_bytes(), 0o644).map_err(io_failed("write"))
 }
 
 /// Copies a file to a place where none is, parents included.

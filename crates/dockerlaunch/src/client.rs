@@ -2,19 +2,20 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use dockerlaunch_plan::config::{DEFAULT_PATH, first_words, nearest};
+use dockerlaunch_plan::config::{DEFAULT_PATH, DEFAULT_SOCKET, client, first_words, nearest};
 use dockerlaunch_plan::{Hint, Problem};
 
 use crate::{handoff, say, signals, sockets, sys};
 
-/// Becomes the program, usually `docker`; returns only when that failed. Clients find the engine on its default
-/// socket; `DOCKER_HOST` and the TLS variables of the environment stay as they are.
+/// Becomes the program, usually `docker`; returns only when that failed. It is told where the engine is; `DOCKER_HOST` and
+/// the TLS variables of the environment stay as they are.
 pub fn exec(command: &[OsString]) -> (Problem, u8) {
-    let Some(mut client) = client(command) else {
+    let Some(mut client) = command_for(command) else {
         return (Problem::new("there is no command").hint("name one: `dockerlaunch ps`"), 2);
     };
     if let Err(error) = signals::unblock_all() {
@@ -31,7 +32,7 @@ pub fn exec(command: &[OsString]) -> (Problem, u8) {
 
 /// Runs the program and waits for its end; for the kernel's init, which must not become it. Returns its exit status.
 pub fn run(command: &[OsString]) -> u8 {
-    let Some(mut client) = client(command) else { return 2 };
+    let Some(mut client) = command_for(command) else { return 2 };
     match sys::spawn_unblocked(&mut client).and_then(|mut child| child.wait()) {
         Ok(status) => status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1),
         Err(error) => {
@@ -42,10 +43,29 @@ pub fn run(command: &[OsString]) -> u8 {
     }
 }
 
-fn client(command: &[OsString]) -> Option<Command> {
+/// Where the engine is, and its certificates.
+fn environment() -> Vec<(&'static str, String)> {
+    let env = std::env::vars_os()
+        .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
+        .collect();
+    let is_socket = |path: &String| std::fs::metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
+    let places = [Some(DEFAULT_SOCKET.to_owned()), sockets::published(), rootless_socket()];
+    let sockets: Vec<String> = places.into_iter().flatten().filter(is_socket).collect();
+    client::environment(&env, &sockets, |path| std::fs::metadata(path).is_ok_and(|meta| meta.len() > 0))
+}
+
+/// Where an engine of this user's own listens.
+fn rootless_socket() -> Option<String> {
+    let own = || Some(format!("/run/user/{}", rustix::process::geteuid().as_raw()));
+    let directory =
+        std::env::var("XDG_RUNTIME_DIR").ok().filter(|directory| !directory.is_empty()).or_else(own);
+    directory.map(|directory| format!("{directory}/docker.sock"))
+}
+
+fn command_for(command: &[OsString]) -> Option<Command> {
     let (program, args) = command.split_first()?;
     let mut client = Command::new(program);
-    client.args(args);
+    client.args(args).envs(environment());
     // The kernel gives its init none.
     if std::env::var_os("PATH").is_none_or(|path| path.is_empty()) {
         client.env("PATH", DEFAULT_PATH);

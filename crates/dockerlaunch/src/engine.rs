@@ -8,16 +8,16 @@ use std::path::Path;
 
 use dockerlaunch_plan::config::{Config, Engine, EngineCommand};
 use dockerlaunch_plan::facts::MERGED_CONFIG;
-use dockerlaunch_plan::rules::daemon_json;
-use dockerlaunch_plan::rules::engine::{Missing, binds_own_socket, local_sockets, resolve};
-use dockerlaunch_plan::rules::{engine, stop};
+use dockerlaunch_plan::rules::engine::{Missing, resolve};
+use dockerlaunch_plan::rules::{daemon_json, engine, listeners, stop};
 use dockerlaunch_plan::{Executor, Facts, LaunchError, Plan, Problem, Report, Stage, apply, log, plan};
 
 use crate::apply::System;
 use crate::end::Mounts;
+use crate::listener::{self, Listener};
 use crate::say::{self, say};
 use crate::signals::Signals;
-use crate::{handoff, hooks, output, pid1, probe, question, signals, sockets, sys};
+use crate::{atomic, handoff, hooks, output, pid1, probe, question, signals, sockets, sys};
 
 /// Exit statuses of a launch that failed, as `docker run` and shells use them.
 mod status {
@@ -69,6 +69,7 @@ pub fn kernel_arguments() -> Result<Option<Vec<String>>, LaunchFailure> {
 pub struct Launch {
     config: Config,
     inherited: Vec<OwnedFd>,
+    bound: Vec<Listener>,
 }
 
 impl Launch {
@@ -93,7 +94,7 @@ impl Launch {
         let inherited = sys::take_inherited(config.inherited_sockets);
         config.inherited_sockets = inherited.len();
         sys::close_on_exec_from(sys::FIRST_SOCKET);
-        Self { config, inherited }
+        Self { config, inherited, bound: Vec::new() }
     }
 
     /// The configuration.
@@ -148,7 +149,7 @@ impl Launch {
         let written = if file.merged.as_ref() == Some(&content) {
             Ok(())
         } else {
-            crate::apply::replace(MERGED_CONFIG, &content, 0o600)
+            atomic::replace(MERGED_CONFIG, content.as_bytes(), 0o600)
         };
         written.map(|()| notices).map_err(|error| {
             Problem::new(format!("cannot write `{MERGED_CONFIG}`"))
@@ -159,9 +160,18 @@ impl Launch {
 
     /// What a launch would do, without doing it.
     pub fn plan(&self) -> (Facts, Plan) {
-        let facts = probe::probe(&self.config);
+        let mut facts = probe::probe(&self.config);
+        facts.listening = self.listening(&facts);
         let plan = plan(&self.config, &facts);
         (facts, plan)
+    }
+
+    /// Where we listen already, by what we have bound or what our starter handed over.
+    fn listening(&self, facts: &Facts) -> Vec<String> {
+        let wanted = listeners::decide(&self.config, facts).map(|l| l.names()).unwrap_or_default();
+        let inherited = |name: &String| self.inherited.iter().any(|socket| listener::is(socket, name));
+        let bound = self.bound.iter().map(|listener| listener.name.clone());
+        bound.chain(wanted.into_iter().filter(inherited)).collect()
     }
 
     /// Prepares the system and becomes the engine.
@@ -184,7 +194,7 @@ impl Launch {
         let (facts, plan) = self.prepare(signals.as_mut().ok())?;
         end_if_asked(signals.as_mut().ok(), &facts)?;
         let log = self.engine_log(&facts)?;
-        let sockets = self.sockets(&facts, &plan)?;
+        let sockets = self.sockets();
         let error = handoff::exec_engine(&plan.engine, &sockets, log);
         Err(self.exec_failed(&facts, &plan.engine.program, &error))
     }
@@ -215,8 +225,8 @@ impl Launch {
         let mut signals = signals.map_err(|e| failed("signalfd", &e))?;
         end_if_asked(Some(&mut signals), &facts)?;
         self.engine_log(&facts)?;
-        let sockets = self.sockets(&facts, &plan)?;
-        sockets::publish(&local_sockets(&self.config, &facts));
+        let sockets = self.sockets();
+        sockets::publish(&listeners::decide(&self.config, &facts).unwrap_or_default().unix_paths());
         let watch = pid1::Watch {
             engine: &plan.engine,
             sockets,
@@ -248,7 +258,7 @@ impl Launch {
     fn clean(&self) {
         let (_, plan) = self.plan();
         for (step, actions) in plan.needed().filter(|(step, _)| step.id.0 == "leftovers") {
-            if let Some(error) = actions.iter().find_map(|action| System.run(action).err()) {
+            if let Some(error) = actions.iter().find_map(|action| System::default().run(action).err()) {
                 say!(Warn, "step {}: {error}", step.id);
             }
         }
@@ -301,7 +311,7 @@ impl Launch {
         Err(self.exec_failed(&facts, &engine.program, &error))
     }
 
-    fn early(&self) -> Result<(), LaunchFailure> {
+    fn early(&mut self) -> Result<(), LaunchFailure> {
         let (facts, early) = self.plan();
         self.apply(&early, Stage::Early, &facts)?;
         Ok(())
@@ -337,11 +347,17 @@ impl Launch {
         for notice in &again.engine.notices {
             say!(Info, "{notice}");
         }
+        for warning in &again.engine.warnings {
+            say!(Warn, "{warning}");
+        }
         Ok((after, again))
     }
 
-    fn apply(&self, plan: &Plan, stage: Stage, facts: &Facts) -> Result<Report, LaunchFailure> {
-        apply(plan, stage, facts, &mut System).map_err(|error| {
+    fn apply(&mut self, plan: &Plan, stage: Stage, facts: &Facts) -> Result<Report, LaunchFailure> {
+        let mut executor = System::default();
+        let result = apply(plan, stage, facts, &mut executor);
+        self.bound.append(&mut executor.listeners);
+        result.map_err(|error| {
             // Only a missing engine has a status of its own, and only when that is all that is wrong.
             let status = match (&error.problems[..], resolve(&self.config, facts)) {
                 ([only], Err(missing)) if is_about_engine(only) => status_of(missing),
@@ -351,19 +367,10 @@ impl Launch {
         })
     }
 
-    fn sockets(&mut self, facts: &Facts, plan: &Plan) -> Result<Vec<OwnedFd>, LaunchFailure> {
-        if !plan.engine.hands_over_sockets {
-            return Ok(Vec::new());
-        }
-        let mut all: Vec<OwnedFd> = std::mem::take(&mut self.inherited);
-        let path = &self.config.socket;
-        if binds_own_socket(&self.config, facts) && !all.iter().any(|fd| sockets::listens_on(fd, path)) {
-            let named =
-                self.config.engine.option("--group", Some("-G")).or(facts.daemon_json.group.as_deref());
-            let own = sockets::bind(path, named);
-            all.push(own.map_err(|problem| failure(facts, vec![problem], status::LAUNCHER_FAILED))?);
-        }
-        Ok(all)
+    /// Everything that the engine takes over.
+    fn sockets(&mut self) -> Vec<OwnedFd> {
+        let bound = std::mem::take(&mut self.bound).into_iter().map(|listener| listener.socket);
+        std::mem::take(&mut self.inherited).into_iter().chain(bound).collect()
     }
 
     fn exec_failed(&self, facts: &Facts, program: &str, error: &std::io::Error) -> LaunchFailure {

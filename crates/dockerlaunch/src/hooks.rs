@@ -115,7 +115,8 @@ fn not_executed(path: &str, error: &io::Error) -> Problem {
             problem = problem.cause(format!("it is a script for `{name}`, and this image may have no shell"));
         }
         None if !fs::read(path).unwrap_or_default().starts_with(b"\x7fELF") => {
-            problem = problem.cause("it is neither a program (ELF) nor a script that names its interpreter (`#!`)");
+            problem =
+                problem.cause("it is neither a program (ELF) nor a script that names its interpreter (`#!`)");
         }
         None => {}
     }

@@ -13,12 +13,15 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod apply;
+mod atomic;
+mod cert;
 pub mod client;
 pub mod drain;
 pub mod end;
 pub mod engine;
 mod handoff;
 mod hooks;
+mod listener;
 mod module;
 mod mount;
 mod netlink;

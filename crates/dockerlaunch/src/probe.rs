@@ -16,6 +16,7 @@ use dockerlaunch_plan::rules::{daemon_json, dist};
 use crate::netlink;
 
 mod config;
+mod tls;
 
 /// Reads everything that the rules ask for. What cannot be read is absent from the facts, never an error: without
 /// `/proc` hardly anything can be.
@@ -73,7 +74,10 @@ impl Probe {
             firewall: self.firewall(),
             leftovers: self.leftovers(&data_root),
             config_file,
+            groups: self.groups(config, &daemon_json),
             daemon_json,
+            listening: Vec::new(),
+            tls: self.tls(config),
             extra_ca: self.extra_ca(config),
             hooks: self.hooks(),
         }

@@ -14,6 +14,8 @@ pub struct Engine {
     pub args: Vec<String>,
     /// What was translated, one line each.
     pub notices: Vec<String>,
+    /// Nobody named an engine, so it gets the listeners of `docker:dind`: the unix socket, and TCP with TLS.
+    pub default_listeners: bool,
 }
 
 /// The engine's final command line and what its environment gets besides ours.
@@ -30,11 +32,13 @@ pub struct EngineCommand {
     /// Settings that gave way to others, one line each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notices: Vec<String>,
+    /// What is dangerous about it.
+    pub warnings: Vec<String>,
 }
 
 impl Default for Engine {
     fn default() -> Self {
-        Self { program: "dockerd".into(), args: Vec::new(), notices: Vec::new() }
+        Self::with_defaults(&[])
     }
 }
 
@@ -42,7 +46,12 @@ impl Engine {
     /// `program` with `args`, exactly, but for the spellings that Docker no longer knows.
     pub fn new(program: &str, args: &[String]) -> Self {
         let (args, notices) = translate(args);
-        Self { program: program.to_owned(), args, notices }
+        Self { program: program.to_owned(), args, notices, default_listeners: false }
+    }
+
+    /// The engine of an image whose user gave options at most.
+    pub fn with_defaults(args: &[String]) -> Self {
+        Self { default_listeners: true, ..Self::new("dockerd", args) }
     }
 
     /// `docker -d …` and `docker daemon …` of old: today's `dockerd` beside that `docker`.
@@ -91,11 +100,6 @@ impl Engine {
     /// Whether a switch is given, and on or off; the last one counts.
     pub fn switch(&self, long: &str) -> Option<bool> {
         options::scan(&self.args).filter(|given| given.name == long).last().map(|given| given.is_on())
-    }
-
-    /// Whether TLS is asked for on the command line: `--tlsverify` asks for it even when it is off.
-    pub fn asks_for_tls(&self) -> bool {
-        self.switch("--tlsverify").is_some() || self.switch("--tls") == Some(true)
     }
 
     /// Whether the engine only prints something and ends: nothing needs to be prepared for that.
@@ -205,8 +209,6 @@ mod tests {
     #[test]
     fn switches_are_read_as_dockerd_reads_them() {
         let engine = |words| Engine::new("dockerd", &args(words));
-        assert!(engine("--tls").asks_for_tls() && engine("--tlsverify=false").asks_for_tls());
-        assert!(!engine("--tls=0 --tlscacert /x --label --tls").asks_for_tls());
         assert!(engine("-Dv").only_informs() && engine("--validate --config-file /x").only_informs());
         assert!(!engine("--validate=false --label -v -- --help").only_informs());
         assert_eq!(engine("--iptables --iptables=F").switch("--iptables"), Some(false));
@@ -215,14 +217,6 @@ mod tests {
     #[test]
     fn an_option_without_its_value_is_passed_on_for_dockerd_to_refuse() {
         assert_eq!(Engine::new("dockerd", &args("-g")).args, args("--data-root"));
-    }
-
-    #[test]
-    fn listeners_are_seen_in_every_spelling() {
-        for words in ["-H unix:///x", "--host unix:///x", "--host=unix:///x", "-Hunix:///x", "-H=unix:///x"] {
-            assert_eq!(Engine::new("dockerd", &args(words)).hosts(), ["unix:///x"], "{words}");
-        }
-        assert!(Engine::new("dockerd", &args("--hosts-file x -D")).hosts().is_empty());
     }
 
     #[test]

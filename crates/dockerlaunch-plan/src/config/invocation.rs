@@ -196,7 +196,7 @@ fn engine(args: &[OsString]) -> Result<Option<Engine>, UsageError> {
     let old = rest.first().and_then(|word| word.to_str());
     Ok(Some(match base_name(&first) {
         name @ ("-d" | "--daemon") => Engine::from_docker("docker", name, &texts(rest)?),
-        _ if first.starts_with('-') => Engine::new("dockerd", &texts(args)?),
+        _ if first.starts_with('-') => Engine::with_defaults(&texts(args)?),
         "daemon" => Engine::from_docker("docker", "docker daemon", &texts(rest)?),
         name if name.starts_with("dockerd") && name != "dockerd-entrypoint.sh" => {
             Engine::new(text(&args[0])?, &texts(rest)?)
@@ -366,6 +366,24 @@ mod tests {
         assert_eq!(launched("dockerlaunch -d"), s("dockerd", ""));
         assert_eq!(launched("dockerd-entrypoint.sh dockerd --group=7"), s("dockerd", "--group=7"));
         assert_eq!(launched("dockerlaunch dockerd-entrypoint.sh -D"), s("dockerd", "-D"));
+    }
+
+    #[test]
+    fn listeners_are_set_up_where_no_engine_was_named() {
+        for (line, wanted) in [
+            ("dockerlaunch", true),
+            ("dockerlaunch --mtu=1450 -D", true),
+            ("dockerd-entrypoint.sh", true),
+            ("dockerlaunch dockerd-entrypoint.sh -D", true),
+            ("dockerlaunch dockerd", false),
+            ("dockerd-entrypoint.sh dockerd --group=7", false),
+            ("dockerlaunch -d", false),
+            ("dockerlaunch daemon -s overlay", false),
+            ("dockerlaunch /usr/bin/docker -d", false),
+        ] {
+            let Invocation::Launch(engine) = of(line) else { panic!("{line}") };
+            assert_eq!(engine.default_listeners, wanted, "{line}");
+        }
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub fn decide(config: &Config, facts: &Facts) -> Verdict {
     if let Some(problem) = all_in_one(&config.environment.problems) {
         return Verdict::Blocked { problem };
     }
-    match merge(config, &facts.config_file, &super::engine::arguments(config, facts).0, false) {
+    match merge(config, &facts.config_file, &super::listeners::arguments(config, facts).0, false) {
         Err(problem) => Verdict::Blocked { problem },
         Ok(Merged { file: None, .. }) => Verdict::satisfied("nothing to merge"),
         Ok(Merged { file: Some(content), .. }) if facts.config_file.merged.as_ref() == Some(&content) => {
@@ -88,9 +88,12 @@ pub fn merge(config: &Config, file: &ConfigFile, args: &[String], always: bool) 
     let mut out = args.to_vec();
     for name in options.iter().map(|option| option.name) {
         for (key, value) in take(&mut merged, name) {
-            let origin = format!("`{key}` of {}", file.path);
             // Listeners were looked at before: dockerd shall have no others than those on the command line.
-            let repeat = repeats(name) && name != "host";
+            if name == "host" {
+                continue;
+            }
+            let origin = format!("`{key}` of {}", file.path);
+            let repeat = repeats(name);
             let values = values(&value).unwrap_or_default();
             let joined = values.join(",");
             let values: Vec<&str> =
@@ -475,7 +478,7 @@ mod tests {
                 1,
             ),
             ("--host-gateway-ip=1", json!({"host-gateway-ip": "2"}), "--host-gateway-ip=1", json!({}), 1),
-            ("-H fd://", json!({"hosts": ["tcp://0.0.0.0:1"]}), "-H fd://", json!({}), 1),
+            ("-H fd://", json!({"hosts": ["tcp://0.0.0.0:1"]}), "-H fd://", json!({}), 0),
             ("--config-file /x --mtu 1", json!({"mtu": 2}), "--mtu 1", json!({}), 1),
         ] {
             let got = shown(args, None, Some(&content.to_string()));
@@ -575,7 +578,7 @@ mod tests {
             &file(Some(r#"{"hosts": ["unix:///x"], "data-root": "/d"}"#)),
         );
         assert_eq!(seen.hosts, ["fd://", "unix:///x"]);
-        assert!(seen.tls && seen.data_root.as_deref() == Some("/d"));
+        assert!(seen.tls == Some(true) && seen.data_root.as_deref() == Some("/d"));
         assert_eq!(view(&config("", Some("{")), &file(Some("["))), DaemonJson::default());
     }
 

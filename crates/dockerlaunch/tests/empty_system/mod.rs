@@ -2,8 +2,6 @@
 //! write the host's own knobs.
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 
-#![allow(dead_code, reason = "each test binary uses some of it")]
-
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
