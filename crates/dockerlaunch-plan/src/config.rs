@@ -15,7 +15,7 @@ mod environment;
 mod host;
 mod invocation;
 pub(crate) mod join;
-pub mod listen;
+mod listen;
 mod nearest;
 mod options;
 mod proxy;
@@ -29,7 +29,6 @@ pub use engine::{Engine, EngineCommand};
 pub use environment::{Environment, Setting};
 pub use host::{HANDED_OVER, Host};
 pub use invocation::{Invocation, Output, UsageError, first_words, parse};
-pub use listen::Listen;
 pub use nearest::nearest;
 pub(crate) use options::without;
 pub use settings::Settings;
@@ -53,8 +52,6 @@ pub struct Config {
     pub inherited_sockets: usize,
     /// Where we listen: `DOCKER_HOST` when it is `unix://`, else [`DEFAULT_SOCKET`].
     pub socket: String,
-    /// The rest of what the environment says about it.
-    pub listen: Listen,
     /// TLS for TCP listeners.
     pub tls: Tls,
     /// `DOCKER_IPTABLES_LEGACY`: set, set and empty, or unset.
@@ -67,7 +64,7 @@ pub struct Config {
     pub only_looking: bool,
     /// `DOCKERLAUNCH_*`: our own settings.
     pub settings: Settings,
-    /// What in them makes no sense.
+    /// What in them, and in `DOCKER_HOST`, makes no sense.
     pub mistakes: Option<Problem>,
 }
 
@@ -76,20 +73,19 @@ impl Config {
     pub fn new(engine: Engine, env: &BTreeMap<String, String>) -> Self {
         let get = |name: &str| env.get(name).map(String::as_str);
         let (settings, mistakes) = Settings::parse(env);
-        let (socket, listen) = Listen::read(env);
+        let (socket, mistake) = listen::read(env);
         Self {
             engine,
             path: directories(get("PATH").unwrap_or_default()),
             inherited_sockets: get("LISTEN_FDS").and_then(|n| n.parse().ok()).unwrap_or(0),
             socket,
-            listen,
             tls: Tls::read(get(variables::CERTDIR), get(variables::SAN)),
             iptables_legacy: get(variables::IPTABLES_LEGACY).map(|value| !value.is_empty()),
             environment: Environment::read(env),
             supervise: get(variables::REAP).is_none_or(|v| !is_false(v)),
             only_looking: false,
             settings,
-            mistakes,
+            mistakes: settings::joined(mistakes.into_iter().chain(mistake)),
         }
     }
 }

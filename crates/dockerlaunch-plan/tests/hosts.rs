@@ -14,12 +14,15 @@ fn facts(host: &str) -> Facts {
 }
 
 fn shown(host: &str) -> String {
-    shown_for(&[], &facts(host))
+    shown_for(Engine::with_defaults(&[]), &facts(host))
 }
 
-fn shown_for(args: &[&str], facts: &Facts) -> String {
-    let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
-    let plan = plan(&Config::new(Engine::new("dockerd", &args), &BTreeMap::new()), facts);
+fn dockerd(args: &[&str]) -> Engine {
+    Engine::new("dockerd", &args.iter().map(|arg| (*arg).to_owned()).collect::<Vec<_>>())
+}
+
+fn shown_for(engine: Engine, facts: &Facts) -> String {
+    let plan = plan(&Config::new(engine, &BTreeMap::new()), facts);
     let mut text = render::plan(&plan);
     for problem in plan.blockers() {
         text += &format!("\n{}", render::problem(problem));
@@ -48,7 +51,7 @@ hosts! {
 #[test]
 fn a_bridge_of_ones_own_with_an_address() {
     let args = ["--bip", "10.9.0.1/24", "-b", "br0", "--debug"];
-    insta::assert_snapshot!(shown_for(&args, &facts("privileged-container-v2")));
+    insta::assert_snapshot!(shown_for(dockerd(&args), &facts("privileged-container-v2")));
 }
 
 #[test]
@@ -61,5 +64,5 @@ fn a_base_image_with_wrapped_programs() {
     {
         facts.paths.insert(path.into(), Entry::File(0o755));
     }
-    insta::assert_snapshot!(shown_for(&[], &facts));
+    insta::assert_snapshot!(shown_for(dockerd(&[]), &facts));
 }

@@ -39,7 +39,7 @@ fn ns_flags_and_files_are_made_one() {
     assert_status(&output, 0);
     let text = text(&output);
     let args = text.lines().find(|line| line.starts_with("args ")).expect("args");
-    assert!(args.starts_with("args --log-opt max-file=2 --log-opt=max-size=1m "), "{text}");
+    assert!(args.starts_with("args -H fd:// --log-opt max-file=2 --log-opt=max-size=1m "), "{text}");
     for flag in ["a", "b", "c"].map(|m| format!(" --registry-mirror=http://{m}")) {
         assert!(args.contains(&flag), "{text}");
     }
@@ -65,7 +65,7 @@ fn ns_without_need_nothing_is_asked_or_written() {
     assert_status(&output, 0);
     let text = text(&output);
     assert!(
-        text.contains("args --log-opt max-file=2 --mtu=1450 ") && !text.contains("--config-file"),
+        text.contains("args -H fd:// --log-opt max-file=2 --mtu=1450\n") && !text.contains("--config-file"),
         "{text}"
     );
     assert!(!text.contains("\n/asked\n"), "the engine was asked:\n{text}");

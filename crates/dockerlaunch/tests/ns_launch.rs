@@ -57,14 +57,6 @@ fn ns_the_engine_gets_sockets_for_its_own_pid_and_no_blocked_signal() {
 }
 
 #[test]
-fn ns_own_listeners_of_the_user_are_left_alone() {
-    let system = EmptySystem::new(r#"echo "args $*"; echo "fds ${LISTEN_FDS-none}""#);
-    let output = system.launch(&["dockerd", "-H", "unix:///run/x.sock"]);
-    assert_status(&output, 0);
-    assert!(text(&output).contains("args -H unix:///run/x.sock\nfds none\n"), "{}", text(&output));
-}
-
-#[test]
 fn ns_the_engines_end_is_ours() {
     assert_status(&EmptySystem::new("exit 42").launch(&["dockerd"]), 42);
     assert_status(&EmptySystem::new("kill -9 $$").launch(&["dockerd"]), 137);
@@ -172,12 +164,12 @@ fn ns_relative_paths_mean_where_the_launcher_was_started() {
         let stage = stage.replace("env -i", "env -i DOCKER_HOST=unix://d.sock");
         stage.replace("shift\n", "echo '{\"hosts\": [\"fd://\"]}' > launcher/daemon.json\nshift\n")
     });
-    // The configuration file names `fd://`, so nothing is added to the command line.
+    // Listeners stand on the command line alone; what else the file says would be in the merged one.
     let output = system.launch(&["./dockerd", "--config-file", "daemon.json"]);
     assert_status(&output, 0);
     assert!(
         text(&output).contains(
-            "engine /launcher/dockerd --config-file daemon.json\n/launcher/d.sock\n/launcher/d.sock"
+            "engine /launcher/dockerd -H fd:// --config-file=/run/dockerlaunch/daemon.json\n/launcher/d.sock\n/launcher/d.sock"
         ),
         "{}",
         text(&output)
@@ -225,10 +217,10 @@ fn ns_sockets_of_our_starter_are_handed_on_and_not_bound_twice() {
         EmptySystem::new(r#"echo "args $* fds $LISTEN_FDS pid $([ $LISTEN_PID = $$ ] && echo mine)""#);
     // Perl listens as systemd would, on the very path that we would bind.
     let starter = r#"perl -MSocket -e '
-      mkdir "launcher/run"; $^F = 9; socket($s, PF_UNIX, SOCK_STREAM, 0) or die; mkdir "run"; bind($s, sockaddr_un("run/docker.sock")) or die $!;
+      $^F = 9; socket($s, PF_UNIX, SOCK_STREAM, 0) or die; bind($s, sockaddr_un("launcher/d.sock")) or die $!;
       listen($s, 5); use POSIX; POSIX::dup2(fileno($s), 3); $ENV{LISTEN_PID} = $$; $ENV{LISTEN_FDS} = 1; $ENV{DOCKER_HOST} = "unix://SOCKET";
       $ENV{container} = "test"; $ENV{PATH} = "/launcher:/usr/sbin:/usr/bin"; exec "chroot", ".", "/launcher/dockerlaunch", @ARGV' "#;
-    for (socket, sockets) in [("run/docker.sock", 1), ("/run/other.sock", 2)] {
+    for (socket, sockets) in [("launcher/d.sock", 1), ("/run/other.sock", 2)] {
         let starter = starter.replace("SOCKET", socket);
         system.stage(|stage| {
             format!("{}exec {starter}\"$@\"\n", stage.split("exec env").next().expect("stage"))

@@ -1,52 +1,17 @@
-//! The unix socket as the environment asks for it.
+//! Where the engine listens, as `DOCKER_HOST` asks for it.
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
-
 use super::DEFAULT_SOCKET;
-use super::variables::{HOST, SOCKET_GROUP, SOCKET_MODE};
+use super::variables::HOST;
 use crate::Problem;
 
-/// The mode that dockerd gives its socket.
-const DEFAULT_MODE: u32 = 0o660;
-
-/// The unix socket as the environment asks for it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Listen {
-    /// [`SOCKET_GROUP`].
-    pub group: Option<String>,
-    /// [`SOCKET_MODE`].
-    pub mode: u32,
-    /// What in the variables makes no sense.
-    pub mistakes: Vec<Problem>,
-}
-
-impl Listen {
-    /// The socket's path, and the rest.
-    pub fn read(env: &BTreeMap<String, String>) -> (String, Self) {
-        let get = |name: &str| env.get(name).map(|value| value.trim()).filter(|value| !value.is_empty());
-        let mut listen =
-            Self { group: get(SOCKET_GROUP).map(str::to_owned), mode: DEFAULT_MODE, mistakes: Vec::new() };
-        let path = match get(HOST).map(socket) {
-            None => DEFAULT_SOCKET.to_owned(),
-            Some(Ok(path)) => path.unwrap_or(DEFAULT_SOCKET).to_owned(),
-            Some(Err(problem)) => {
-                listen.mistakes.push(problem);
-                DEFAULT_SOCKET.to_owned()
-            }
-        };
-        if let Some(text) = get(SOCKET_MODE) {
-            match mode(text) {
-                Some(mode) => listen.mode = mode,
-                None => listen.mistakes.push(
-                    Problem::new(format!("`{SOCKET_MODE}={text}` makes no sense"))
-                        .cause("expected permission bits in octal, at most 0777")
-                        .remedy("write, for example", format!("{SOCKET_MODE}=0660")),
-                ),
-            }
-        }
-        (path, listen)
+/// The socket's path, and what in the variable makes no sense.
+pub(super) fn read(env: &BTreeMap<String, String>) -> (String, Option<Problem>) {
+    let host = env.get(HOST).map(|value| value.trim()).filter(|value| !value.is_empty());
+    match host.map(socket).transpose() {
+        Ok(path) => (path.flatten().unwrap_or(DEFAULT_SOCKET).to_owned(), None),
+        Err(problem) => (DEFAULT_SOCKET.to_owned(), Some(problem)),
     }
 }
 
@@ -72,19 +37,12 @@ fn socket(host: &str) -> Result<Option<&str>, Problem> {
         .remedy("write", format!("{HOST}=unix://{meant}")))
 }
 
-/// `660`, `0660`, `0o660`.
-fn mode(text: &str) -> Option<u32> {
-    let digits = text.strip_prefix("0o").unwrap_or(text);
-    let is_octal = digits.bytes().all(|b| matches!(b, b'0'..=b'7'));
-    u32::from_str_radix(digits, 8).ok().filter(|mode| is_octal && *mode <= 0o777)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read(name: &str, value: &str) -> (String, Listen) {
-        Listen::read(&BTreeMap::from([(name.to_owned(), value.to_owned())]))
+    fn of(host: &str) -> (String, Option<Problem>) {
+        read(&BTreeMap::from([(HOST.to_owned(), host.to_owned())]))
     }
 
     #[test]
@@ -98,46 +56,29 @@ mod tests {
             ("ssh://me@there", DEFAULT_SOCKET),
             ("docker:2375", DEFAULT_SOCKET),
         ] {
-            let (path, listen) = read(HOST, host);
-            assert_eq!((path.as_str(), listen.mistakes.len()), (wanted, 0), "{host}");
-        }
-    }
-
-    #[test]
-    fn modes_are_octal() {
-        for (text, wanted) in
-            [("660", 0o660), ("0600", 0o600), ("0o777", 0o777), ("", 0o660), (" 666 ", 0o666)]
-        {
-            let (_, listen) = read(SOCKET_MODE, text);
-            assert_eq!((listen.mode, listen.mistakes.len()), (wanted, 0), "{text}");
+            assert_eq!(of(host), (wanted.to_owned(), None), "{host}");
         }
     }
 
     #[test]
     fn nonsense_is_named_with_what_was_meant() {
-        for (name, value, remedy) in [
-            (HOST, "/run/d.sock", "DOCKER_HOST=unix:///run/d.sock"),
-            (HOST, "unix:/run/d.sock", "DOCKER_HOST=unix:///run/d.sock"),
-            (HOST, "unix://@d", "DOCKER_HOST=unix:///d"),
-            (HOST, "unx:///run/d.sock", "DOCKER_HOST=unix:///run/d.sock"),
-            (HOST, "unix:", "DOCKER_HOST=unix:///var/run/docker.sock"),
-            (SOCKET_MODE, "rw-rw----", "DOCKERLAUNCH_SOCKET_MODE=0660"),
-            (SOCKET_MODE, "0888", "DOCKERLAUNCH_SOCKET_MODE=0660"),
-            (SOCKET_MODE, "+660", "DOCKERLAUNCH_SOCKET_MODE=0660"),
-            (SOCKET_MODE, "1777", "DOCKERLAUNCH_SOCKET_MODE=0660"),
+        for (host, remedy) in [
+            ("/run/d.sock", "DOCKER_HOST=unix:///run/d.sock"),
+            ("unix:/run/d.sock", "DOCKER_HOST=unix:///run/d.sock"),
+            ("unix://@d", "DOCKER_HOST=unix:///d"),
+            ("unx:///run/d.sock", "DOCKER_HOST=unix:///run/d.sock"),
+            ("unix:", "DOCKER_HOST=unix:///var/run/docker.sock"),
         ] {
-            let mistakes = read(name, value).1.mistakes;
-            let [problem] = &mistakes[..] else { panic!("{name}={value}: {mistakes:?}") };
-            assert!(problem.what.contains(value), "{problem}");
-            assert_eq!(problem.hints[0].command.as_deref(), Some(remedy), "{value}");
+            let problem = of(host).1.expect(host);
+            assert!(problem.what.contains(host), "{problem}");
+            assert_eq!(problem.hints[0].command.as_deref(), Some(remedy), "{host}");
         }
     }
 
     proptest::proptest! {
         #[test]
-        fn never_panics(host in "(unix:|tcp:)?[/@a]{0,6}.{0,4}", mode in ".{0,6}") {
-            read(HOST, &host);
-            assert!(read(SOCKET_MODE, &mode).1.mode <= 0o777);
+        fn never_panics(host in "(unix:|tcp:)?[/@a]{0,6}.{0,4}") {
+            of(&host);
         }
     }
 }

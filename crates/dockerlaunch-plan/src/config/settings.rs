@@ -25,6 +25,10 @@ pub struct Settings {
     pub exit_with: Option<ExitWith>,
     /// How long one hook may take.
     pub hook_timeout: Duration,
+    /// The group of the unix socket, by name or number.
+    pub socket_group: Option<String>,
+    /// Its permission bits.
+    pub socket_mode: u32,
     /// File for the engine's output.
     pub engine_log: Option<String>,
     /// How our own lines look.
@@ -42,6 +46,8 @@ impl Default for Settings {
             restart: Restart::No,
             exit_with: None,
             hook_timeout: Duration::from_secs(60),
+            socket_group: None,
+            socket_mode: 0o660,
             engine_log: None,
             log_format: LogFormat::Text,
             log_level: LogLevel::Info,
@@ -220,6 +226,18 @@ pub const SETTINGS: &[Setting] = &[
         set: |settings, text| { settings.hook_timeout = duration::parse(text)?; Some(()) },
     },
     Setting {
+        name: "DOCKERLAUNCH_SOCKET_GROUP", forms: &["docker", "2375"],
+        default: "docker, where there is such a group",
+        does: "the group of the unix socket, unless --group names one",
+        set: |settings, text| { settings.socket_group = Some(text.to_owned()); Some(()) },
+    },
+    Setting {
+        name: "DOCKERLAUNCH_SOCKET_MODE", forms: &["0660"],
+        default: "0660",
+        does: "the mode of the unix socket, in octal",
+        set: |settings, text| { settings.socket_mode = mode(text)?; Some(()) },
+    },
+    Setting {
         name: "DOCKERLAUNCH_ENGINE_LOG", forms: &["/path"],
         default: "standard error",
         does: "append the engine's output to this file",
@@ -238,6 +256,13 @@ pub const SETTINGS: &[Setting] = &[
         set: |settings, text| { settings.log_level = LogLevel::parse(text)?; Some(()) },
     },
 ];
+
+/// `660`, `0660`, `0o660`.
+fn mode(text: &str) -> Option<u32> {
+    let digits = text.strip_prefix("0o").unwrap_or(text);
+    let is_octal = digits.bytes().all(|b| matches!(b, b'0'..=b'7'));
+    u32::from_str_radix(digits, 8).ok().filter(|mode| is_octal && *mode <= 0o777)
+}
 
 /// All begin with this.
 const PREFIX: &str = "DOCKERLAUNCH_";
@@ -293,7 +318,7 @@ fn unknown(name: &str) -> Problem {
 }
 
 /// All of them told together: one is seldom alone.
-fn joined(mistakes: Vec<Problem>) -> Option<Problem> {
+pub(super) fn joined(mistakes: impl IntoIterator<Item = Problem>) -> Option<Problem> {
     let mut mistakes = mistakes.into_iter();
     let first = mistakes.next()?;
     Some(mistakes.fold(first, |all, next| {
@@ -319,6 +344,17 @@ mod tests {
                 assert_eq!(of(setting.name, form).1, None, "{}={form}", setting.name);
             }
             assert_eq!(of(setting.name, ""), (Settings::default(), None), "{}=", setting.name);
+        }
+    }
+
+    #[test]
+    fn modes_are_octal() {
+        for (text, wanted) in [("660", 0o660), ("0600", 0o600), ("0o777", 0o777)] {
+            assert_eq!(of("DOCKERLAUNCH_SOCKET_MODE", text).0.socket_mode, wanted, "{text}");
+        }
+        for text in ["rw-rw----", "0888", "+660", "1777"] {
+            let mistake = of("DOCKERLAUNCH_SOCKET_MODE", text).1.expect(text);
+            assert_eq!(mistake.hints[0].command.as_deref(), Some("DOCKERLAUNCH_SOCKET_MODE=0660"), "{text}");
         }
     }
 

@@ -32,10 +32,6 @@ variables! {
         "Where certificates are kept and made; set and empty: no TLS, and TCP on 2375 for whoever reaches it.";
     SAN = "DOCKER_TLS_SAN", "names and addresses, separated by commas",
         "What the server's certificate is valid for besides this machine's own; `DNS:x` and `IP:y` are understood too.";
-    SOCKET_GROUP = "DOCKERLAUNCH_SOCKET_GROUP", "a name or number",
-        "The group of the unix socket, unless `--group` says so; `docker` where there is such a group.";
-    SOCKET_MODE = "DOCKERLAUNCH_SOCKET_MODE", "octal, `0660`",
-        "The mode of the unix socket.";
     IPTABLES_LEGACY = "DOCKER_IPTABLES_LEGACY", "set, empty or unset",
         "Set: the legacy tables; empty: nf_tables; unset: what the kernel has.";
     REAP = "DOCKER_LAUNCH_REAP", "true or false",

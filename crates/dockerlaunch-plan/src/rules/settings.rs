@@ -15,7 +15,7 @@ pub fn understood(config: &Config, _: &Facts) -> Verdict {
                 .remedy("let it stay", "DOCKER_LAUNCH_REAP=true");
             Verdict::Blocked { problem }
         }
-        None => Verdict::satisfied("every DOCKERLAUNCH_* variable is understood"),
+        None => Verdict::satisfied("DOCKER_HOST and every DOCKERLAUNCH_* variable are understood"),
     }
 }
 

@@ -50,7 +50,7 @@ impl Probe {
         let options = given(&config.engine.args);
         let named = options.iter().filter(|option| option.name == "group").filter_map(|option| option.value);
         let wanted: Vec<&str> = named
-            .chain(config.listen.group.as_deref())
+            .chain(config.settings.socket_group.as_deref())
             .chain(daemon_json.group.as_deref())
             .chain([DEFAULT_GROUP])
             .collect();
