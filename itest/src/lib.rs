@@ -7,6 +7,7 @@
 
 pub mod build;
 pub mod command;
+pub mod dind;
 pub mod environment;
 pub mod host;
 pub mod host_command;

@@ -33,6 +33,11 @@ impl Need {
     }
 }
 
+/// Whether the long runs are asked for too, as by `cargo xtask test --full`.
+pub fn all_of_it() -> bool {
+    env::var_os("FROM_SCRATCH_FULL").is_some_and(|value| value == "1")
+}
+
 fn file(path: &Path, what: &str) -> Option<String> {
     (!path.is_file()).then(|| told(what))
 }

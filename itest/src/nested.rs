@@ -6,11 +6,23 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
+use crate::build;
 use crate::command::{Outcome, eventually};
 use crate::environment::{Environment, Exchange};
 use crate::image::{self, BOX};
 use crate::suite;
 use crate::up::Instance;
+
+/// An engine to nest in, with our image in it.
+pub fn outer(purpose: &str) -> Result<Instance> {
+    let instance = Instance::start(purpose)?;
+    let archive = build::output(purpose, "docker", "image.tar")?;
+    std::fs::rename(archive, instance.exchange().outside.join("image.tar"))?;
+    let environment: &dyn Environment = &instance;
+    let loaded = environment.docker(&["load", "-i", "/exchange/image.tar"])?;
+    ensure!(loaded.contains(build::IMAGE), "load said: {loaded}");
+    Ok(instance)
+}
 
 /// A running container with an engine of its own; dropping it removes it and its volumes.
 pub struct Nested {

@@ -4,15 +4,15 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use itest::build::{self, IMAGE};
-use itest::nested::Nested;
+use itest::build::IMAGE;
+use itest::nested::{self, Nested};
 use itest::scenarios;
 use itest::suite::{Shared, Suite};
 use itest::up::Instance;
 use itest::{Environment, Need, Scenario, image, product};
 
 /// The engine that all of them are nested in; it has our image.
-static OUTER: Shared<Instance> = Shared::new(outer);
+static OUTER: Shared<Instance> = Shared::new(|| nested::outer("nested"));
 
 /// One container for the scenarios.
 static NESTED: Shared<Nested> =
@@ -43,16 +43,6 @@ fn main() -> ExitCode {
             drop(NESTED.take());
             OUTER.take().and_then(Arc::into_inner).map_or(Ok(()), |mut outer| outer.tear_down())
         })
-}
-
-fn outer() -> Result<Instance> {
-    let instance = Instance::start("nested")?;
-    let archive = build::output("nested", "docker", "image.tar")?;
-    std::fs::rename(archive, instance.exchange().outside.join("image.tar"))?;
-    let environment: &dyn Environment = &instance;
-    let loaded = environment.docker(&["load", "-i", "/exchange/image.tar"])?;
-    ensure!(loaded.contains(IMAGE), "load said: {loaded}");
-    Ok(instance)
 }
 
 /// `docker run --name daemon --privileged -d IMAGE`, `docker exec -it daemon docker ps`.

@@ -117,6 +117,9 @@ fn run_steps(tier: &Tier, options: &Options, runner: &Runner, count: &mut Count)
         if options.ci {
             command.env("FROM_SCRATCH_CI", "1");
         }
+        if options.full {
+            command.env("FROM_SCRATCH_FULL", "1");
+        }
         let name = show(&command);
         let shown = options.ci || options.verbose;
         if shown {

@@ -136,7 +136,7 @@ pub(crate) const TIERS: &[Tier] = &[
         name: "nested",
         proves: "the image inside itself, and in other bases",
         needs: NESTED,
-        steps: &[Step::Scenarios("nested")],
+        steps: &[Step::Scenarios("nested"), Step::Scenarios("dind")],
         has_tests: true,
         long: false,
     },

@@ -1,0 +1,20 @@
+//! The `nested_` tier, second part: our image where `docker:dind` is used today.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use itest::suite::{Shared, Suite};
+use itest::up::Instance;
+use itest::{Need, dind, nested};
+
+static OUTER: Shared<Instance> = Shared::new(|| nested::outer("dind"));
+
+fn main() -> ExitCode {
+    Suite::new("nested_dind", &[Need::Root, Need::Busybox])
+        .test("gitlab_service_with_tls", &[], || dind::gitlab_service_with_tls(OUTER.get()?))
+        .test("gitlab_service_without_tls", &[], || dind::gitlab_service_without_tls(OUTER.get()?))
+        .test("kubernetes_runner", &[], || dind::kubernetes_runner(OUTER.get()?))
+        .test("devcontainer", &[], || dind::devcontainer(OUTER.get()?))
+        .test("every_start_serves_every_client", &[], || dind::every_start_serves_every_client(OUTER.get()?))
+        .run(|| OUTER.take().and_then(Arc::into_inner).map_or(Ok(()), |mut outer| outer.tear_down()))
+}
