@@ -8,6 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write as _};
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -227,7 +228,12 @@ fn attach(tree: &OwnedFd, target: &Path) -> anyhow::Result<()> {
 
 fn start_launcher(plan: &Plan) -> anyhow::Result<i32> {
     let launcher = Path::new(LAUNCHER);
+    // By its name: the engine is then started with what was asked for alone, and listens on the socket that it is
+    // handed. Without one the launcher adds TCP and TLS, as `docker:dind` does.
+    let only_options = plan.args.first().is_none_or(|first| first.as_bytes().starts_with(b"-"));
+    let engine: &[&str] = if only_options { &["dockerd"] } else { &[] };
     let started = Spawn::new(launcher, OsStr::new(LAUNCHER))?
+        .args(engine)?
         .args(&plan.args)?
         .env(&plan.env)?
         .fd(rustix::stdio::stderr(), 1)?

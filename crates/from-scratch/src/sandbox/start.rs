@@ -188,7 +188,7 @@ fn binds(dir: &InstanceDir, launch: &Launch) -> Vec<Bind> {
 }
 
 /// Variables for the launcher and the engine (CONTRACT §3); `DOCKER_HOST` is not among them: it is the client's.
-const LAUNCHER_PREFIXES: [&str; 2] = ["DOCKER_LAUNCH_", "DOCKERLAUNCH_"];
+const LAUNCHER_PREFIXES: [&str; 3] = ["DOCKER_LAUNCH_", "DOCKERLAUNCH_", "DOCKERD_"];
 const LAUNCHER_VARIABLES: [&str; 3] = ["DOCKER_DRIVER", "DOCKER_IPTABLES_LEGACY", "DOCKER_MIN_API_VERSION"];
 
 /// The image's environment, the caller's proxies, and what is meant for the launcher and the engine.
