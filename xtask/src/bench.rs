@@ -8,6 +8,7 @@ use anyhow::{Result, bail, ensure};
 
 use crate::process::{command, output, target};
 
+mod dind;
 mod image;
 mod launch;
 
@@ -34,6 +35,9 @@ type Measure = fn(&Bench) -> Result<Vec<Line>>;
 
 const MEASURES: &[(&str, Measure)] = &[
     ("start", launch::start),
+    ("tls", dind::tls),
+    ("container", dind::container),
+    ("probes", dind::probes),
     ("up", launch::up),
     ("build", image::rebuild),
     ("launcher", launch::launcher),

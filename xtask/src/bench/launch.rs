@@ -26,23 +26,23 @@ const UP_FACTOR: f64 = 1.15;
 const UP_EXTRA: f64 = 200.0;
 
 /// MB of the launcher on disk, and of its resident memory as PID 1.
-const LAUNCHER: f64 = 1.8;
+const LAUNCHER: f64 = 2.5;
 const RESIDENT: f64 = 3.0;
 
 /// Where everything that the bench starts is.
 const CGROUP: &str = "/from-scratch/bench";
 
 /// A hang is no measurement.
-const DEADLINE: Duration = Duration::from_secs(60);
+pub(super) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// One instance, taken down with its state when it is dropped.
-struct Instance<'a> {
+pub(super) struct Instance<'a> {
     bench: &'a Bench,
     state: PathBuf,
 }
 
 impl<'a> Instance<'a> {
-    fn new(bench: &'a Bench) -> Result<Self> {
+    pub(super) fn new(bench: &'a Bench) -> Result<Self> {
         ensure!(process::is_root(), "needs root");
         let instance = Instance { bench, state: bench.scratch.join("state") };
         fs::create_dir_all(instance.exchange())?;
@@ -50,17 +50,17 @@ impl<'a> Instance<'a> {
         Ok(instance)
     }
 
-    fn exchange(&self) -> PathBuf {
+    pub(super) fn exchange(&self) -> PathBuf {
         self.bench.scratch.join("exchange")
     }
 
-    fn command(&self, subcommand: &str) -> Command {
+    pub(super) fn command(&self, subcommand: &str) -> Command {
         let mut command = self.bench.product(&[subcommand, "--name", "bench", "--state-dir"]);
         command.arg(&self.state);
         command
     }
 
-    fn up(&self) -> Result<()> {
+    pub(super) fn up(&self) -> Result<()> {
         let mut up = self.command("up");
         up.args(["--network", "none", "-v"]).arg(format!("{}:/exchange", self.exchange().display()));
         // The launcher's own trace line is what `start` reads.
@@ -71,7 +71,7 @@ impl<'a> Instance<'a> {
         output(self.command("down").arg("--volumes")).map(drop)
     }
 
-    fn pid(&self) -> Result<u32> {
+    pub(super) fn pid(&self) -> Result<u32> {
         let mut ps = self.bench.product(&["ps", "--json", "--state-dir"]);
         let text = output(ps.arg(&self.state))?;
         let (_, rest) = text.split_once("\"pid\":").context("`ps --json` tells no pid")?;

@@ -1,0 +1,159 @@
+//! The image as a service container of an outer engine, which is our own under `up`: what `docker run -d` costs.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::launch::{DEADLINE, Instance};
+use super::{Bench, Line, ROUNDS, median, seconds};
+use crate::process::output;
+
+/// Milliseconds from the launcher's start to its exec of dockerd, with TLS: certificates to make, and all there.
+const MAKE: f64 = 60.0;
+const PRESENT: f64 = 25.0;
+
+/// Until a client is answered, as many times what bare dockerd takes.
+const FACTOR: f64 = 1.10;
+
+/// Milliseconds of each command that a probe or a hook runs.
+const PROBE: f64 = 20.0;
+
+const IMAGE: &str = "docker-from-scratch:bench";
+
+/// An engine with our image in it.
+fn outer(bench: &Bench) -> Result<Instance<'_>> {
+    let instance = Instance::new(bench)?;
+    instance.up()?;
+    let archive = format!("docker:{}", instance.exchange().join("image.tar").display());
+    output(bench.product(&["build", "--tag", IMAGE, "-o"]).arg(archive))?;
+    docker(&instance, &["load", "--quiet", "-i", "/exchange/image.tar"])?;
+    Ok(instance)
+}
+
+fn docker(instance: &Instance<'_>, words: &[&str]) -> Result<String> {
+    output(instance.command("exec").args(["--", "docker"]).args(words))
+}
+
+/// A privileged container, from its start, as the outer engine has written it down, to the first answer on its unix socket.
+fn answered(instance: &Instance<'_>, options: &[&str], image: &[&str]) -> Result<Duration> {
+    let socket = instance.exchange().join("bench.sock");
+    let head = ["create", "--name", "service", "--privileged", "-v", "/exchange:/exchange"];
+    docker(instance, &[&head, options, image].concat())?;
+    let mut start = instance.command("exec").args(["--", "docker", "start", "service"]).spawn()?;
+    let begun = Instant::now();
+    while !version(&socket) {
+        ensure!(begun.elapsed() < DEADLINE, "it did not answer within {DEADLINE:?}");
+        thread::sleep(Duration::from_millis(1));
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    ensure!(start.wait()?.success(), "docker start failed");
+    let started = docker(instance, &["inspect", "--format", "{{.State.StartedAt}}", "service"])?;
+    let date = output(Command::new("date").args(["+%s.%N", "--date", started.trim()]))?;
+    let started = Duration::from_secs_f64(date.trim().parse()?);
+    docker(instance, &["rm", "--force", "--volumes", "service"])?;
+    let _ = fs::remove_file(&socket);
+    now.checked_sub(started).context("it answered before it was started")
+}
+
+/// What `docker version` asks the engine.
+fn version(socket: &Path) -> bool {
+    let ask = || -> Result<bool> {
+        let mut stream = UnixStream::connect(socket)?;
+        stream.set_read_timeout(Some(DEADLINE))?;
+        stream.write_all(b"GET /version HTTP/1.0\r\nHost: docker\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer.contains(" 200 "))
+    };
+    ask().unwrap_or(false)
+}
+
+/// With TLS on, beside dockerd as it is in the same image; they take turns.
+pub(super) fn container(bench: &Bench) -> Result<Vec<Line>> {
+    let instance = outer(bench)?;
+    let (mut ours, mut bares) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let socket = ["-e", "DOCKER_HOST=unix:///exchange/bench.sock"];
+        ours.push(answered(&instance, &socket, &[IMAGE])?.as_secs_f64() * 1e3);
+        let bare = [IMAGE, "-H", "unix:///exchange/bench.sock"];
+        bares.push(answered(&instance, &["--entrypoint", "dockerd"], &bare)?.as_secs_f64() * 1e3);
+    }
+    let (ours, bare) = (median(ours)?, median(bares)?);
+    Ok(vec![Line {
+        what: "container's start to the first answer, TLS on".to_owned(),
+        measured: format!("{ours:.0} ms ({:.2} ×)", ours / bare),
+        bar: format!("{:.0} ms (bare dockerd {bare:.0} ms × {FACTOR})", bare * FACTOR),
+        met: ours <= bare * FACTOR,
+    }])
+}
+
+/// The launcher's own trace, in a container with TLS: the first start makes the certificates, the second finds them.
+pub(super) fn tls(bench: &Bench) -> Result<Vec<Line>> {
+    let instance = outer(bench)?;
+    let (mut make, mut present) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        for times in [&mut make, &mut present] {
+            let options = ["--name", "service", "-e", "DOCKER_LAUNCH_DEBUG=true", "-v", "certs:/certs"];
+            docker(&instance, &[&["run", "-d", "--privileged"], &options[..], &[IMAGE]].concat())?;
+            times.push(trace(&instance)?);
+            docker(&instance, &["rm", "--force", "--volumes", "service"])?;
+        }
+        docker(&instance, &["volume", "rm", "certs"])?;
+    }
+    let line = |what: &str, times: Vec<f64>, bar: f64| -> Result<Line> {
+        let measured = median(times)?;
+        Ok(Line {
+            what: format!("PID 1's start to exec of dockerd, TLS, certificates {what}"),
+            measured: format!("{measured:.1} ms"),
+            bar: format!("{bar} ms"),
+            met: measured < bar,
+        })
+    };
+    Ok(vec![line("to make", make, MAKE)?, line("present", present, PRESENT)?])
+}
+
+fn trace(instance: &Instance<'_>) -> Result<f64> {
+    let begun = Instant::now();
+    while begun.elapsed() < DEADLINE {
+        let mut logs = instance.command("exec");
+        let log = logs.args(["--", "docker", "logs", "service"]).output()?;
+        let log = String::from_utf8_lossy(&log.stderr).into_owned();
+        if let Some(line) = log.lines().find(|line| line.contains("trace: exec of")) {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let at = words.iter().position(|word| *word == "ms").context("no time in the trace line")?;
+            return Ok(words[at - 1].parse()?);
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    bail!("the launcher told no time")
+}
+
+/// As a probe runs them, in the namespaces of a running instance: entering these is part of the time.
+pub(super) fn probes(bench: &Bench) -> Result<Vec<Line>> {
+    let instance = Instance::new(bench)?;
+    instance.up()?;
+    let pid = instance.pid()?.to_string();
+    ["ready", "healthcheck", "drain", "facts", "explain"]
+        .into_iter()
+        .map(|word| {
+            let once = || {
+                let mut enter = Command::new("nsenter");
+                enter.args(["--all", "--target", &pid, "--", "/usr/bin/dockerlaunch", word]);
+                seconds(|| output(&mut enter).map(drop)).map(|time| time * 1e3)
+            };
+            let measured = median((0..ROUNDS).map(|_| once()).collect::<Result<_>>()?)?;
+            Ok(Line {
+                what: format!("`dockerlaunch {word}`"),
+                measured: format!("{measured:.1} ms"),
+                bar: format!("{PROBE} ms"),
+                met: measured < PROBE,
+            })
+        })
+        .collect()
+}
