@@ -91,6 +91,7 @@ impl Launch {
             config.engine.program = absolute(&config.engine.program);
         }
         say::configure(&config.settings);
+        handoff::trace("the launcher runs", std::process::id());
         let inherited = sys::take_inherited(config.inherited_sockets);
         config.inherited_sockets = inherited.len();
         sys::close_on_exec_from(sys::FIRST_SOCKET);

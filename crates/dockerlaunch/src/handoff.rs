@@ -109,8 +109,13 @@ fn become_program(
     log: Option<File>,
 ) -> io::Error {
     let is_engine = program.to_string_lossy().contains("dockerd");
-    if say::wants(LogLevel::Debug) && is_engine {
-        trace_start(&program.to_string_lossy());
+    if is_engine {
+        let pid = if std::process::id() == 1 {
+            1
+        } else {
+            rustix::process::getppid().map_or(1, |pid| pid.as_raw_nonzero().get())
+        };
+        trace(&format!("exec of {}", program.to_string_lossy()), pid.unsigned_abs());
     }
     if let Err(error) = signals::unblock_all() {
         return error;
@@ -163,13 +168,12 @@ fn execute(
     }
 }
 
-/// The time from the start of PID 1 (field 22 of `/proc/PID/stat`, in ticks of 10 ms) to this exec.
-fn trace_start(program: &str) {
-    let pid = if std::process::id() == 1 {
-        1
-    } else {
-        rustix::process::getppid().map_or(1, |p| p.as_raw_nonzero().get())
-    };
+/// At level debug: what happens now, and the time since the start of the launcher's process (field 22 of `/proc/PID/stat`, in ticks
+/// of 10 ms). In a container that process was runc's before it became ours, so we tell when we run as well.
+pub(crate) fn trace(what: &str, pid: u32) {
+    if !say::wants(LogLevel::Debug) {
+        return;
+    }
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     // The name in parentheses may hold anything, so count from its end: state is field 3.
     let ticks = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(19)?.parse::<u64>().ok());
@@ -177,6 +181,6 @@ fn trace_start(program: &str) {
     if let Some(ticks) = ticks {
         let start = ticks as f64 / rustix::param::clock_ticks_per_second() as f64;
         let elapsed = now.tv_sec as f64 + now.tv_nsec as f64 / 1e9 - start;
-        say!(Debug, "trace: exec of {program} {:.1} ms after the start of pid {pid}", elapsed * 1e3);
+        say!(Debug, "trace: {what} {:.1} ms after the start of pid {pid}", elapsed * 1e3);
     }
 }

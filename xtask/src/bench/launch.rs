@@ -95,11 +95,7 @@ pub(super) fn start(bench: &Bench) -> Result<Vec<Line>> {
     for _ in 0..ROUNDS {
         instance.up()?;
         let log = output(&mut instance.command("logs"))?;
-        let line =
-            log.lines().find(|line| line.contains("trace: exec of")).context("no trace line in the log")?;
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let at = words.iter().position(|word| *word == "ms").context("no time in the trace line")?;
-        rounds.push(words[at - 1].parse::<f64>()?);
+        rounds.push(traced(&log, "trace: exec of").context("no trace line in the log")?);
         instance.down()?;
     }
     let measured = median(rounds)?;
@@ -109,6 +105,12 @@ pub(super) fn start(bench: &Bench) -> Result<Vec<Line>> {
         bar: format!("{START} ms"),
         met: measured < START,
     }])
+}
+
+/// The milliseconds in the launcher's own line that has these words.
+pub(super) fn traced(log: &str, words: &str) -> Option<f64> {
+    let line = log.lines().find(|line| line.contains(words))?;
+    line.split_once(" ms after")?.0.rsplit(' ').next()?.parse().ok()
 }
 
 /// Both start with an empty data root and end when the engine answers; they take turns.
