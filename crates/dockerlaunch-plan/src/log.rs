@@ -9,7 +9,7 @@ use crate::config::settings::{LogFormat, LogLevel};
 use crate::facts::{Facts, Version};
 use crate::rules::listeners;
 use crate::supervise::News;
-use crate::{Config, Plan, Problem, Verdict, render};
+use crate::{Config, Plan, Problem, Verdict, masked, masked_json, render};
 
 /// One line of the log. In JSON these are the fields, and they stay.
 #[derive(Debug, Serialize)]
@@ -28,21 +28,23 @@ struct Line<'a> {
 impl Line<'_> {
     fn json(&self) -> String {
         // Plain data with string keys: serialising it cannot fail.
-        serde_json::to_string(self).unwrap_or_default() + "\n"
+        masked_json(&serde_json::to_string(self).unwrap_or_default()) + "\n"
     }
 }
 
-/// A line, its newline included. `now` is the time since 1970.
+/// A line, its newline included, without the secrets in it. `now` is the time since 1970.
 pub fn line(format: LogFormat, level: LogLevel, step: Option<&str>, msg: &str, now: Duration) -> String {
-    match (format, level, step) {
+    let text = match (format, level, step) {
         (LogFormat::Json, _, _) => {
-            Line { time: rfc3339(now), level: level.name(), step, msg, causes: &[], hints: &[] }.json()
+            return Line { time: rfc3339(now), level: level.name(), step, msg, causes: &[], hints: &[] }
+                .json();
         }
         (LogFormat::Text, LogLevel::Error, _) => format!("dockerlaunch: error: {msg}\n"),
         (LogFormat::Text, LogLevel::Warn, _) => format!("dockerlaunch: warning: {msg}\n"),
         (LogFormat::Text, _, Some(step)) => format!("dockerlaunch: {step:<8}  {msg}\n"),
         (LogFormat::Text, _, None) => format!("dockerlaunch: {msg}\n"),
-    }
+    };
+    masked(&text)
 }
 
 /// A problem that ends something: as people read it, or all of it on one line.

@@ -1,4 +1,4 @@
-//! Secrets never leave in what we print: everything that is told to people or programs goes through [`masked`].
+//! Secrets never leave in what we print: what is told to people goes through [`masked`], and JSON through [`masked_json`].
 
 /// What stands for a secret, as in dockerd's own messages (daemon/config, `MaskCredentials`).
 const MASK: &str = "xxxxx";
@@ -14,6 +14,50 @@ const SECRET_NAMES: &[&str] = &["auth", "authorization"];
 /// word too many is hidden than a letter too few.
 pub fn masked(text: &str) -> String {
     mask_settings(&mask_urls(text))
+}
+
+/// The same for a JSON text, which stays one: its strings are taken out of their quotes before they are looked at.
+pub fn masked_json(json: &str) -> String {
+    let quoted = |text: &str| serde_json::Value::from(text).to_string();
+    let mut out = String::with_capacity(json.len());
+    let mut rest = json;
+    let mut is_value_of_secret = false;
+    while let Some(first) = rest.chars().next() {
+        let length = match first {
+            '"' => string_length(rest),
+            '-' | '0'..='9' => {
+                rest.find(|c| !matches!(c, '-' | '+' | '.' | 'e' | 'E' | '0'..='9')).unwrap_or(rest.len())
+            }
+            _ => first.len_utf8(),
+        };
+        let (token, after) = rest.split_at(length);
+        rest = after;
+        if first == '"' {
+            let text: String = serde_json::from_str(token).unwrap_or_default();
+            let is_key = rest.trim_start().starts_with(':');
+            out += &quoted(&if is_value_of_secret { MASK.to_owned() } else { masked(&text) });
+            is_value_of_secret = is_key && is_secret(&text);
+        } else if is_value_of_secret && length > 0 && (first == '-' || first.is_ascii_digit()) {
+            out += &quoted(MASK);
+            is_value_of_secret = false;
+        } else {
+            out += token;
+            // An object or list is looked into.
+            is_value_of_secret &= first == ':' || first.is_whitespace();
+        }
+    }
+    out
+}
+
+/// Of the string that the text begins with, its quotes included.
+fn string_length(text: &str) -> usize {
+    let mut escaped = false;
+    let end = text.char_indices().skip(1).find(|(_, c)| {
+        let ends = *c == '"' && !escaped;
+        escaped = *c == '\\' && !escaped;
+        ends
+    });
+    end.map_or(text.len(), |(at, _)| at + 1)
 }
 
 /// For serde: a string field, masked.
@@ -191,7 +235,38 @@ mod tests {
         }
     }
 
+    #[test]
+    fn json_stays_json() {
+        for (text, wanted) in [
+            (
+                r#"{"msg":"msg=\"cannot log in: token=abc\""}"#,
+                r#"{"msg":"msg=\"cannot log in: token=xxxxx\""}"#,
+            ),
+            (r#"["x=\"token=abc\"", "http://u:p@h"]"#, r#"["x=\"token=xxxxx\"", "http://xxxxx:xxxxx@h"]"#),
+            ("{\n  \"auth\": \"YWJj\",\n  \"mtu\": 1\n}", "{\n  \"auth\": \"xxxxx\",\n  \"mtu\": 1\n}"),
+            (r#"{"pin-secret": -1.5e3, "b": [1, null]}"#, r#"{"pin-secret": "xxxxx", "b": [1, null]}"#),
+            (r#"{"token": {"a": "b"}, "c": "\\"}"#, r#"{"token": {"a": "b"}, "c": "\\"}"#),
+            (r#"{"content": "{\n \"password\": \"a\"}"}"#, r#"{"content": "{\n \"password\": \"xxxxx\"}"}"#),
+        ] {
+            assert_eq!(masked_json(text), wanted);
+        }
+    }
+
     proptest::proptest! {
+        #[test]
+        fn masked_json_parses(key in "(token|auth|x)", text in r#"[a:@/="'\\ ,é{}\n]{0,12}(token=|://|\\")?[a:@/="\\ ,é{}]{0,12}"#, number: i32) {
+            let json = serde_json::json!({ key: text.clone(), "list": [text, format!("level=x msg=\"token={number}\"")], "token": number });
+            let shown = masked_json(&json.to_string());
+            let back: serde_json::Value = serde_json::from_str(&shown).expect(&shown);
+            proptest::prop_assert_eq!(&back["token"], "xxxxx");
+            proptest::prop_assert_eq!(masked_json(&shown), shown);
+        }
+
+        #[test]
+        fn never_panics_whatever_it_is(text in r#"[\\":{}, a-e0-9.-]{0,24}"#) {
+            masked_json(&text);
+        }
+
         #[test]
         fn never_panics_and_changes_nothing_twice(text in r#"[a:@/="\\ ,é{}\n]{0,24}(token|://)?[a:@/="\\ ,é{}]{0,24}"#) {
             let once = masked(&text);

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::facts::Facts;
 use crate::step::{OnFailure, Verdict};
-use crate::{Plan, Problem, RULES, masked};
+use crate::{Plan, Problem, RULES, masked, masked_json};
 
 /// `error: …`, the step, the causes, and the hints after an empty line.
 pub fn problem(problem: &Problem) -> String {
@@ -93,7 +93,7 @@ pub fn facts(facts: &Facts) -> String {
 /// Anything of ours as JSON.
 pub fn json(value: &impl serde::Serialize) -> String {
     // Plain data with string keys: serialising it cannot fail.
-    masked(&serde_json::to_string_pretty(value).unwrap_or_default()) + "\n"
+    masked_json(&serde_json::to_string_pretty(value).unwrap_or_default()) + "\n"
 }
 
 #[cfg(test)]

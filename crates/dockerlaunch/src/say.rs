@@ -42,7 +42,7 @@ use dockerlaunch_plan::masked;
 /// Writes a line of the launcher's own to standard error.
 pub(crate) fn line(level: LogLevel, step: Option<&str>, text: Arguments<'_>) {
     if wants(level) {
-        error(&log::line(format(), level, step, &text.to_string(), now()));
+        write(&log::line(format(), level, step, &text.to_string(), now()));
     }
 }
 
@@ -59,12 +59,15 @@ pub fn problem(problem: &Problem) {
 /// Tells several, an empty line between them where people read.
 pub fn problems(problems: &[Problem]) {
     let text: Vec<String> = problems.iter().map(|problem| log::problem(format(), problem, now())).collect();
-    error(&text.join(if format() == LogFormat::Text { "\n" } else { "" }));
+    write(&text.join(if format() == LogFormat::Text { "\n" } else { "" }));
 }
 
-/// Writes text to standard error; as everything here, without the secrets in it.
+/// Writes text to standard error, without the secrets in it.
 pub fn error(text: &str) {
-    let text = masked(text);
+    write(&masked(text));
+}
+
+fn write(text: &str) {
     let stderr = std::io::stderr();
     // A pipe that can be written takes this much without waiting (pipe(7), `PIPE_BUF`).
     for piece in text.as_bytes().chunks(4096) {
@@ -75,10 +78,10 @@ pub fn error(text: &str) {
     }
 }
 
-/// Writes data to standard output; false when nobody takes it.
+/// Writes data, which holds no secrets any more, to standard output; false when nobody takes it.
 pub fn data(text: &str) -> bool {
     let mut out = std::io::stdout().lock();
-    out.write_all(masked(text).as_bytes()).and_then(|()| out.flush()).is_ok()
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_ok()
 }
 
 /// `say!(Warn, "…")`, or with the step that it is about: `say!(Info["cgroup"], "…")`.
