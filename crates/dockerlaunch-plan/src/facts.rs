@@ -122,6 +122,10 @@ pub struct DaemonJson {
     pub bip6: Option<String>,
     /// The directory of images and containers.
     pub data_root: Option<String>,
+    /// The driver that images and containers are kept with.
+    pub storage_driver: Option<String>,
+    /// The MTU of dockerd's own bridge.
+    pub mtu: Option<i64>,
     /// The directory of what must not outlive the machine.
     pub exec_root: Option<String>,
     /// Seconds that the engine gives its shutdown.

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::config::duration::show;
 use crate::config::settings::{LogFormat, LogLevel};
 use crate::facts::{Facts, Version};
-use crate::rules::listeners;
+use crate::rules::{engine, listeners};
 use crate::supervise::News;
 use crate::{Config, Plan, Problem, Verdict, masked, masked_json, render};
 
@@ -93,6 +93,17 @@ const DECISIONS: &[Decision] = &[
         Verdict::Satisfied { evidence } => Some(evidence.clone()),
         _ => None,
     }),
+    ("storage", |config, facts, _| {
+        let on_line = || config.engine.option("--storage-driver", Some("-s"));
+        let driver = config.environment.driver.as_deref().or_else(on_line);
+        let driver = driver.or(facts.daemon_json.storage_driver.as_deref()).unwrap_or("dockerd's choice");
+        Some(format!("{driver}, in {}", engine::data_root(config, facts)))
+    }),
+    ("mtu", |config, facts, _| {
+        let on_line = config.engine.option("--mtu", None).map(str::to_owned);
+        let named = on_line.or_else(|| facts.daemon_json.mtu.map(|mtu| mtu.to_string()));
+        Some(named.unwrap_or_else(|| "1500, dockerd's own".to_owned()))
+    }),
 ];
 
 /// The decisions of a launch, each with its name.
@@ -143,6 +154,7 @@ fn ended(status: i32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Engine;
 
     #[test]
     fn dates_are_those_of_the_calendar() {
@@ -154,6 +166,35 @@ mod tests {
         ] {
             assert_eq!(rfc3339(Duration::new(seconds, 7_000_000)), date);
         }
+    }
+
+    #[test]
+    fn a_start_that_went_well_is_told_in_a_line_a_decision() {
+        let told = |words: &[&str], env: &[(&str, &str)], file: &str| {
+            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            let env = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+            let config = Config::new(Engine::new("dockerd", &words), &env);
+            let facts = Facts { daemon_json: serde_json::from_str(file).expect("JSON"), ..Facts::default() };
+            let all = decisions(&config, &facts, &crate::plan(&config, &facts));
+            all.into_iter().map(|(name, text)| format!("{name}: {text}")).collect::<Vec<_>>().join("\n")
+        };
+        let plain = told(&[], &[], "{}");
+        for line in [
+            "engine: dockerd",
+            "listen: unix:///var/run/docker.sock",
+            "storage: dockerd's choice, in /var/lib/docker",
+            "mtu: 1500, dockerd's own",
+        ] {
+            assert!(plain.lines().any(|l| l == line), "{plain}");
+        }
+        let words = ["-H", "tcp://0.0.0.0:1", "--tlsverify", "-s", "vfs", "--mtu=1400"];
+        let named = told(&words, &[("DOCKER_DRIVER", "overlay")], r#"{"data-root": "/x", "mtu": 1}"#);
+        for line in ["storage: overlay2, in /x", "mtu: 1400"] {
+            assert!(named.lines().any(|l| l == line), "{named}");
+        }
+        assert!(named.contains("tcp://0.0.0.0:1 with TLS"), "{named}");
+        let file = told(&[], &[], r#"{"mtu": 1300, "storage-driver": "zfs"}"#);
+        assert!(file.contains("mtu: 1300") && file.contains("storage: zfs, in /var/lib/docker"), "{file}");
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub struct Environment {
     pub extra_ca: Option<String>,
     /// `SSL_CERT_FILE`.
     pub cert_file: Option<String>,
-    /// Another spelling of `DOCKER_DRIVER`, for drivers that changed their name.
+    /// `DOCKER_DRIVER`, by the driver's name of today.
     pub driver: Option<String>,
     /// Proxies.
     pub proxies: Proxies,
@@ -178,12 +178,12 @@ impl Environment {
     fn read_driver(&mut self, value: Option<&str>) {
         const DRIVERS: &[&str] =
             &["overlay2", "overlayfs", "fuse-overlayfs", "btrfs", "zfs", "vfs", "native"];
-        let Some(value) = value else { return };
+        let Some(value) = value.filter(|value| !value.is_empty()) else { return };
         if value == "overlay" {
             self.notices.push(format!("`{DRIVER}=overlay` is now `{DRIVER}=overlay2`"));
-            self.driver = Some("overlay2".into());
-            return;
         }
+        let value = if value == "overlay" { "overlay2" } else { value };
+        self.driver = Some(value.to_owned());
         if let Some(problem) = super::removed::find_driver(value) {
             self.problems.push(problem);
             return;
