@@ -103,6 +103,13 @@ pub enum Action {
         /// Permission bits.
         mode: u32,
     },
+    /// Give a regular file other permission bits; never what a link points to.
+    SetMode {
+        /// The file.
+        path: String,
+        /// Permission bits.
+        mode: u32,
+    },
     /// Make a certificate that the CA of this TLS directory signs, whole or not at all, parents included.
     IssueCertificate {
         /// The file.
@@ -249,6 +256,7 @@ impl Action {
             Self::ListenTcp { address } => facts.listening.push(format!("tcp://{address}")),
             Self::ListenUnix { path, .. } => facts.listening.push(format!("unix://{path}")),
             Self::MakeKey { path, .. } => facts.tls.predict_key(path),
+            Self::SetMode { mode, .. } => facts.tls.client_key_mode = Some(*mode),
             Self::IssueCertificate { path, key, directory, role } => {
                 facts.tls.predict_certificate(path, key, directory, role);
             }
@@ -328,6 +336,7 @@ impl std::fmt::Display for Action {
                 f.write_str(")")
             }
             Self::MakeKey { path, .. } => write!(f, "make the key {path}"),
+            Self::SetMode { path, mode } => write!(f, "give {path} the mode {mode:04o}"),
             Self::IssueCertificate { path, role, .. } => {
                 write!(f, "issue the certificate {path}")?;
                 if role.names().is_empty() { Ok(()) } else { write!(f, " for {}", role.names().join(", ")) }

@@ -12,6 +12,8 @@ mod errno {
     pub(super) const EACCES: i32 = 13;
     pub(super) const EBUSY: i32 = 16;
     pub(super) const ENODEV: i32 = 19;
+    pub(super) const ENOTDIR: i32 = 20;
+    pub(super) const EISDIR: i32 = 21;
     pub(super) const EINVAL: i32 = 22;
     pub(super) const ENOSPC: i32 = 28;
     pub(super) const EROFS: i32 = 30;
@@ -30,8 +32,8 @@ pub fn failed(action: &Action, error: &ActionError, facts: &Facts) -> Problem {
 
 fn with_remedy(problem: Problem, action: &Action, errno: i32, facts: &Facts) -> Problem {
     use errno::{
-        EACCES, EADDRINUSE, EADDRNOTAVAIL, EBUSY, EINVAL, ENAMETOOLONG, ENODEV, ENOENT, ENOSPC, EOPNOTSUPP,
-        EPERM, ERANGE, EROFS,
+        EACCES, EADDRINUSE, EADDRNOTAVAIL, EBUSY, EINVAL, EISDIR, ENAMETOOLONG, ENODEV, ENOENT, ENOSPC,
+        ENOTDIR, EOPNOTSUPP, EPERM, ERANGE, EROFS,
     };
     match (action, errno) {
         (Action::ListenTcp { address }, EADDRINUSE) => problem
@@ -44,6 +46,10 @@ fn with_remedy(problem: Problem, action: &Action, errno: i32, facts: &Facts) -> 
         (Action::ListenUnix { .. }, ENAMETOOLONG) => {
             problem.hint("a socket's path has at most 107 bytes: choose a shorter one")
         }
+        (Action::ListenUnix { path, .. }, EISDIR | EBUSY | ENOTDIR) => problem
+            .cause("a bind mount of a socket that is not there makes a directory in its place")
+            .hint(format!("remove {path}, on the side where it comes from"))
+            .remedy("or name another socket", "DOCKER_HOST=unix:///run/another.sock"),
         (Action::MakeKey { .. } | Action::IssueCertificate { .. } | Action::InstallFile { .. }, _) => problem
             .remedy("keep certificates in a directory that can be written", format!("{CERTDIR}=/another/place"))
             .hint("or mount certificates of your own there: server/ca.pem, server/cert.pem and server/key.pem, without ca/key.pem")

@@ -31,6 +31,8 @@ pub const RULES: &[Rule] = &[
     rule("api.proc",      Early, api_mounts::proc,      Abort,                "dockerd and runc read and re-execute themselves through /proc"),
     rule("api.sys",       Early, api_mounts::sys,       Abort,                "cgroups and network interfaces appear below /sys"),
     rule("settings",      Main,  settings::understood,  Abort,                "a setting that nobody understands would be passed over in silence"),
+    rule("tls",           Main,  tls::make,             Abort,                "the network reaches the engine by TLS alone"),
+    rule("tls.renew",     Main,  tls::renew,            degrade("clients refuse the certificate under a name that it lacks, or once it has ended"), "addresses change, and certificates end"),
     rule("listen.tcp",    Main,  listeners::tcp,        Abort,                "a client that comes early waits instead of failing"),
     rule("privileges",    Main,  privileges::decide,    Abort,                "Docker mounts, makes namespaces and sets up networks"),
     rule("engine",        Main,  engine::present,       Abort,                "it is what is being launched"),
@@ -57,8 +59,6 @@ pub const RULES: &[Rule] = &[
     rule("net.loopback",  Main,  network::loopback,     degrade("ports published on 127.0.0.1 do not work"),     "clients and published ports use loopback"),
     rule("net.forward",   Main,  network::forwarding,   degrade("containers cannot reach other networks"),       "packets pass between containers and the outside"),
     rule("net.bridge",    Main,  bridge::decide,        Abort,                "dockerd takes a bridge of one's own only when it is there with its address"),
-    rule("tls",           Main,  tls::make,             Abort,                "the network reaches the engine by TLS alone"),
-    rule("tls.renew",     Main,  tls::renew,            degrade("clients refuse the certificate under a name that it lacks, or once it has ended"), "addresses change, and certificates end"),
     rule("firewall",      Main,  firewall::backend,     degrade("networks of containers need a packet filter"),  "dockerd programs NAT through iptables"),
 ];
 

@@ -170,6 +170,13 @@ proptest! {
     }
 }
 
+/// GitLab keeps clients' certificates from job to job: who could connect before they are today's would come with yesterday's.
+#[test]
+fn nobody_can_connect_before_certificates_are_current() {
+    let place = |id: &str| RULES.iter().position(|rule| rule.id.0 == id).expect(id);
+    assert!(place("tls") < place("tls.renew") && place("tls.renew") < place("listen.tcp"));
+}
+
 /// `cargo xtask pictures` takes them anew.
 #[test]
 fn the_readmes_pictures_show_the_steps_of_today() {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use dockerlaunch_plan::facts::{Cidr, certificates};
 use dockerlaunch_plan::{Action, ActionError, Executor};
-use rustix::fs::{CWD, FileType, Mode};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
 
 use crate::listener::{self, Listener};
 use crate::mount::{self, failed};
@@ -52,6 +52,7 @@ fn perform(action: &Action) -> Result<(), ActionError> {
         }
         Action::BundleCertificates { from, text, to } => bundle(from, text.as_deref(), to),
         Action::MakeKey { path, mode } => cert::make_key(path, *mode),
+        Action::SetMode { path, mode } => set_mode(path, *mode).map_err(failed("fchmod")),
         Action::IssueCertificate { path, key, directory, role } => cert::issue(path, key, directory, role),
         Action::InstallFile { from, to, mode } => {
             let content = fs::read(from).map_err(io_failed("read"))?;
@@ -97,6 +98,16 @@ fn io_failed(call: &str) -> impl FnOnce(io::Error) -> ActionError + '_ {
         reason: error.to_string(),
         errno: error.raw_os_error().unwrap_or(0),
     }
+}
+
+/// fchmod(2) of a regular file; whoever may write the directory must not lead us elsewhere by a link.
+fn set_mode(path: &str, mode: u32) -> Result<(), rustix::io::Errno> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, Mode::empty())?;
+    if FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) != FileType::RegularFile {
+        return Err(rustix::io::Errno::INVAL);
+    }
+    rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))
 }
 
 /// mkdir(2), then chmod(2): the umask must not decide over `/tmp`. A directory that appeared meanwhile is fine.

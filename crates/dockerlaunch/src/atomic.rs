@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
+use std::time::Duration;
 
 use rand_core::{OsRng, RngCore};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -40,7 +41,9 @@ fn write_beside(path: &str, content: &[u8], mode: u32) -> io::Result<String> {
         return Err(io::ErrorKind::InvalidInput.into());
     };
     create_parents(parent)?;
-    let new = parent.join(format!(".{}.{:016x}", name.to_string_lossy(), OsRng.next_u64()));
+    let start = format!(".{}.", name.to_string_lossy());
+    clear_away(parent, &start);
+    let new = parent.join(format!("{start}{:016x}", OsRng.next_u64()));
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
     let new = new.to_string_lossy().into_owned();
     let written = file.write_all(content).and_then(|()| {
@@ -49,6 +52,23 @@ fn write_beside(path: &str, content: &[u8], mode: u32) -> io::Result<String> {
     });
     finish(&new, |_| written)?;
     Ok(new)
+}
+
+/// Nobody takes that long over one file: who has begun it, has been killed.
+const ABANDONED: Duration = Duration::from_secs(3600);
+
+/// Removes what a predecessor did not finish; it may be a key.
+fn clear_away(directory: &Path, start: &str) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let random = name.to_str().and_then(|name| name.strip_prefix(start));
+        let is_ours = random.is_some_and(|r| r.len() == 16 && r.bytes().all(|b| b.is_ascii_hexdigit()));
+        let age =
+            entry.metadata().and_then(|about| about.modified()).ok().and_then(|time| time.elapsed().ok());
+        if is_ours && age.is_some_and(|age| age > ABANDONED) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// Directories that anybody may enter, whatever the umask says.
@@ -100,6 +120,20 @@ mod tests {
         assert_eq!((fs::read(&path).expect("read"), mode(&path)), (b"two".to_vec(), 0o600));
         assert_eq!(mode(&dir.path().join("a/b")), 0o755);
         assert_eq!(names(&dir.path().join("a/b")), ["file"], "nothing else is left");
+    }
+
+    #[test]
+    fn what_a_killed_predecessor_left_is_cleared_away() {
+        let dir = tempfile::tempdir().expect("dir");
+        let put = |name: &str, age: u64| {
+            let file = fs::File::create(dir.path().join(name)).expect("file");
+            file.set_modified(std::time::SystemTime::now() - Duration::from_secs(age)).expect("time");
+        };
+        put(".key.pem.0123456789abcdef", 4000);
+        put(".key.pem.0123456789abcdee", 10);
+        put(".key.pem.backup", 4000);
+        replace(&dir.path().join("key.pem").to_string_lossy(), b"x", 0o600).expect("write");
+        assert_eq!(names(dir.path()), [".key.pem.0123456789abcdee", ".key.pem.backup", "key.pem"]);
     }
 
     #[test]

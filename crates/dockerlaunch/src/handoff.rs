@@ -71,7 +71,7 @@ pub fn run_if_asked(argv: &[OsString]) -> Option<ExitCode> {
     } else {
         let sockets: Vec<BorrowedFd<'_>> =
             numbers.split(',').filter_map(|n| n.parse().ok()).map(sys::borrow).collect();
-        become_program(program, args, &[], &sockets, None)
+        become_program(program, args, Environment::default(), &sockets, None)
     };
     say::problem(&exec_failed(&program.to_string_lossy(), &error));
     Some(ExitCode::from(exec_status(&error)))
@@ -98,13 +98,21 @@ pub(crate) fn exec_failed(program: &str, error: &io::Error) -> Problem {
 /// Becomes the engine; returns only when that failed.
 pub(crate) fn exec_engine(engine: &EngineCommand, sockets: &[OwnedFd], log: Option<File>) -> io::Error {
     let borrowed: Vec<BorrowedFd<'_>> = sockets.iter().map(AsFd::as_fd).collect();
-    become_program(engine.program.as_ref(), &engine.args, &engine.env, &borrowed, log)
+    let given = Environment { with: &engine.env, without: &engine.env_without };
+    become_program(engine.program.as_ref(), &engine.args, given, &borrowed, log)
+}
+
+/// What a program's environment is besides ours.
+#[derive(Default)]
+struct Environment<'a> {
+    with: &'a [(String, String)],
+    without: &'a [String],
 }
 
 fn become_program(
     program: &OsStr,
     args: &[impl AsRef<OsStr>],
-    extra: &[(String, String)],
+    environment: Environment<'_>,
     sockets: &[BorrowedFd<'_>],
     log: Option<File>,
 ) -> io::Error {
@@ -127,7 +135,8 @@ fn become_program(
     if let Err(error) = moved.map_err(io::Error::from).and_then(|()| sys::place(sockets)) {
         return error;
     }
-    let mut extra: Vec<(OsString, OsString)> = extra.iter().map(|(k, v)| (k.into(), v.into())).collect();
+    let mut extra: Vec<(OsString, OsString)> =
+        environment.with.iter().map(|(k, v)| (k.into(), v.into())).collect();
     if !sockets.is_empty() {
         extra.push(("LISTEN_PID".into(), std::process::id().to_string().into()));
         extra.push(("LISTEN_FDS".into(), sockets.len().to_string().into()));
@@ -135,7 +144,10 @@ fn become_program(
     let dropped = |name: &OsStr| {
         // The loader would take libraries of the base image before ours, or fail on a preload that it does not find.
         let is_loaders = is_engine && name.to_string_lossy().starts_with("LD_");
-        is_loaders || LISTEN_VARIABLES.iter().any(|v| name == *v) || extra.iter().any(|(n, _)| n == name)
+        is_loaders
+            || LISTEN_VARIABLES.iter().any(|v| name == *v)
+            || environment.without.iter().any(|v| name == v.as_str())
+            || extra.iter().any(|(n, _)| n == name)
     };
     let inherited: Vec<_> = std::env::vars_os().filter(|(name, _)| !dropped(name)).collect();
     execute(program, args, inherited.into_iter().chain(extra))

@@ -4,13 +4,13 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{PermissionsExt, chown};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use dockerlaunch_plan::facts::socket_table::{listening_at_path, listening_on_port};
 use dockerlaunch_plan::{Action, ActionError};
 use rustix::fs::Mode;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 
 /// A listening socket, and where, as [`dockerlaunch_plan::Facts::listening`] has it.
 #[derive(Debug)]
@@ -69,7 +69,7 @@ fn unix(path: &str, gid: Option<u32>, mode: u32) -> io::Result<OwnedFd> {
     }
     if std::fs::symlink_metadata(path).is_ok() {
         // Somebody answers: it is not ours to take away. Nobody does: a predecessor left it.
-        if UnixStream::connect(path).is_ok() {
+        if is_served(path) {
             return Err(io::Error::from_raw_os_error(libc::EADDRINUSE));
         }
         std::fs::remove_file(path)?;
@@ -87,6 +87,14 @@ fn unix(path: &str, gid: Option<u32>, mode: u32) -> io::Result<OwnedFd> {
     }
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
     Ok(listener.into())
+}
+
+/// Whether somebody listens there; whose queue is full does too, and must not make us wait.
+fn is_served(path: &str) -> bool {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None);
+    let (Ok(socket), Ok(address)) = (socket, SocketAddrUnix::new(path)) else { return false };
+    matches!(rustix::net::connect(&socket, &address), Ok(()) | Err(rustix::io::Errno::AGAIN))
 }
 
 /// Whether a listening socket that was handed to us is the one of this name.
@@ -172,6 +180,27 @@ mod tests {
         drop(first);
         let _second = socket(&path, 0o604).expect("the stale one is replaced");
         assert_eq!(std::fs::metadata(&path).expect("stat").permissions().mode() & 0o777, 0o604);
+    }
+
+    #[test]
+    fn whose_queue_is_full_serves_too() {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("d.sock");
+        let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None).expect("socket");
+        rustix::net::bind(&socket, &SocketAddrUnix::new(&path).expect("address")).expect("bind");
+        rustix::net::listen(&socket, 0).expect("listen");
+        let waiting: Vec<_> = (0..2)
+            .map(|_| {
+                let flags = SocketFlags::NONBLOCK;
+                let client = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None);
+                let client = client.expect("socket");
+                let _ = rustix::net::connect(&client, &SocketAddrUnix::new(&path).expect("address"));
+                client
+            })
+            .collect();
+        assert!(is_served(&path.to_string_lossy()));
+        drop((socket, waiting));
+        assert!(!is_served(&path.to_string_lossy()));
     }
 
     #[test]

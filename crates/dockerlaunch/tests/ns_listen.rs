@@ -70,6 +70,19 @@ fn ns_without_an_engine_named_there_is_tls_for_both_families() {
 }
 
 #[test]
+fn ns_what_is_meant_for_clients_does_not_reach_the_engine() {
+    let clients = [("DOCKER_TLS_VERIFY", "1"), ("DOCKER_CERT_PATH", "/certs/client")];
+    for (args, wanted) in [(&["--tls=false"][..], "variables  "), (&["dockerd"], "variables 1 /certs/client")]
+    {
+        let system = engine(r#"echo "variables $DOCKER_TLS_VERIFY $DOCKER_CERT_PATH .""#);
+        system.configure(&clients, &[], "");
+        let output = system.launch(args);
+        assert_status(&output, 0);
+        assert_has(&output, &[wanted]);
+    }
+}
+
+#[test]
 fn ns_an_interface_without_ipv6_is_reached_by_ipv4() {
     let system = engine("connect 127.0.0.1 2376");
     // It is the sysctl of our own network namespace.
@@ -111,7 +124,7 @@ fn ns_listeners_that_the_user_names_are_bound_and_handed_over() {
     ];
     let output = system.launch(&line);
     assert_status(&output, 0);
-    assert_eq!(args(&text(&output)), "-H fd:// --host=tcp://dind:1 --group=ci -D");
+    assert_eq!(args(&text(&output)), "-H fd:// --host=tcp://dind:1 --tls=false --group=ci -D");
     assert_has(
         &output,
         &["fd tcp 127.0.0.1:2375\n", "fd unix /run/x.sock 600 0\n", "reached 127.0.0.1 2375\n"],

@@ -32,6 +32,8 @@ pub struct EngineCommand {
     /// Settings that gave way to others, one line each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notices: Vec<String>,
+    /// Variables that it must not see.
+    pub env_without: Vec<String>,
     /// What is dangerous about it.
     pub warnings: Vec<String>,
 }

@@ -51,11 +51,23 @@ pub struct Setting {
 /// The prefix of variables that stand for flags.
 const PREFIX: &str = "DOCKERD_";
 
-/// Whether a variable with our prefix is somebody else's: options of rootless mode's scripts (moby, contrib), and what
-/// Kubernetes and container links say about a service named `dockerd`.
+/// Whether a variable with our prefix is somebody else's: options of rootless mode's scripts (moby, contrib), or about a service.
 fn is_foreign(name: &str) -> bool {
     let rest = name.strip_prefix(PREFIX).unwrap_or(name);
-    rest == "PORT" || ["ROOTLESS_", "PORT_", "SERVICE_"].iter().any(|prefix| rest.starts_with(prefix))
+    rest.starts_with("ROOTLESS_") || is_about_service(rest)
+}
+
+/// Whether the rest of a name after `DOCKERD_` or the like is what Kubernetes says of a Service that is called `dockerd`, or
+/// `dockerd-cache` (kubernetes.io, "Accessing the Service"), or Docker of a linked container (docs.docker.com, "Legacy
+/// container links").
+pub(super) fn is_about_service(rest: &str) -> bool {
+    let is_it = |word: &str| rest == word || rest.ends_with(&format!("_{word}"));
+    let has = |part: &str| rest.starts_with(part) || rest.contains(&format!("_{part}"));
+    let port = rest.starts_with("PORT_").then_some(0).or_else(|| rest.find("_PORT_").map(|at| at + 1));
+    let number = port.map(|at| &rest[at + "PORT_".len()..]);
+    ["PORT", "SERVICE_HOST", "NAME"].into_iter().any(is_it)
+        || ["SERVICE_PORT", "ENV_"].into_iter().any(has)
+        || number.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
 }
 
 impl Environment {
@@ -257,6 +269,12 @@ mod tests {
             ("DOCKERD_PORT", "tcp://10.0.0.1:2376"),
             ("DOCKERD_PORT_2376_TCP", "tcp://10.0.0.1:2376"),
             ("DOCKERD_SERVICE_HOST", "10.0.0.1"),
+            ("DOCKERD_CACHE_SERVICE_HOST", "10.0.0.1"),
+            ("DOCKERD_CACHE_SERVICE_PORT_HTTP", "80"),
+            ("DOCKERD_CACHE_PORT", "tcp://10.0.0.1:80"),
+            ("DOCKERD_CACHE_PORT_80_TCP_ADDR", "10.0.0.1"),
+            ("DOCKERD_NAME", "/a/dockerd"),
+            ("DOCKERD_ENV_LANG", "C"),
             ("DOCKERD_MTU", ""),
             ("DOCKERD_CONFIG_JSON", "{}"),
             ("DOCKERD_ROOTLESS", "true"),
@@ -289,6 +307,18 @@ mod tests {
             let env =
                 [("DOCKER_DEFAULT_ADDRESS_POOL_BASE", base), ("DOCKER_DEFAULT_ADDRESS_POOL_SIZE", size)];
             assert_eq!(read(&env).problems.len(), 1, "{base} {size}");
+        }
+    }
+
+    #[test]
+    fn no_flag_is_taken_for_a_service() {
+        let help = include_str!("../../fixtures/dockerd/help-28.5.txt");
+        let flags = crate::facts::dockerd_flags::parse_help(help);
+        let names: Vec<String> =
+            flags.iter().map(|flag| flag.name.to_ascii_uppercase().replace('-', "_")).collect();
+        assert!(names.len() > 50);
+        for name in names {
+            assert!(!is_about_service(&name), "{name}");
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::duration;
+use super::environment::is_about_service;
 use super::nearest::nearest;
 use crate::Problem;
 use crate::supervise::Restart;
@@ -267,12 +268,6 @@ fn mode(text: &str) -> Option<u32> {
 /// All begin with this.
 const PREFIX: &str = "DOCKERLAUNCH_";
 
-/// What begins like one of ours, but is not: Kubernetes sets these for a Service named `dockerlaunch`
-/// (kubernetes.io, "Accessing the Service", environment variables).
-fn is_of_kubernetes(rest: &str) -> bool {
-    rest == "PORT" || rest.starts_with("PORT_") || rest.starts_with("SERVICE_")
-}
-
 impl Settings {
     /// What the environment asks for, and what in it makes no sense.
     pub fn parse(env: &BTreeMap<String, String>) -> (Self, Option<Problem>) {
@@ -284,7 +279,7 @@ impl Settings {
         for (name, value) in env {
             let Some(rest) = name.strip_prefix(PREFIX) else { continue };
             match SETTINGS.iter().find(|setting| setting.name == name) {
-                _ if value.is_empty() || is_of_kubernetes(rest) => {}
+                _ if value.is_empty() || is_about_service(rest) => {}
                 Some(setting) if (setting.set)(&mut settings, value).is_some() => {}
                 Some(setting) => mistakes.push(setting.mistake(value)),
                 None => mistakes.push(unknown(name)),
@@ -398,9 +393,13 @@ mod tests {
         let command = |name| of(name, "x").1.and_then(|problem| problem.hints[0].command.clone());
         assert_eq!(command("DOCKERLAUNCH_RESTRAT").as_deref(), Some("DOCKERLAUNCH_RESTART"));
         assert_eq!(command("DOCKERLAUNCH_FROBNICATE").as_deref(), Some("dockerlaunch --help"));
-        for name in
-            ["DOCKERLAUNCH_PORT", "DOCKERLAUNCH_PORT_2376_TCP", "DOCKERLAUNCH_SERVICE_HOST", "DOCKER_X"]
-        {
+        for name in [
+            "DOCKERLAUNCH_PORT",
+            "DOCKERLAUNCH_PORT_2376_TCP",
+            "DOCKERLAUNCH_SERVICE_HOST",
+            "DOCKERLAUNCH_X_SERVICE_PORT",
+            "DOCKER_X",
+        ] {
             assert_eq!(command(name), None, "{name}");
         }
     }

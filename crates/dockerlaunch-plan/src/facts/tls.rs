@@ -18,6 +18,8 @@ pub use key::{Key, Kind, PrivateKey, parse_key};
 pub struct Tls {
     /// Files of the TLS directory by their path, as far as they exist and are not empty.
     pub files: BTreeMap<String, File>,
+    /// Permission bits of the clients' key.
+    pub client_key_mode: Option<u32>,
     /// The time, in seconds since 1970.
     pub now: u64,
     /// Names of this machine: the kernel's, and those that `/etc/hosts` has for it.
@@ -47,6 +49,9 @@ pub const AUTHORITY: &str = "ca/cert.pem";
 
 /// Its key.
 pub const AUTHORITY_KEY: &str = "ca/key.pem";
+
+/// The key of clients, which all of them must be able to read.
+pub const CLIENT_KEY: &str = "client/key.pem";
 
 /// What a certificate is for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

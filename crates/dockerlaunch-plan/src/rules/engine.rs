@@ -1,12 +1,12 @@
 //! The engine itself: where it is, and its command line.
 
 use crate::config::EngineCommand;
-use crate::config::variables::{CERT_FILE, DRIVER};
+use crate::config::variables::{CERT_FILE, CERT_PATH, DRIVER, TLS_VERIFY};
 use crate::facts::certificates::BUNDLE;
 use crate::facts::{Entry, Facts, PRIVATE};
 use crate::{Config, Problem, Verdict};
 
-use super::{certificates, daemon_json, files, firewall, listeners};
+use super::{certificates, daemon_json, files, firewall, listeners, tls};
 
 /// Why there is no engine to start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +69,7 @@ pub fn command(config: &Config, facts: &Facts) -> EngineCommand {
     let daemon_json::Merged { args, mut notices, .. } =
         merged.unwrap_or_else(|_| daemon_json::Merged { args, ..Default::default() });
     notices.extend(listeners.notices);
+    let warnings: Vec<String> = listeners.warnings.into_iter().chain(tls::warning(config, facts)).collect();
     notices.extend(certificates::notices(facts));
     let mut path = config.path.clone();
     let private_bin = format!("{PRIVATE}/bin");
@@ -97,6 +98,9 @@ pub fn command(config: &Config, facts: &Facts) -> EngineCommand {
     let own = facts.links.iter().filter(|link| !link.loopback).flat_map(|link| &link.addresses);
     let own: Vec<String> = own.map(|own| own.address.to_string()).collect();
     env.extend(config.environment.proxies.variables(&own));
+    // dockerd reads them too, but here they are meant for clients: GitLab gives a service all variables of the job.
+    let of_clients = [TLS_VERIFY, CERT_PATH].map(str::to_owned);
+    let env_without = if config.engine.default_listeners { of_clients.into() } else { Vec::new() };
     env.extend(config.environment.driver.iter().map(|driver| (DRIVER.to_owned(), driver.clone())));
     EngineCommand {
         program,
@@ -104,7 +108,8 @@ pub fn command(config: &Config, facts: &Facts) -> EngineCommand {
         env,
         hands_over_sockets: listeners.hands_over,
         notices,
-        warnings: listeners.warnings,
+        env_without,
+        warnings,
     }
 }
 

@@ -97,7 +97,11 @@ pub fn decide(config: &Config, facts: &Facts) -> Result<Listeners, Problem> {
     // Both at once dockerd refuses; the command line has the last word.
     let on_line = engine.hosts();
     let is_named = !on_line.is_empty();
-    let named = if is_named { on_line } else { file.hosts.iter().map(String::as_str).collect() };
+    let mut named = if is_named { on_line } else { file.hosts.iter().map(String::as_str).collect() };
+    if named.is_empty() && asked && !engine.default_listeners {
+        // What dockerd takes when it has TLS and is told nothing (moby, opts/hosts.go); the unix socket stays beside it.
+        named.extend([HANDED_OVER, ""]);
+    }
     let hosts: Vec<(&str, Host)> = named.iter().map(|text| (*text, Host::parse(text, asked))).collect();
     let names = |wanted: Host| hosts.iter().any(|(_, host)| *host == wanted);
     if names(Host::OneHandedOver) {
@@ -133,8 +137,7 @@ pub fn decide(config: &Config, facts: &Facts) -> Result<Listeners, Problem> {
             tcp.insert(0, (Ipv4Addr::UNSPECIFIED, port).into());
         }
     }
-    let has_tcp = !tcp.is_empty() || left.iter().any(|host| !host.starts_with("unix://"));
-    let tls = if asked && has_tcp { source(config, facts) } else { Tls::Off };
+    let tls = if asked && (!tcp.is_empty() || has_tcp(&left)) { source(config, facts) } else { Tls::Off };
     let unix = unix(config, facts, paths)?;
     let mut listeners = Listeners { unix, tcp, left, hands_over: true, tls, ..Listeners::default() };
     listeners.notices.extend(gives_way(config, facts));
@@ -153,6 +156,7 @@ fn unix(config: &Config, facts: &Facts, paths: Vec<String>) -> Result<Vec<UnixSo
         // Without that group it is root's alone, as with dockerd.
         None => facts.groups.get(DEFAULT_GROUP).copied(),
         Some("") => None,
+        Some(DEFAULT_GROUP) => facts.groups.get(DEFAULT_GROUP).copied(),
         Some(group) => Some(number(facts, group)?),
     };
     Ok(paths.into_iter().map(|path| UnixSocket { path, gid, mode: config.settings.socket_mode }).collect())
@@ -194,10 +198,12 @@ fn source(config: &Config, facts: &Facts) -> Tls {
 
 /// Whether an option about TLS stands on the command line or in daemon.json.
 fn is_set(config: &Config, facts: &Facts, name: &str) -> bool {
+    is_on_line(config, name) || facts.daemon_json.sets_tls(name)
+}
+
+fn is_on_line(config: &Config, name: &str) -> bool {
     let option = format!("--{name}");
-    config.engine.option(&option, None).is_some()
-        || config.engine.switch(&option).is_some()
-        || facts.daemon_json.sets_tls(name)
+    config.engine.option(&option, None).is_some() || config.engine.switch(&option).is_some()
 }
 
 /// What dockerd would refuse: listeners on the command line and others in daemon.json.
@@ -211,7 +217,9 @@ fn gives_way(config: &Config, facts: &Facts) -> Option<String> {
 /// Listeners that ask nobody who they are.
 fn is_open(config: &Config, facts: &Facts, listeners: &Listeners) -> Option<String> {
     let open = listeners.tcp.iter().filter(|address| !address.ip().is_loopback());
-    let open = open.map(|address| format!("tcp://{address}")).collect::<Vec<_>>().join(", ");
+    let open = open.map(|address| format!("tcp://{address}"));
+    let left = listeners.left.iter().filter(|host| host.starts_with("tcp://")).cloned();
+    let open = open.chain(left).collect::<Vec<_>>().join(", ");
     let verifies = config.engine.switch("--tlsverify").or(facts.daemon_json.tlsverify).unwrap_or(true);
     let what = match listeners.tls {
         _ if open.is_empty() => return None,
@@ -220,6 +228,11 @@ fn is_open(config: &Config, facts: &Facts, listeners: &Listeners) -> Option<Stri
         _ => return None,
     };
     Some(format!("{open} {what}: whoever reaches it is root here"))
+}
+
+/// Whether one of the listeners that are left to the engine is reached by the network.
+fn has_tcp(left: &[String]) -> bool {
+    left.iter().any(|host| !host.starts_with("unix://"))
 }
 
 /// Two addresses that cannot both be bound.
@@ -253,13 +266,25 @@ pub fn arguments(config: &Config, facts: &Facts) -> (Vec<String>, Listeners) {
     let mut args: Vec<String> = stop::flag(config, facts).into_iter().collect();
     args.extend(["-H".to_owned(), HANDED_OVER.to_owned()]);
     args.extend(listeners.left.iter().map(|host| format!("--host={host}")));
-    let is_set = |name: &str| is_set(config, facts, name);
+    let mut has_files = tls::flags("").iter().any(|(name, _)| is_on_line(config, name));
     if let Tls::Directory(directory) = &listeners.tls {
-        let files = tls::flags(directory).into_iter().filter(|(name, _)| !is_set(name));
+        let files = tls::flags(directory).into_iter().filter(|(name, _)| !is_set(config, facts, name));
+        let before = args.len();
         args.extend(files.map(|(name, path)| format!("--{name}={path}")));
+        has_files |= args.len() > before;
     }
-    if listeners.tls != Tls::Off && !is_set("tls") && !is_set("tlsverify") {
-        args.push("--tlsverify".to_owned());
+    // Files on the command line dockerd takes only beside a switch that stands there too, whatever daemon.json says (moby,
+    // `setDefaultOptions`).
+    let switches = ["tls", "tlsverify"];
+    let is_switched = switches.iter().any(|name| is_on_line(config, name));
+    let is_in_file = switches.iter().any(|name| facts.daemon_json.sets_tls(name));
+    if listeners.tls != Tls::Off && !is_switched && (has_files || !is_in_file) {
+        let verifies = facts.daemon_json.tlsverify.unwrap_or(true);
+        args.push(if verifies { "--tlsverify".to_owned() } else { "--tlsverify=false".to_owned() });
+    }
+    // For a name that we cannot bind dockerd would wait 16 seconds, unless it is told that this is meant (`loadListeners`).
+    if listeners.tls == Tls::Off && !is_switched && !is_in_file && has_tcp(&listeners.left) {
+        args.push("--tls=false".to_owned());
     }
     // Behind ours: what the user wrote may end with `--`, or with an option that lacks its value.
     taken_out.extend(["--host", "-H"]);
@@ -355,7 +380,11 @@ mod tests {
             ("defaults --tls", OFF, "{}", both("0.0.0.0:2376"), "-H fd:// --tls".into()),
             ("defaults --tlsverify=false", &[], "{}", both("0.0.0.0:2376"), format!("-H fd:// {TLS} --tlsverify=false")),
             ("defaults --tls", &[], "{}", both("0.0.0.0:2376"), format!("-H fd:// {TLS} --tls")),
-            ("defaults", &[], r#"{"tlsverify": true}"#, both("0.0.0.0:2376"), format!("-H fd:// {TLS}")),
+            ("defaults", &[], r#"{"tlsverify": true}"#, both("0.0.0.0:2376"), with_tls("")),
+            ("defaults", &[], r#"{"tls": true}"#, both("0.0.0.0:2376"), with_tls("")),
+            ("defaults", &[], r#"{"tlsverify": false}"#, both("0.0.0.0:2376"), format!("-H fd:// {TLS} --tlsverify=false")),
+            ("defaults", &[], r#"{"tlsverify": true, "tlscert": "/c", "tlskey": "/k"}"#, both("0.0.0.0:2376"), "-H fd:// --tlscacert=/certs/server/ca.pem --tlsverify".into()),
+            ("defaults", &[], r#"{"tls": true, "tlscacert": "/a", "tlscert": "/c", "tlskey": "/k"}"#, both("0.0.0.0:2376"), "-H fd://".into()),
             ("defaults", &[("DOCKER_HOST", "unix:///x.sock")], "{}", "unix:///x.sock tcp://0.0.0.0:2376".into(), with_tls("")),
             ("defaults", &[("DOCKER_HOST", "tcp://docker:2376")], "{}", both("0.0.0.0:2376"), with_tls("")),
             // Certificates of the user's own.
@@ -374,9 +403,11 @@ mod tests {
             ("defaults", &[], r#"{"hosts": ["unix:///x.sock"]}"#, "unix:///x.sock".into(), "-H fd://".into()),
             ("defaults", &[], r#"{"hosts": ["tcp://192.0.2.1:1"]}"#, "unix:///run/dockerlaunch/docker.sock tcp://192.0.2.1:1".into(), with_tls("")),
             ("defaults -H unix:///y.sock", &[], r#"{"hosts": ["unix:///x.sock"]}"#, format!("{unix} unix:///y.sock tcp://0.0.0.0:2376"), with_tls("")),
-            ("", &[], r#"{"hosts": ["tcp://dind:1", "fd://"]}"#, unix.into(), "-H fd:// --host=tcp://dind:1".into()),
+            ("", &[], r#"{"hosts": ["tcp://dind:1", "fd://"]}"#, unix.into(), "-H fd:// --host=tcp://dind:1 --tls=false".into()),
             // An engine was named: what it asks for, and no more.
             ("", &[], "{}", unix.into(), "-H fd://".into()),
+            ("--tlsverify", &[], "{}", both("127.0.0.1:2376"), "-H fd:// --tlsverify".into()),
+            ("-H tcp://dind:1", &[], "{}", "unix:///run/dockerlaunch/docker.sock".into(), "-H fd:// --host=tcp://dind:1 --tls=false".into()),
             ("--debug", &[("DOCKER_HOST", "unix:///x.sock")], "{}", "unix:///x.sock".into(), "-H fd:// --debug".into()),
             ("--host=unix:///var/run/docker.sock --group=7", &[], "{}", unix.into(), "-H fd:// --group=7".into()),
             ("-H fd:// --containerd=/x", &[], "{}", unix.into(), "-H fd:// --containerd=/x".into()),
@@ -384,7 +415,7 @@ mod tests {
             ("-H tcp://0.0.0.0:2375", &[], "{}", "unix:///run/dockerlaunch/docker.sock tcp://0.0.0.0:2375".into(), "-H fd://".into()),
             ("-H tcp://0.0.0.0:2376 --tlsverify --tlscert=/c", &[], "{}", "unix:///run/dockerlaunch/docker.sock tcp://0.0.0.0:2376".into(), "-H fd:// --tlsverify --tlscert=/c".into()),
             ("-H fd://3 -H unix:///x.sock", &[], "{}", "".into(), "-H fd://3 -H unix:///x.sock".into()),
-            ("-H unix://@x -H npipe://y", &[], "{}", "unix:///run/dockerlaunch/docker.sock".into(), "-H fd:// --host=unix://@x --host=npipe://y".into()),
+            ("-H unix://@x", &[], "{}", "unix:///run/dockerlaunch/docker.sock".into(), "-H fd:// --host=unix://@x".into()),
         ] {
             assert_eq!(shown(line, env, json), (bound, args), "`{line}` {env:?} {json}");
         }
@@ -418,6 +449,7 @@ mod tests {
                 "tcp://192.0.2.1:1, tcp://192.0.2.1:2 is without",
             ),
             ("-H tcp://0.0.0.0:1 --tlsverify=false", &[], "asks clients for no certificate"),
+            ("-H tcp://dind:1", &[], "tcp://dind:1 is without TLS"),
             ("defaults", &[], ""),
             ("-H tcp://0.0.0.0:1 --tlsverify", &[], ""),
             ("-H tcp://127.0.0.1:1", &[], ""),

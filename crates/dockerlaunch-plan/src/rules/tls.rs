@@ -7,7 +7,9 @@
 use std::collections::BTreeSet;
 
 use crate::config::variables::CERTDIR;
-use crate::facts::tls::{AUTHORITY, AUTHORITY_KEY, Certificate, File, Key, Kind, Role, date};
+use crate::facts::tls::{
+    AUTHORITY, AUTHORITY_KEY, CLIENT_KEY, Certificate, File, Key, Kind, LIFETIME, Role, date,
+};
 use crate::facts::{Facts, Tls};
 use crate::{Action, Config, Problem, Verdict};
 
@@ -16,8 +18,14 @@ use super::listeners;
 /// What every certificate is valid for: what `docker:dind` is called in CI, and the loopback, which may not be up yet.
 const NAMES: &[&str] = &["DNS:docker", "DNS:localhost", "IP:127.0.0.1", "IP:::1"];
 
-/// A certificate is renewed when it has no longer than this to live.
-const RENEWAL: u64 = 30 * 24 * 3600;
+/// A certificate is renewed when it has no longer than this to live: an engine may run for a year, and nothing renews it meanwhile.
+const RENEWAL: u64 = LIFETIME / 2;
+
+/// This program is younger: a clock that is behind makes certificates that have ended for everybody else.
+const EARLIEST: u64 = 1_760_000_000;
+
+/// How the system says that a parent is none (errno(3), `ENOTDIR`).
+const NOT_A_DIRECTORY: &str = "Not a directory";
 
 /// What the server needs.
 const SERVER: [&str; 3] = ["server/ca.pem", "server/cert.pem", "server/key.pem"];
@@ -44,7 +52,7 @@ pub fn make(config: &Config, facts: &Facts) -> Verdict {
             Err(problem) => Verdict::Blocked { problem },
         };
     }
-    match store.problem() {
+    match store.half_of_user().or_else(|| store.problem()) {
         Some(problem) => Verdict::Blocked { problem },
         None => Verdict::needed_or(store.actions(&names(config, facts), false), store.evidence()),
     }
@@ -60,13 +68,24 @@ pub fn renew(config: &Config, facts: &Facts) -> Verdict {
     if store.is_of_user() {
         return Verdict::skipped("the certificate is the user's own");
     }
-    if store.problem().is_some() || !config.tls.mistakes.is_empty() {
+    if store.half_of_user().or_else(|| store.problem()).is_some() || !config.tls.mistakes.is_empty() {
         return Verdict::skipped("there is none to renew");
     }
     Verdict::needed_or(
         store.actions(&names(config, facts), true),
         "all names are in it, and it does not end soon",
     )
+}
+
+/// What to tell of certificates that are made.
+pub fn warning(config: &Config, facts: &Facts) -> Option<String> {
+    let now = facts.tls.now;
+    (now < EARLIEST && directory(config, facts).is_ok()).then(|| {
+        format!(
+            "the clock says {}: to clients whose clock is right, certificates made now have ended",
+            date(now)
+        )
+    })
 }
 
 /// Where certificates are kept, if they are of any use.
@@ -123,6 +142,17 @@ impl Store<'_> {
     /// Whether somebody else looks after the certificates.
     fn is_of_user(&self) -> bool {
         self.has_server() && self.get(AUTHORITY_KEY).is_none()
+    }
+
+    /// What is missing beside a server's certificate that is not ours: without a CA key we have not made it, and must not
+    /// replace it.
+    fn half_of_user(&self) -> Option<Problem> {
+        let is_there = self.get(AUTHORITY_KEY).is_none() && !self.certificates("server/cert.pem").is_empty();
+        let missing = SERVER.into_iter().find(|name| self.get(name).is_none()).filter(|_| is_there)?;
+        Some(self.own_is_no_good(format!("`{}` is missing", self.path(missing))).cause(format!(
+            "`{}` is there without a CA key of ours, so it is yours and stays",
+            self.path("server/cert.pem")
+        )))
     }
 
     fn evidence(&self) -> String {
@@ -190,12 +220,20 @@ impl Store<'_> {
                 File::Broken(why) => why,
             };
             let path = self.path(name);
-            Some(
-                Problem::new(format!("`{path}` cannot be used"))
-                    .cause(why)
-                    .remedy("if nobody needs that key, remove it: a new one is made", format!("rm {path}"))
-                    .remedy("to go without TLS", format!("{CERTDIR}=")),
-            )
+            let problem = Problem::new(format!("`{path}` cannot be used")).cause(why);
+            let problem = match name {
+                _ if why.contains(NOT_A_DIRECTORY) => {
+                    problem.hint(format!("{} must be a directory", self.directory))
+                }
+                // Without the CA's key, what that CA has signed would be taken for the user's own.
+                AUTHORITY_KEY => problem.remedy(
+                    "to begin with a new CA, remove what the old one has signed too",
+                    format!("rm -r {} {}", self.path("ca"), self.path("server")),
+                ),
+                _ => problem
+                    .remedy("if nobody needs that key, remove it: a new one is made", format!("rm {path}")),
+            };
+            Some(problem.remedy("to go without TLS", format!("{CERTDIR}=")))
         })
     }
 
@@ -219,6 +257,10 @@ impl Store<'_> {
         work.authority();
         work.identity("server", 0o600, Role::Server { names: names.iter().cloned().collect() });
         work.identity("client", 0o644, Role::Client);
+        let is_hidden = self.tls.client_key_mode.is_some_and(|mode| mode & 0o044 != 0o044);
+        if soon && is_hidden {
+            work.add(Action::SetMode { path: self.path(CLIENT_KEY), mode: 0o644 });
+        }
         work.actions
     }
 }
@@ -443,7 +485,7 @@ mod tests {
     #[test]
     fn what_is_good_but_not_for_long_or_not_for_all_is_renewed_where_that_can_be() {
         let mut facts = complete();
-        certificate(&mut facts, "server/cert.pem").not_after = NOW + 29 * DAY;
+        certificate(&mut facts, "server/cert.pem").not_after = NOW + 412 * DAY;
         let (must, may) = next(facts);
         assert!(
             must.is_empty() && may.len() == 1 && may[0].contains("/certs/server/cert.pem"),
@@ -451,7 +493,7 @@ mod tests {
         );
 
         let mut facts = complete();
-        certificate(&mut facts, "server/cert.pem").not_after = NOW + 31 * DAY;
+        certificate(&mut facts, "server/cert.pem").not_after = NOW + 413 * DAY;
         assert_eq!(next(facts), (vec![], vec![]));
 
         let mut facts = complete();
@@ -461,9 +503,29 @@ mod tests {
 
         // The CA's certificate alone: its key and name stay, so what it has signed does too.
         let mut facts = complete();
-        certificate(&mut facts, AUTHORITY).not_after = NOW + 29 * DAY;
+        certificate(&mut facts, AUTHORITY).not_after = NOW + 412 * DAY;
         let (must, may) = next(facts);
         assert!(must.is_empty() && may.len() == 3 && !may.join("").contains("key"), "{must:?} {may:?}");
+    }
+
+    #[test]
+    fn clients_can_read_their_key_again() {
+        for (mode, wanted) in [(0o600, true), (0o640, true), (0o644, false), (0o666, false)] {
+            let mut facts = complete();
+            facts.tls.client_key_mode = Some(mode);
+            let (must, may) = next(facts);
+            assert!(must.is_empty() && may.is_empty() != wanted, "{mode:o}: {must:?} {may:?}");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_behind_is_told() {
+        let mut facts = empty();
+        assert_eq!(warning(&config(&[]), &facts), None);
+        facts.tls.now = 300;
+        let told = warning(&config(&[]), &facts).expect("a warning");
+        assert!(told.contains("1970-01-01T00:05:00Z"), "{told}");
+        assert_eq!(warning(&config(&[("DOCKER_TLS_CERTDIR", "")]), &facts), None);
     }
 
     #[test]
@@ -509,6 +571,14 @@ mod tests {
             let problem = blocked(&facts);
             assert!(problem.to_string().contains(word) && !problem.hints.is_empty(), "{word}: {problem}");
         }
+        // One that is not ours and not whole is never replaced by ours.
+        for name in ["server/ca.pem", "server/key.pem"] {
+            let mut facts = own.clone();
+            facts.tls.files.retain(|path, _| path.starts_with("/certs/server/") && !path.ends_with(name));
+            let problem = blocked(&facts);
+            assert!(problem.what.contains(name) && problem.hints.len() == 2, "{problem}");
+            assert!(matches!(renew(&config(&[]), &facts), Verdict::Skipped { .. }));
+        }
         // A key whose public half cannot be told is dockerd's to judge.
         *file(&mut own, "server/key.pem") = File::Key(Key { kind: Kind::Other, id: None });
         assert!(matches!(make(&config(&[]), &own), Verdict::Satisfied { .. }));
@@ -520,6 +590,11 @@ mod tests {
             (AUTHORITY_KEY, File::Broken("it is cut off".into()), "it is cut off"),
             ("server/key.pem", File::Broken("it is encrypted".into()), "it is encrypted"),
             ("client/key.pem", File::Key(Key { kind: Kind::Other, id: None }), "public half"),
+            (
+                AUTHORITY_KEY,
+                File::Broken("Not a directory (os error 20)".into()),
+                "/certs must be a directory",
+            ),
             (
                 AUTHORITY_KEY,
                 File::Key(Key { kind: Kind::Other, id: Some("x".into()) }),

@@ -1,17 +1,42 @@
 //! Certificates, keys, and what a certificate of this machine must be good for.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
+use std::fs::OpenOptions;
+use std::io::{self, Read as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use dockerlaunch_plan::Config;
 use dockerlaunch_plan::config::argv::given;
-use dockerlaunch_plan::facts::tls::{File, Tls, host_names, parse_certificates, parse_key};
+use dockerlaunch_plan::facts::tls::{CLIENT_KEY, File, Tls, host_names, parse_certificates, parse_key};
 use dockerlaunch_plan::facts::{DaemonJson, PRIVATE};
 use dockerlaunch_plan::rules::listeners::DEFAULT_GROUP;
 
 use super::Probe;
+
+/// No bundle of certificates is longer.
+const LONGEST: u64 = 1024 * 1024;
+
+/// What a regular file holds. Clients may write where theirs are kept, and nothing there must make us wait.
+fn content(path: &Path) -> io::Result<Vec<u8>> {
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    let is_no_file = |why: &str| Err(io::Error::other(why.to_owned()));
+    match file.metadata()? {
+        about if !about.is_file() => is_no_file("it is no regular file"),
+        about if about.len() > LONGEST => is_no_file("it is longer than a megabyte"),
+        _ => {
+            let mut content = Vec::new();
+            file.take(LONGEST).read_to_end(&mut content)?;
+            Ok(content)
+        }
+    }
+}
+
+fn mode(path: &Path) -> Option<u32> {
+    let about = path.symlink_metadata().ok().filter(std::fs::Metadata::is_file)?;
+    Some(about.mode() & 0o7777)
+}
 
 impl Probe {
     /// Files of the TLS directory, this machine's names and addresses, and the time.
@@ -25,7 +50,7 @@ impl Probe {
             .iter()
             .flat_map(|folder| ["ca", "cert", "key"].map(|name| format!("{directory}/{folder}/{name}.pem")))
         {
-            let file = match fs::read(self.path(&path)) {
+            let file = match content(&self.path(&path)) {
                 Ok(content) if content.is_empty() => continue,
                 Ok(content) if path.ends_with("/key.pem") => {
                     parse_key(&content).map_or_else(File::Broken, |key| File::Key(key.fact()))
@@ -38,6 +63,7 @@ impl Probe {
         }
         let kernel = rustix::system::uname().nodename().to_string_lossy().into_owned();
         Tls {
+            client_key_mode: mode(&self.path(&format!("{directory}/{CLIENT_KEY}"))),
             files,
             now: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
             host_names: host_names(&kernel, &self.read("/etc/hosts").unwrap_or_default()),
@@ -60,5 +86,29 @@ impl Probe {
             Some((name.to_owned(), fields.nth(1)?.parse().ok()?))
         };
         text.unwrap_or_default().lines().filter_map(group).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_clients_put_there_makes_nobody_wait() {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("cert.pem");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &path,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::from_raw_mode(0o600),
+            0,
+        )
+        .expect("fifo");
+        assert!(content(&path).expect_err("a fifo").to_string().contains("regular"));
+        assert_eq!(mode(&path), None);
+        std::fs::remove_file(&path).expect("remove");
+        std::fs::File::create(&path).and_then(|file| file.set_len(LONGEST + 1)).expect("long");
+        assert!(content(&path).expect_err("too long").to_string().contains("megabyte"));
     }
 }
