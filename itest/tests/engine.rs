@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::OnceLock;
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use dockerlaunch_plan::config::{Config, Engine};
 use dockerlaunch_plan::facts::dockerd_flags::{Flag, Kind, parse_help, parse_list};
-use dockerlaunch_plan::facts::{ConfigFile, MERGED_CONFIG};
-use dockerlaunch_plan::rules::daemon_json::merge;
+use dockerlaunch_plan::facts::{ConfigFile, Facts, MERGED_CONFIG};
+use dockerlaunch_plan::rules::daemon_json::{merge, view};
+use dockerlaunch_plan::rules::listeners;
 use itest::suite::{Suite, told};
 use itest::{Outcome, build, command};
 use serde_json::json;
@@ -20,6 +21,11 @@ fn main() -> ExitCode {
         .test("list_of_flags", &[], list_of_flags)
         .test("every_flag_by_variable", &[], every_flag_by_variable)
         .test("merged_settings_are_accepted", &[], merged_settings_are_accepted)
+        .test(
+            "certificates_are_used_whatever_switches_tls_on",
+            &[],
+            certificates_are_used_whatever_switches_tls_on,
+        )
         .test("check_tells_what_dockerd_says", &[], check_tells_what_dockerd_says)
         .run(|| Ok(()))
 }
@@ -87,6 +93,52 @@ fn ask(case: &Case, merged: bool) -> Result<Outcome> {
     std::fs::write(&path, text)?;
     let validate = ["--validate".to_owned(), format!("--config-file={}", path.display())];
     dockerd(&[&args[..], &validate].concat())
+}
+
+/// The files that the launcher names count wherever the switch stands: dockerd loads them, and refuses one that is broken.
+fn certificates_are_used_whatever_switches_tls_on() -> Result<()> {
+    let directory = build::scratch("engine-tls")?;
+    let server = directory.join("server");
+    std::fs::create_dir_all(&server)?;
+    let make = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=x -keyout key.pem -out cert.pem \
+                && cp cert.pem ca.pem";
+    command::run(Command::new("sh").args(["-c", make]).current_dir(&server), b"")?.exits(0)?;
+    let env = BTreeMap::from([("DOCKER_TLS_CERTDIR".to_owned(), directory.display().to_string())]);
+    let config = Config::new(Engine::with_defaults(&[]), &env);
+    for (content, broken) in [
+        (json!({}), "cert.pem"),
+        (json!({"tls": true}), "cert.pem"),
+        (json!({"tlsverify": true}), "ca.pem"),
+        (json!({"tlsverify": false}), "key.pem"),
+        (
+            json!({"tlsverify": true, "tlscert": server.join("cert.pem"), "tlskey": server.join("key.pem")}),
+            "ca.pem",
+        ),
+    ] {
+        let path = directory.join("daemon.json");
+        let file = ConfigFile {
+            path: path.display().to_string(),
+            content: Some(content.to_string()),
+            ..ConfigFile::default()
+        };
+        let facts = Facts { daemon_json: view(&config, &file), ..Facts::default() };
+        let merged = merge(&config, &file, &listeners::arguments(&config, &facts).0, true)?;
+        std::fs::write(&path, merged.file.unwrap_or_default())?;
+        // Sockets cannot be handed over to an engine that only looks.
+        let args = merged
+            .args
+            .into_iter()
+            .filter(|arg| arg != "-H" && arg != "fd://" && !arg.ends_with(MERGED_CONFIG));
+        let args: Vec<String> =
+            args.chain(["--validate".to_owned(), format!("--config-file={}", path.display())]).collect();
+        dockerd(&args)?.exits(0).with_context(|| format!("{content} {args:?}"))?;
+        let whole = std::fs::read(server.join(broken))?;
+        std::fs::write(server.join(broken), "none")?;
+        let refused = dockerd(&args)?;
+        std::fs::write(server.join(broken), whole)?;
+        ensure!(refused.status != 0, "{content}: dockerd did not look at {broken}: {args:?}");
+    }
+    Ok(())
 }
 
 /// A value that dockerd accepts.

@@ -61,7 +61,10 @@ const ORACLES: &[Need] = &[
     Need::Program("zstd", "zstd"),
     Need::Program("xz", "xz-utils"),
     Need::Program("cpio", "cpio"),
+    OPENSSL,
 ];
+/// What looks at our certificates, as clients do.
+const OPENSSL: Need = Need::Program("openssl", "openssl");
 
 pub(crate) const TIERS: &[Tier] = &[
     Tier {
@@ -119,7 +122,7 @@ pub(crate) const TIERS: &[Tier] = &[
     Tier {
         name: "engine",
         proves: "the real dockerd accepts what we make of settings",
-        needs: &[],
+        needs: &[OPENSSL],
         steps: &[Step::Scenarios("engine")],
         has_tests: true,
         long: false,
