@@ -179,6 +179,23 @@ pub fn kubernetes_runner(outer: Arc<Instance>) -> Result<()> {
     Ok(())
 }
 
+/// Charts and scripts name the programs by the paths that they have in `docker:dind`.
+pub fn paths_of_docker_dind(outer: Arc<Instance>) -> Result<()> {
+    let host = Host::new(outer);
+    for (program, says) in [
+        ("docker", "Docker version"),
+        ("dockerd", "Docker version"),
+        ("docker-init", "tini version"),
+        ("docker-entrypoint.sh", "Docker version"),
+        ("dockerd-entrypoint.sh", "Docker version"),
+    ] {
+        let path = format!("/usr/local/bin/{program}");
+        let said = host.docker(&["run", "--rm", "--entrypoint", &path, IMAGE, "--version"])?;
+        ensure!(said.starts_with(says), "{path} says: {said}");
+    }
+    Ok(())
+}
+
 /// A devcontainer's start line: a shell is PID 1, the engine comes from files added to another base.
 pub fn devcontainer(outer: Arc<Instance>) -> Result<()> {
     let mut host = Host::new(outer);

@@ -11,6 +11,7 @@ static OUTER: Shared<Instance> = Shared::new(|| nested::outer("dind"));
 
 fn main() -> ExitCode {
     Suite::new("nested_dind", &[Need::Root, Need::Busybox])
+        .test("paths_of_docker_dind", &[], || dind::paths_of_docker_dind(OUTER.get()?))
         .test("gitlab_service_with_tls", &[], || dind::gitlab_service_with_tls(OUTER.get()?))
         .test("gitlab_service_without_tls", &[], || dind::gitlab_service_without_tls(OUTER.get()?))
         .test("kubernetes_runner", &[], || dind::kubernetes_runner(OUTER.get()?))

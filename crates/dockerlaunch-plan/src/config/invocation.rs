@@ -162,6 +162,8 @@ pub fn parse(argv: &[OsString]) -> Result<Invocation, UsageError> {
     }
     let Some((first, rest)) = args.split_first() else { return Ok(Invocation::Launch(Engine::default())) };
     match first.to_str().unwrap_or_default() {
+        // Under that name all options are dockerd's.
+        option if name == "dockerd-entrypoint.sh" && option.starts_with('-') => engine_or_client(args),
         "--help" | "-h" | "help" => Ok(Invocation::Help),
         "--version" => Ok(Invocation::Version),
         "plan" => output_and_engine("plan", rest).map(|(output, engine)| Invocation::Plan(output, engine)),
@@ -366,6 +368,7 @@ mod tests {
         assert_eq!(launched("dockerlaunch -d"), s("dockerd", ""));
         assert_eq!(launched("dockerd-entrypoint.sh dockerd --group=7"), s("dockerd", "--group=7"));
         assert_eq!(launched("dockerlaunch dockerd-entrypoint.sh -D"), s("dockerd", "-D"));
+        assert_eq!(launched("dockerd-entrypoint.sh --version"), s("dockerd", "--version"));
     }
 
     #[test]
