@@ -1,6 +1,5 @@
 //! How people run `docker:dind` today, with nothing changed but the image's name; and what used to race.
 
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,11 +9,11 @@ use crate::build::IMAGE;
 use crate::command::{Outcome, eventually};
 use crate::environment::Environment;
 use crate::image::{self, BOX};
-use crate::need;
 use crate::up::Instance;
 
-/// How often an engine is started on one volume: in CI, and with all long runs.
-const STARTS: (usize, usize) = (20, 200);
+mod starts;
+
+pub use starts::every_start_serves_every_client;
 
 /// An outer engine, and what a test has made in it: gone when this goes.
 struct Host {
@@ -232,77 +231,4 @@ pub fn devcontainer(outer: Arc<Instance>) -> Result<()> {
         host.docker(&["rmi", "devcontainer"])?;
     }
     used.context(log)
-}
-
-/// Two programs that do nothing but keep the processors busy; gone with this.
-struct BusyLoops(Vec<Child>);
-
-impl BusyLoops {
-    fn start() -> Result<Self> {
-        let one = || {
-            Command::new("sh")
-                .args(["-c", "while :; do :; done"])
-                .stdin(Stdio::null())
-                .spawn()
-                .context("no shell")
-        };
-        Ok(Self(vec![one()?, one()?]))
-    }
-}
-
-impl Drop for BusyLoops {
-    fn drop(&mut self) {
-        for child in &mut self.0 {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
-
-/// Starts and stops on one volume, half by SIGTERM and half by SIGKILL; each time a client on the socket and one by TLS
-/// beside it, neither with a second try, while two busy loops hold both processors.
-pub fn every_start_serves_every_client(outer: Arc<Instance>) -> Result<()> {
-    let mut host = Host::new(outer);
-    host.network("job")?;
-    for volume in ["certs", "data"] {
-        host.volume(volume)?;
-    }
-    let options = [
-        "--network",
-        "job",
-        "--network-alias",
-        "docker",
-        "-v",
-        "certs:/certs/client",
-        "-v",
-        "data:/var/lib/docker",
-    ];
-    let job: Vec<&str> = ["--network", "job"].iter().chain(BY_TLS).copied().collect();
-    let _busy = BusyLoops::start()?;
-    let rounds = if need::all_of_it() { STARTS.1 } else { STARTS.0 };
-    for round in 0..rounds {
-        host.start("service", &options, IMAGE, &[])?;
-        let served = if round % 2 == 0 {
-            host.exec("service", &["docker", "version"])
-        } else {
-            host.client(&job, &["docker", "version"])
-        };
-        served?.success().with_context(|| format!("round {round}: {}", host.log("service")))?;
-        // Both, each time; which one comes first alternates.
-        host.exec("service", &["docker", "version"])?.success()?;
-        host.client(&job, &["docker", "version"])?.success()?;
-        if round % 4 < 2 {
-            host.docker(&["stop", "--time", "30", "service"])?;
-            let status = host.docker(&["inspect", "--format", "{{.State.ExitCode}}", "service"])?;
-            ensure!(
-                status == "0",
-                "round {round}: after `docker stop` the exit status is {status}: {}",
-                host.log("service")
-            );
-        } else {
-            host.docker(&["kill", "service"])?;
-        }
-        host.remove("service")?;
-    }
-    Ok(())
 }
