@@ -8,9 +8,9 @@ use dockerlaunch_plan::supervise::tree::{self, Process};
 use dockerlaunch_plan::supervise::{AFTER_KILL, mounts};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use rustix::mount::{UnmountFlags, unmount};
+use rustix::process::{WaitOptions, wait};
 
 use crate::say::say;
 
@@ -73,7 +73,7 @@ fn end(pid: i32) {
 pub(crate) fn finish(mounts: &Mounts) {
     let start = Instant::now();
     // While they are being ended, processes may still start others.
-    while !children_gone() && start.elapsed() < AFTER_KILL {
+    while reap().others_live && start.elapsed() < AFTER_KILL {
         end_everything();
         std::thread::sleep(Duration::from_millis(1));
     }
@@ -85,14 +85,28 @@ pub(crate) fn finish(mounts: &Mounts) {
     }
 }
 
-/// Reaps whoever has ended; true when nobody is left.
-fn children_gone() -> bool {
+/// Who has ended.
+pub(crate) struct Reaped {
+    /// Pids and exit statuses; 128 + n when signal n ended it.
+    pub(crate) ended: Vec<(i32, i32)>,
+    /// Children are left that have not ended.
+    pub(crate) others_live: bool,
+}
+
+/// Takes the status of every child that has ended, ours or inherited: several may hide behind one SIGCHLD. By plain numbers:
+/// nix takes a status and loses it where a signal has no name, as those of real time have none.
+pub(crate) fn reap() -> Reaped {
+    let mut ended = Vec::new();
     loop {
-        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::StillAlive) => return false,
-            Err(Errno::ECHILD) => return true,
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(_) => return true,
+        match wait(WaitOptions::NOHANG) {
+            Ok(Some((pid, status))) => {
+                let by_signal = || status.terminating_signal().map(|number| 128 + number);
+                let status = status.exit_status().or_else(by_signal);
+                ended.extend(status.map(|status| (pid.as_raw_nonzero().get(), status)));
+            }
+            Ok(None) => return Reaped { ended, others_live: true },
+            // No child is left (ECHILD); nothing else can go wrong in this call.
+            Err(_) => return Reaped { ended, others_live: false },
         }
     }
 }

@@ -13,11 +13,10 @@ use dockerlaunch_plan::supervise::{Event, News, Policy, Reaction, Restart, Super
 use dockerlaunch_plan::{Problem, log};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::end::{self, Mounts};
+use crate::end::{self, Mounts, reap};
 use crate::handoff;
 use crate::output::Output;
 use crate::peer::{self, Peer};
@@ -117,7 +116,7 @@ pub fn init(command: &[OsString]) -> io::Result<i32> {
                 send(child, came.number);
             }
         }
-        if let Some((_, status)) = reap().into_iter().find(|(pid, _)| *pid == child) {
+        if let Some((_, status)) = reap().ended.into_iter().find(|(pid, _)| *pid == child) {
             return Ok(status);
         }
     }
@@ -325,26 +324,9 @@ impl Loop<'_> {
                 true => Event::Drained,
                 false => Event::Exited { pid, status },
             };
-            events.extend(reap().into_iter().map(ended));
+            events.extend(reap().ended.into_iter().map(ended));
         }
         events
-    }
-}
-
-/// Takes pid and status of every child that has ended, ours or inherited: several may hide behind one SIGCHLD.
-fn reap() -> Vec<(i32, i32)> {
-    let mut ended = Vec::new();
-    loop {
-        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::Exited(pid, status)) => ended.push((pid.as_raw(), status)),
-            Ok(WaitStatus::Signaled(pid, signal, _)) => ended.push((pid.as_raw(), 128 + signal as i32)),
-            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return ended,
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(error) => {
-                say!(Warn, "waitpid: {error}");
-                return ended;
-            }
-        }
     }
 }
 

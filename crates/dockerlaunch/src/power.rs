@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use crate::say::say;
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 use rustix::system::{RebootCommand, reboot};
+
+use crate::end::reap;
+use crate::say::say;
 
 /// How long processes have between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(3);
@@ -41,11 +42,10 @@ fn end(failed: bool, on_failure: Option<&str>) -> ! {
 fn children_gone(within: Duration) -> bool {
     let start = Instant::now();
     while start.elapsed() < within {
-        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Err(nix::errno::Errno::ECHILD) => return true,
-            Ok(nix::sys::wait::WaitStatus::StillAlive) => std::thread::sleep(Duration::from_millis(20)),
-            _ => {}
+        if !reap().others_live {
+            return true;
         }
+        std::thread::sleep(Duration::from_millis(20));
     }
     false
 }

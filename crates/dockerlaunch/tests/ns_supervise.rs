@@ -84,7 +84,7 @@ fn ns_statuses_of_the_engine_are_ours() {
     for status in [0, 1, 2, 125, 126, 127, 128, 255] {
         assert_status(&Case::new(&format!("exit {status}")).launch(&["dockerd"]), status);
     }
-    for (signal, status) in [("TERM", 143), ("SEGV", 139), ("ABRT", 134), ("KILL", 137)] {
+    for (signal, status) in [("TERM", 143), ("SEGV", 139), ("ABRT", 134), ("KILL", 137), ("40", 168)] {
         let output = Case::new(&format!("ulimit -c 0; kill -{signal} $$")).launch(&["dockerd"]);
         assert_status(&output, status);
         let told = if signal == "KILL" { "was killed (SIGKILL)" } else { "was ended by signal" };
@@ -314,6 +314,9 @@ fn ns_an_engine_that_dies_under_a_job_is_no_success() {
             Case::new(&engine).env("DOCKERLAUNCH_STOP_TIMEOUT=1s").launch(&["run", "--", "sh", "-c", job]);
         assert_status(&output, status);
     }
+    // A signal of real time has no name.
+    let output = Case::new(&obedient()).launch(&["run", "--", "sh", "-c", "kill -40 $$"]);
+    assert_status(&output, 168);
     let output = Case::new("exit 4").launch(&["run", "--", "echo", "job"]);
     assert_status(&output, 4);
     assert!(output.stdout.is_empty(), "the job never began");

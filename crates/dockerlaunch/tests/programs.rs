@@ -89,7 +89,9 @@ fn docker_init_answers_as_tini_does() {
 #[test]
 fn docker_init_has_the_status_of_its_command() {
     // SIGPIPE ends a program, unless it was started with that signal ignored.
-    for (script, status) in [("exit 0", 0), ("exit 9", 9), ("kill -9 $$", 137), ("kill -PIPE $$", 141)] {
+    for (script, status) in
+        [("exit 0", 0), ("exit 9", 9), ("kill -9 $$", 137), ("kill -PIPE $$", 141), ("kill -40 $$", 168)]
+    {
         assert_eq!(
             output(docker_init().args(["--", "sh", "-c", script])).status.code(),
             Some(status),
