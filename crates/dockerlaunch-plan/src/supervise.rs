@@ -104,6 +104,8 @@ pub struct Policy {
     pub job: bool,
     /// What follows the end of the engine.
     pub restart: Restart,
+    /// The engine can tell us that it is ready.
+    pub readiness: bool,
     /// SIGTERM is held, at most this long.
     pub drain: Option<Duration>,
     /// From the signal to stop until everything is ended.
@@ -116,7 +118,7 @@ pub const AFTER_KILL: Duration = Duration::from_secs(2);
 /// What the engine needs, once its containers have ended, to end itself: it looks after containerd once a second.
 const ENGINE_NEEDS: Duration = Duration::from_secs(4);
 
-/// An engine that never says that it is ready can be signalled after this long at the latest.
+/// Where an engine has no way to say that it is ready, it is taken to be after this long.
 const SETTLED: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -193,7 +195,9 @@ impl Supervisor {
         };
         let engine = match self.engine {
             Engine::Pausing { until, .. } => Some(until),
-            Engine::Running { started, ready: None, .. } if self.held_reload => Some(started + SETTLED),
+            Engine::Running { started, ready: None, .. } if self.held_reload && !self.policy.readiness => {
+                Some(started + SETTLED)
+            }
             _ => None,
         };
         phase.into_iter().chain(engine).min()
@@ -264,7 +268,9 @@ impl Supervisor {
         }
         let takes_it = match self.engine {
             Engine::Running { ready: Some(_), .. } => true,
-            Engine::Running { started, ready: None, .. } => now >= started + SETTLED,
+            Engine::Running { started, ready: None, .. } => {
+                !self.policy.readiness && now >= started + SETTLED
+            }
             _ => false,
         };
         self.held_reload = !takes_it;

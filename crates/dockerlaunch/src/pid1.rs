@@ -74,6 +74,7 @@ pub fn run(watch: Watch<'_>, signals: &Signals) -> io::Result<End> {
     let policy = Policy {
         job: watch.job.is_some(),
         restart: watch.settings.restart,
+        readiness: readiness.is_some(),
         drain: watch.settings.drain.as_ref().map(|_| watch.settings.drain_timeout),
         stop: watch.stop,
     };
