@@ -112,11 +112,13 @@ pub struct Policy {
     pub stop: Duration,
 }
 
-/// After SIGKILL only the kernel's own work is left.
-pub const AFTER_KILL: Duration = Duration::from_secs(2);
+/// After SIGKILL only the kernel's own work is left. All that follows a deadline has this time, so that the default one
+/// and this fit into the ten seconds of `docker stop`.
+pub const AFTER_KILL: Duration = Duration::from_millis(1500);
 
-/// What the engine needs, once its containers have ended, to end itself: it looks after containerd once a second.
-const ENGINE_NEEDS: Duration = Duration::from_secs(4);
+/// What the engine needs, once its containers have ended, to end itself: it waits 5 s for requests that are still open
+/// (moby daemon/command/daemon.go, `apiShutdownCancel`), and looks after containerd once a second.
+const ENGINE_NEEDS: Duration = Duration::from_secs(6);
 
 /// Where an engine has no way to say that it is ready, it is taken to be after this long.
 const SETTLED: Duration = Duration::from_secs(5);
@@ -304,7 +306,8 @@ impl Supervisor {
         let time = self.policy.stop;
         let has_job = matches!(self.job, Job::Running(_));
         self.phase = Phase::Stopping {
-            job: has_job.then(|| now + time / 2),
+            // Its containers, and then the engine, need the rest.
+            job: has_job.then(|| now + time / 4),
             containers: Some(now + time - ENGINE_NEEDS.min(time / 2)),
             all: now + time,
         };

@@ -4,8 +4,8 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use dockerlaunch_plan::facts::{Mount, mountinfo};
+use dockerlaunch_plan::supervise::mounts;
 use dockerlaunch_plan::supervise::tree::{self, Process};
-use dockerlaunch_plan::supervise::{AFTER_KILL, mounts};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -15,7 +15,7 @@ use rustix::process::{WaitOptions, wait};
 use crate::say::say;
 
 /// Directories in which the engine mounts, and what was mounted before it came.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Mounts {
     /// Data root and exec root.
     pub dirs: Vec<String>,
@@ -69,11 +69,10 @@ fn end(pid: i32) {
     }
 }
 
-/// Ends everything, waits until it is gone, and unmounts what is left.
-pub(crate) fn finish(mounts: &Mounts) {
-    let start = Instant::now();
+/// Ends everything, waits until it is gone or the time has come, and unmounts what is left.
+pub(crate) fn finish(mounts: &Mounts, by: Instant) {
     // While they are being ended, processes may still start others.
-    while reap().others_live && start.elapsed() < AFTER_KILL {
+    while reap().others_live && Instant::now() < by {
         end_everything();
         std::thread::sleep(Duration::from_millis(1));
     }

@@ -1,4 +1,4 @@
-//! Where the engine's output goes, and its last lines (docs/adr/0003).
+//! Where the engine's output goes, and its last lines (docs/adr/0005).
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, PipeReader, Read, Seek, SeekFrom};
@@ -10,6 +10,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use dockerlaunch_plan::supervise::Tail;
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::sys;
@@ -17,8 +18,8 @@ use crate::sys;
 /// How long the end of the output may take after the engine has ended: a process of its own may hold the pipe.
 const REST: Duration = Duration::from_secs(1);
 
-/// More than fifty lines have.
-const END_OF_FILE: u64 = 16 * 1024;
+/// The last lines are in it, since they are cut off where they are long.
+const END_OF_FILE: u64 = 64 * 1024;
 
 /// The output of one run of the engine.
 #[derive(Debug)]
@@ -64,27 +65,36 @@ impl Output {
             Self::Ours => Vec::new(),
             Self::File(path) => end_of(path).unwrap_or_default(),
             Self::Kept(tail, _) => {
-                self.finish();
+                self.finish(Instant::now() + REST);
                 tail.lock().unwrap_or_else(PoisonError::into_inner).lines()
             }
         }
     }
 
-    /// After the engine's end: lets the rest of its output pass.
-    pub(crate) fn finish(&self) {
-        let start = Instant::now();
+    /// After the engine's end: lets the rest of its output pass, until then at most.
+    pub(crate) fn finish(&self, by: Instant) {
         while let Self::Kept(_, passing) = self
             && !passing.is_finished()
-            && start.elapsed() < REST
+            && Instant::now() < by
         {
             thread::sleep(Duration::from_millis(1));
         }
     }
 }
 
-/// Opens the engine's log to append to it.
+/// Opening waits for nothing (a pipe for its other end), and makes no terminal ours.
+const AT_ONCE: i32 = OFlags::NONBLOCK.union(OFlags::NOCTTY).bits().cast_signed();
+
+/// Opens the engine's log to append to it. A pipe must have a reader by now; `/dev/stdout` of a container is one.
 pub(crate) fn open_log(path: &str) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).mode(0o640).open(path)
+    let file = OpenOptions::new().append(true).create(true).mode(0o640).custom_flags(AT_ONCE).open(path);
+    let file = file.map_err(|error| match Errno::from_io_error(&error) {
+        Some(Errno::NXIO) => io::Error::other("it is a pipe that nobody reads, or a socket"),
+        _ => error,
+    })?;
+    // The engine may wait when it writes.
+    rustix::fs::fcntl_setfl(&file, rustix::fs::fcntl_getfl(&file)? - OFlags::NONBLOCK)?;
+    Ok(file)
 }
 
 /// Until the engine closes its end. When our standard error waits, so does the engine, as if it wrote there itself; when
@@ -112,8 +122,13 @@ fn pass_on(mut reader: PipeReader, tail: &Mutex<Tail>) {
 }
 
 fn end_of(path: &PathBuf) -> io::Result<Vec<String>> {
-    let mut file = File::open(path)?;
-    let size = file.metadata()?.len();
+    let mut file = OpenOptions::new().read(true).custom_flags(AT_ONCE).open(path)?;
+    let meta = file.metadata()?;
+    if !meta.is_file() {
+        // What has been written to a pipe or a terminal is not there any more.
+        return Ok(Vec::new());
+    }
+    let size = meta.len();
     file.seek(SeekFrom::Start(size.saturating_sub(END_OF_FILE)))?;
     let mut tail = Tail::default();
     let mut bytes = Vec::new();
@@ -132,10 +147,11 @@ mod tests {
     fn the_end_of_a_log_file_is_found() {
         let dir = tempfile::tempdir().expect("dir");
         let path = dir.path().join("log");
-        let text: String = (0..9000).map(|n| format!("line {n}\n")).collect();
+        // Fifty of the longest.
+        let text: String = (0..9000).map(|n| format!("line {n} {}\n", "x".repeat(980))).collect();
         std::fs::write(&path, text).expect("write");
         let lines = end_of(&path).expect("lines");
-        assert_eq!((lines.len(), lines[0].as_str()), (50, "line 8950"));
+        assert_eq!((lines.len(), &lines[0][..9]), (50, "line 8950"));
         std::fs::write(&path, "only one").expect("write");
         assert_eq!(end_of(&path).expect("line"), ["only one"]);
     }

@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use dockerlaunch_plan::config::{EngineCommand, Settings};
-use dockerlaunch_plan::supervise::{Event, News, Policy, Reaction, Restart, Supervisor, signal};
+use dockerlaunch_plan::supervise::{AFTER_KILL, Event, News, Policy, Reaction, Restart, Supervisor, signal};
 use dockerlaunch_plan::{Problem, log};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
@@ -57,6 +57,8 @@ pub struct End {
     pub status: i32,
     /// The engine failed, and this tells how.
     pub failure: Option<Problem>,
+    /// It was to end: somebody asked for it, or the job was over.
+    pub stopped: bool,
 }
 
 /// Starts the engine and watches it until everything has ended.
@@ -90,12 +92,15 @@ pub fn run(watch: Watch<'_>, signals: &Signals) -> io::Result<End> {
         drain: 0,
         output: Output::Ours,
         failure: None,
+        stopped: false,
+        end_by: None,
         watch,
     };
     let status = running.run()?;
-    end::finish(&running.watch.mounts);
-    running.output.finish();
-    Ok(End { status, failure: running.failure })
+    let by = running.end_by.unwrap_or_else(Instant::now);
+    end::finish(&running.watch.mounts, by);
+    running.output.finish(by);
+    Ok(End { status, failure: running.failure, stopped: running.stopped })
 }
 
 /// Runs a command as the init of a container does: passes every signal on, reaps, and returns the command's exit status.
@@ -146,6 +151,9 @@ struct Loop<'a> {
     engine_start: Instant,
     output: Output,
     failure: Option<Problem>,
+    stopped: bool,
+    /// When all that was ended by force must be gone.
+    end_by: Option<Instant>,
 }
 
 impl Loop<'_> {
@@ -159,6 +167,9 @@ impl Loop<'_> {
             // In the order in which things happened; what follows from an event, before the next one.
             events.reverse();
             while let Some(event) = events.pop() {
+                if matches!(event, Event::Exited { pid, .. } if pid == self.job) {
+                    self.job = 0;
+                }
                 for reaction in self.state.react(self.begun.elapsed(), event) {
                     if let Reaction::Exit(status) = reaction {
                         return Ok(status);
@@ -183,7 +194,10 @@ impl Loop<'_> {
                 send(self.engine, signal::HUP);
             }
             Reaction::EndContainers => end::end_containers(),
-            Reaction::EndEverything => end::end_everything(),
+            Reaction::EndEverything => {
+                self.end_by.get_or_insert_with(|| Instant::now() + AFTER_KILL);
+                end::end_everything();
+            }
             Reaction::Tell(News::EngineFailed { status, restarts }) => {
                 let log = self.watch.settings.engine_log.as_deref();
                 self.failure = Some(log::engine_failed(status, restarts, &self.output.last_lines(), log));
@@ -193,6 +207,7 @@ impl Loop<'_> {
                     say::line(level, Some(step), format_args!("{text}"));
                 }
                 if matches!(news, News::Stopping(_)) {
+                    self.stopped = true;
                     // No client shall wait for an engine that does not come any more.
                     self.watch.sockets.clear();
                 }

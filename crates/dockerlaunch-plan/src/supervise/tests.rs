@@ -123,12 +123,12 @@ fn an_engine_that_dies_under_a_job_is_no_success() {
         let exit = s.react(ms(2), Event::Exited { pid: JOB, status: job });
         assert_eq!(exit.last(), Some(&Reaction::Exit(wanted)));
     }
-    // A job that does not mind is ended by force, when half of the time is over.
+    // A job that does not mind is ended by force, and containers have their time after it.
     let mut s = at(Stage::JobRuns, policy(true));
     s.react(ms(0), Event::Exited { pid: ENGINE, status: 0 });
-    assert_eq!(s.wake(), Some(STOP / 2));
-    let force = [Reaction::SignalJob(signal::KILL), Reaction::EndContainers];
-    assert_eq!(s.react(STOP / 2, Event::Time), force);
+    assert_eq!(s.wake(), Some(STOP / 4));
+    assert_eq!(s.react(STOP / 4, Event::Time), [Reaction::SignalJob(signal::KILL)]);
+    assert_eq!(s.react(STOP / 2, Event::Time), [Reaction::EndContainers]);
     // And one that had not begun yet never does.
     let mut s = at(Stage::EngineStarts, policy(true));
     let exit = s.react(ms(1), Event::Exited { pid: ENGINE, status: 0 });
@@ -146,6 +146,7 @@ fn a_job_that_cannot_be_started_has_the_status_for_that() {
 
 #[test]
 fn one_deadline_containers_first() {
+    assert_eq!(at(Stage::Stopping, Policy { stop: ms(20_000), ..policy(false) }).wake(), Some(ms(14_000)));
     let mut s = at(Stage::Stopping, policy(false));
     assert_eq!(s.wake(), Some(ms(4000)));
     assert_eq!(s.react(ms(4000), Event::Time), [Reaction::EndContainers]);
