@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::time::Duration;
 
 use dockerlaunch_plan::config::{Config, Engine, EngineCommand};
 use dockerlaunch_plan::facts::MERGED_CONFIG;
@@ -130,7 +131,8 @@ impl Launch {
         let has_problem = |id: &str| plan.blockers().iter().any(|p| p.is_of_step(id));
         if !has_problem("engine")
             && !has_problem("config")
-            && let Err(problem) = question::validate(&self.config, &facts.config_file, &plan.engine)
+            && let Err(problem) =
+                question::validate(&self.config, &facts.config_file, &plan.engine, question::PATIENCE)
         {
             plan.block("config", problem);
         }
@@ -218,14 +220,22 @@ impl Launch {
         let mut signals = Signals::block();
         let (facts, plan) = self.prepare(signals.as_mut().ok())?;
         let failed = |call: &str, error: &dyn std::fmt::Display| {
-            let problem = Problem::new("cannot supervise the engine")
-                .cause(format!("{call}: {error}"))
-                .remedy("launch without supervision", "DOCKER_LAUNCH_REAP=false");
+            let problem = Problem::new("cannot supervise the engine").cause(format!("{call}: {error}"));
+            let problem = if is_job {
+                problem.hint("make /run writable: there the engine says that it is ready for the job")
+            } else {
+                problem.remedy("launch without supervision", "DOCKER_LAUNCH_REAP=false")
+            };
             failure(&facts, vec![problem], status::LAUNCHER_FAILED)
         };
         let mut signals = signals.map_err(|e| failed("signalfd", &e))?;
         end_if_asked(Some(&mut signals), &facts)?;
         self.engine_log(&facts)?;
+        if let Some((program, _)) = job.as_deref().and_then(<[OsString]>::split_first)
+            && let Some(error) = handoff::missing(program, &plan.engine)
+        {
+            return Err(self.exec_failed(&facts, &program.to_string_lossy(), &error));
+        }
         let sockets = self.sockets();
         sockets::publish(&listeners::decide(&self.config, &facts).unwrap_or_default().unix_paths());
         let watch = pid1::Watch {
@@ -239,8 +249,8 @@ impl Launch {
             reload: Box::new(|| self.merge_again(&plan.engine)),
         };
         let end = pid1::run(watch, &signals).map_err(|e| failed("start of the engine", &e))?;
-        // A job's status says nothing about the engine.
-        let why = || if is_job { None } else { self.why_it_failed(&facts, &plan, end.status) };
+        // An engine that was to end has not failed; and where a job has begun, the status is the job's.
+        let why = || if end.stopped { None } else { self.why_it_failed(&facts, &plan, end.status) };
         if let Some(problem) = why().or(end.failure) {
             say::problem(&problem);
         }
@@ -293,7 +303,9 @@ impl Launch {
     /// What to tell when the engine has ended with this status. dockerd ends with 1 when it cannot start.
     fn why_it_failed(&self, facts: &Facts, plan: &Plan, status: i32) -> Option<Problem> {
         let suspect = self.config.engine.suspect_option().filter(|_| status != 0);
-        let validated = || question::validate(&self.config, &facts.config_file, &plan.engine).err();
+        // Nobody hears a signal meanwhile.
+        const LIMIT: Duration = Duration::from_secs(2);
+        let validated = || question::validate(&self.config, &facts.config_file, &plan.engine, LIMIT).err();
         suspect.or_else(|| if status == 1 { validated() } else { None })
     }
 

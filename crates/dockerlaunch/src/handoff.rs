@@ -10,12 +10,14 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use dockerlaunch_plan::Problem;
 use dockerlaunch_plan::config::EngineCommand;
 use dockerlaunch_plan::config::settings::LogLevel;
+use rustix::fs::{Access, access};
+use rustix::io::Errno;
 
 use crate::say::{self, say};
 use crate::{signals, sys};
@@ -80,6 +82,28 @@ pub fn run_if_asked(argv: &[OsString]) -> Option<ExitCode> {
 /// 127 for what is not there, 126 for what cannot be executed, as shells have it.
 pub(crate) fn exec_status(error: &io::Error) -> u8 {
     if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 }
+}
+
+/// Why a program cannot be executed beside this engine, as far as that shows before it is: at the places where execvpe(3)
+/// looks.
+pub(crate) fn missing(program: &OsStr, engine: &EngineCommand) -> Option<io::Error> {
+    let ours = || std::env::var_os("PATH");
+    let path =
+        engine.env.iter().find(|(name, _)| name == "PATH").map(|(_, path)| path.into()).or_else(ours)?;
+    let is_path = program.as_encoded_bytes().contains(&b'/');
+    let places: Vec<PathBuf> = match is_path {
+        true => vec![program.into()],
+        false => std::env::split_paths(&path).map(|dir| dir.join(program)).collect(),
+    };
+    let mut why = Errno::NOENT;
+    for place in places {
+        match std::fs::metadata(&place) {
+            Ok(meta) if meta.is_file() && access(&place, Access::EXEC_OK).is_ok() => return None,
+            Ok(_) => why = Errno::ACCESS,
+            Err(_) => {}
+        }
+    }
+    Some(why.into())
 }
 
 /// The problem to tell when a program cannot be executed.

@@ -15,7 +15,7 @@ use dockerlaunch_plan::{Problem, masked};
 use rustix::fs::MemfdFlags;
 
 /// dockerd needs 50 ms for an answer; a wrapper around it may want more.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The flags of the engine at this path: from the list that comes with the image's own, else from the engine.
 ///
@@ -29,17 +29,22 @@ pub(crate) fn flags(engine: &str) -> Result<Vec<Flag>, String> {
             return Ok(list);
         }
     }
-    let output =
-        ask(Command::new(engine).arg("--help")).map_err(|error| format!("{engine} --help: {error}"))?;
+    let output = ask(Command::new(engine).arg("--help"), PATIENCE)
+        .map_err(|error| format!("{engine} --help: {error}"))?;
     let flags = parse_help(&String::from_utf8_lossy(&output.stdout));
     if flags.is_empty() { Err(format!("{engine} --help tells no flags")) } else { Ok(flags) }
 }
 
-/// Lets the engine look at its configuration without starting (`--validate`).
+/// Lets the engine look at its configuration without starting (`--validate`), for this long at most.
 ///
 /// # Errors
 /// What it says against it.
-pub(crate) fn validate(config: &Config, file: &ConfigFile, engine: &EngineCommand) -> Result<(), Problem> {
+pub(crate) fn validate(
+    config: &Config,
+    file: &ConfigFile,
+    engine: &EngineCommand,
+    limit: Duration,
+) -> Result<(), Problem> {
     // Only what the user wants: what we add for listeners may not be there before a start.
     let Ok(Merged { file: merged, mut args, .. }) = merge(config, file, &config.engine.args, false) else {
         return Ok(());
@@ -63,7 +68,7 @@ pub(crate) fn validate(config: &Config, file: &ConfigFile, engine: &EngineComman
     let mut command = Command::new(&engine.program);
     command.args(args).arg("--validate").envs(engine.env.iter().map(|(k, v)| (k, v)));
     // An engine that cannot be asked says at its start what it has to say.
-    let Ok(output) = ask(&mut command) else { return Ok(()) };
+    let Ok(output) = ask(&mut command, limit) else { return Ok(()) };
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     let last = text.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or_default();
     if output.status.success() || last.contains("unknown flag: --validate") {
@@ -84,14 +89,14 @@ fn in_memory(text: &str) -> io::Result<File> {
 
 /// Runs it, but not for ever. Its output goes to memory: a pipe would have to be emptied meanwhile, and whatever it leaves
 /// running could hold that open.
-fn ask(command: &mut Command) -> io::Result<Output> {
+fn ask(command: &mut Command, limit: Duration) -> io::Result<Output> {
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("LD_")) {
         command.env_remove(name);
     }
     let (mut out, mut err) = (in_memory("")?, in_memory("")?);
     command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(err.try_clone()?);
     let mut child = command.spawn()?;
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + limit;
     let status = loop {
         match child.try_wait()? {
             Some(status) => break status,

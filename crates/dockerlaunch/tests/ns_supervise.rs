@@ -298,8 +298,14 @@ fn ns_a_job_that_is_not_there_or_not_executable() {
     for (job, status) in [("/no/such/job", 127), ("/etc/hosts", 126), ("/", 126)] {
         let output = Case::new(&obedient()).launch(&["run", "--", job]);
         assert_status(&output, status);
-        assert_has(&output, &["engine stops\n", "error: cannot execute", "hint: "]);
+        assert_has(&output, &["error: cannot execute", "hint: "]);
+        assert!(!text(&output).contains("engine stops"), "nothing is started for it: {}", text(&output));
     }
+    // The kernel alone knows about this one.
+    let odd = Case::new(&obedient()).prepare("printf '\\177ELF' > odd; chmod +x odd");
+    let output = odd.launch(&["run", "--", "/odd"]);
+    assert_status(&output, 126);
+    assert_has(&output, &["engine stops\n", "error: cannot execute", "hint: "]);
 }
 
 #[test]
@@ -404,6 +410,34 @@ fn ns_the_engines_log_goes_where_it_is_wanted() {
     let output = Case::new("").env("DOCKERLAUNCH_ENGINE_LOG=/no/such/dir/x").launch(&["dockerd"]);
     assert_status(&output, 125);
     assert_has(&output, &["cannot write the engine's log `/no/such/dir/x`", "hint: "]);
+    let pipe = Case::new("").env("DOCKERLAUNCH_ENGINE_LOG=/pipe").prepare("mkfifo pipe");
+    let output = pipe.launch(&["dockerd"]);
+    assert_status(&output, 125);
+    assert_has(&output, &["cannot write the engine's log `/pipe`", "a pipe that nobody reads", "hint: "]);
+    // One that is read is as good as a file; standard output of a container is one.
+    let below = r#"chroot . sh -c '/launcher/dockerlaunch "$@" | cat' sh "$@""#;
+    let output = Case::new("echo out; exit 2")
+        .env("DOCKERLAUNCH_ENGINE_LOG=/dev/stdout")
+        .change(r#"chroot . /launcher/dockerlaunch "$@""#, below)
+        .launch(&["dockerd"]);
+    assert_has(&output, &["ended with status 2"]);
+    assert_eq!(output.stdout, b"out\n");
+}
+
+/// A refused configuration explains an engine that cannot start, but not one that was told to end.
+#[test]
+fn ns_the_engine_is_asked_why_only_where_it_failed_to_start() {
+    let engine = |then: &str| {
+        format!(r#"case "$*" in *--validate*) touch /asked; echo 'no such key' >&2; exit 1;; esac; {then}"#)
+    };
+    let seen = "ls /asked";
+    let stops = engine("trap 'exit 1' TERM; kill -TERM $PPID; while :; do sleep 0.05; done");
+    let output = Case::new(&stops).launch_below(&["dockerd"], seen);
+    assert_has(&output, &["status 1\n", "ls: cannot access"]);
+    for command in [&["dockerd"][..], &["run", "--", "true"]] {
+        let output = Case::new(&engine("exit 1")).launch_below(command, seen);
+        assert_has(&output, &["status 1\n", "/asked\n", "the engine does not accept its configuration"]);
+    }
 }
 
 /// A log that nobody reads must not keep PID 1 from stopping.
