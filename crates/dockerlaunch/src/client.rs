@@ -7,6 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use dockerlaunch_plan::config::duration::show;
 use dockerlaunch_plan::config::{DEFAULT_PATH, DEFAULT_SOCKET, client, first_words, nearest};
 use dockerlaunch_plan::{Hint, Problem};
 
@@ -95,12 +96,16 @@ const HEALTH: Duration = Duration::from_secs(4);
 /// # Errors
 /// It does not answer.
 pub fn healthcheck(socket: &str) -> Result<(), Problem> {
-    sockets::ping(socket, HEALTH).map_err(|error| not_answering(socket, &error))
+    sockets::ping(socket, HEALTH).map_err(|error| not_answering(socket, HEALTH, &error))
 }
 
-fn not_answering(socket: &str, error: &io::Error) -> Problem {
+fn not_answering(socket: &str, limit: Duration, error: &io::Error) -> Problem {
+    let cause = match error.kind() {
+        io::ErrorKind::TimedOut => format!("no answer within {}", show(limit)),
+        _ => error.to_string(),
+    };
     Problem::new(format!("the engine on `{socket}` does not answer"))
-        .cause(error.to_string())
+        .cause(cause)
         .hint("see the engine's log (`docker logs`, or standard error of dockerlaunch)")
 }
 
@@ -116,9 +121,23 @@ pub fn ready(socket: &str, timeout: Duration) -> Result<(), Problem> {
         match sockets::ping(socket, left.max(Duration::from_millis(1))) {
             Ok(()) => return Ok(()),
             Err(error) if left.is_zero() => {
-                return Err(not_answering(socket, &error));
+                return Err(not_answering(socket, timeout, &error));
             }
             Err(_) => std::thread::sleep(Duration::from_millis(50).min(left)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_that_says_nothing_is_told_with_the_limit() {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("socket");
+        let _listener = std::os::unix::net::UnixListener::bind(&path).expect("bind");
+        let problem = ready(&path.to_string_lossy(), Duration::from_millis(100)).expect_err("silence");
+        assert_eq!(problem.causes, ["no answer within 100ms"]);
     }
 }

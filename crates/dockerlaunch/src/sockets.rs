@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::{UnixDatagram, UnixStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Where [`publish`] writes, for [`published`].
 const PUBLISHED: &str = "/run/dockerlaunch/sockets";
@@ -75,17 +75,34 @@ pub fn ping(path: &str, timeout: Duration) -> io::Result<()> {
 }
 
 /// More than the list of all containers that one machine runs.
-const LONGEST_ANSWER: u64 = 64 * 1024 * 1024;
+const LONGEST_ANSWER: usize = 64 * 1024 * 1024;
 
-/// Asks the engine, and gives the status and the body of its answer.
+/// Asks the engine, and gives the status and the body of its answer, all of it within this time.
 pub(crate) fn get(socket: &str, url: &str, timeout: Duration) -> io::Result<(u16, Vec<u8>)> {
     let mut stream = UnixStream::connect(socket)?;
-    stream.set_read_timeout(Some(timeout))?;
+    let deadline = Instant::now() + timeout;
     stream.set_write_timeout(Some(timeout))?;
     // In this old version an answer ends with the connection, and comes in one piece.
     stream.write_all(format!("GET {url} HTTP/1.0\r\nHost: docker\r\n\r\n").as_bytes())?;
     let mut answer = Vec::new();
-    stream.take(LONGEST_ANSWER).read_to_end(&mut answer)?;
+    let mut buffer = [0; 8192];
+    while answer.len() < LONGEST_ANSWER {
+        // A limit on each read alone would let an engine drip for ever.
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        stream.set_read_timeout(Some(left))?;
+        match stream.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(length) => answer.extend_from_slice(buffer.get(..length).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
     parse_answer(&answer).ok_or_else(|| io::Error::other("the engine's answer is no HTTP"))
 }
 
@@ -99,6 +116,23 @@ fn parse_answer(answer: &[u8]) -> Option<(u16, Vec<u8>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_engine_that_drips_does_not_hold_us() {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("socket");
+        let listener = std::os::unix::net::UnixListener::bind(&path).expect("bind");
+        let engine = std::thread::spawn(move || {
+            let (mut client, _) = listener.accept().expect("accept");
+            // Until nobody reads any more.
+            while client.write_all(b"x").is_ok() {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        });
+        let error = get(&path.to_string_lossy(), "/_ping", Duration::from_millis(200)).expect_err("no end");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        engine.join().expect("engine");
+    }
 
     #[test]
     fn answers_are_understood() {
