@@ -27,7 +27,10 @@ pub fn wait(drain: &Drain, socket: &str, limit: Duration) -> Result<(), Problem>
         let state = match drain {
             Drain::Delay(time) if start.elapsed() >= *time => Ok(true),
             Drain::Delay(_) => Ok(false),
-            Drain::File(sign) => Ok(Path::new(&sign.path).exists() != sign.gone),
+            Drain::File(sign) => match Path::new(&sign.path).try_exists() {
+                Ok(is_there) => Ok(is_there != sign.gone),
+                Err(error) => Err(io::Error::other(format!("`{}`: {error}", sign.path))),
+            },
             Drain::ContainersIdle => no_container_runs(socket, ANSWER.min(limit.max(INTERVAL))),
         };
         let waits_for = match (state, drain) {
@@ -40,6 +43,7 @@ pub fn wait(drain: &Drain, socket: &str, limit: Duration) -> Result<(), Problem>
                     .cause(error.to_string())
                     .remedy("name its socket", "DOCKER_HOST=unix:///run/docker.sock"));
             }
+            (Err(error), Drain::File(_)) => format!("nobody knows whether it is there: {error}"),
             (Err(error), _) => format!("the engine does not answer: {error}"),
             (Ok(false), Drain::ContainersIdle) => "containers still run".to_owned(),
             (Ok(false), Drain::File(sign)) if sign.gone => format!("`{}` is still there", sign.path),

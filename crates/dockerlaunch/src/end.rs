@@ -35,9 +35,10 @@ fn processes() -> Vec<Process> {
     entries.filter_map(stat).collect()
 }
 
-/// The process with this pid.
+/// The living process with this pid.
 pub(crate) fn process(pid: i32) -> Option<Process> {
-    Process::parse(&String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/stat")).ok()?))
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    Process::parse(&String::from_utf8_lossy(&stat)).filter(|process| !process.ended)
 }
 
 fn our_pid() -> i32 {

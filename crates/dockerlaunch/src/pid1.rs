@@ -19,7 +19,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::end::{self, Mounts, reap};
 use crate::handoff;
 use crate::output::Output;
-use crate::peer::{self, Peer};
+use crate::peer;
 use crate::say::{self, say};
 use crate::signals::Signals;
 use crate::sockets::Readiness;
@@ -80,11 +80,12 @@ pub fn run(watch: Watch<'_>, signals: &Signals) -> io::Result<End> {
         drain: watch.settings.drain.as_ref().map(|_| watch.settings.drain_timeout),
         stop: watch.stop,
     };
+    let peer = watch.settings.exit_with.as_ref().map(peer::Watched::new).transpose()?;
     let mut running = Loop {
         state: Supervisor::new(policy),
         signals,
         readiness,
-        peer: watch.settings.exit_with.as_ref().map(Peer::new),
+        peer,
         begun: Instant::now(),
         engine: 0,
         engine_start: Instant::now(),
@@ -141,7 +142,7 @@ struct Loop<'a> {
     state: Supervisor,
     signals: &'a Signals,
     readiness: Option<Readiness>,
-    peer: Option<Peer>,
+    peer: Option<peer::Watched>,
     /// When time began.
     begun: Instant,
     /// Pids; 0 while there is none.
@@ -296,14 +297,16 @@ impl Loop<'_> {
 
     /// Waits until something happens, and says what.
     fn wait(&mut self) -> Vec<Event> {
-        let until = self.state.wake().map(|wake| wake.saturating_sub(self.begun.elapsed()));
-        let timeout = until.into_iter().chain(self.peer.as_ref().map(|_| peer::INTERVAL)).min();
+        let timeout = self.state.wake().map(|wake| wake.saturating_sub(self.begun.elapsed()));
         // A millisecond more, so as not to wake up a moment before the time.
         let timeout = timeout.map(|time| time + Duration::from_millis(1));
         let timeout = timeout.and_then(|time| Timespec::try_from(time).ok());
         let mut fds = vec![PollFd::from_borrowed_fd(self.signals.as_fd(), PollFlags::IN)];
         fds.extend(self.readiness.as_ref().map(|readiness| PollFd::new(readiness.socket(), PollFlags::IN)));
-        match poll(&mut fds, timeout.as_ref()) {
+        fds.extend(self.peer.as_ref().map(|peer| PollFd::new(peer, PollFlags::IN)));
+        let result = poll(&mut fds, timeout.as_ref());
+        let peer_is_gone = self.peer.is_some() && fds.last().is_some_and(|peer| !peer.revents().is_empty());
+        match result {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => say!(Warn, "poll: {error}"),
         }
@@ -315,7 +318,7 @@ impl Loop<'_> {
         }
         events.extend(self.read_signals());
         events.push(Event::Time);
-        if self.peer.as_mut().is_some_and(Peer::is_gone) {
+        if peer_is_gone {
             say!(Info["stop"], "what we exit with is over");
             self.peer = None;
             events.push(Event::PeerGone);

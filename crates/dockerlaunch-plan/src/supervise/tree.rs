@@ -11,6 +11,8 @@ pub struct Process {
     pub parent: i32,
     /// Its name, at most 15 bytes.
     pub name: String,
+    /// It has ended, and only its status is left for its parent to take.
+    pub ended: bool,
     /// When it was started, in clock ticks after boot: with the pid, what tells it from all others.
     pub started: u64,
 }
@@ -23,9 +25,10 @@ impl Process {
         let (name, rest) = rest.rsplit_once(") ")?;
         // The state, field 3, comes first now.
         let mut fields = rest.split_ascii_whitespace();
-        let parent = fields.nth(1)?.parse().ok()?;
+        let ended = matches!(fields.next()?, "Z" | "X" | "x");
+        let parent = fields.next()?.parse().ok()?;
         let started = fields.nth(17)?.parse().ok()?;
-        Some(Self { pid: pid.parse().ok()?, parent, name: name.to_owned(), started })
+        Some(Self { pid: pid.parse().ok()?, parent, name: name.to_owned(), ended, started })
     }
 }
 
@@ -57,7 +60,7 @@ mod tests {
     use super::*;
 
     fn process(pid: i32, parent: i32, name: &str) -> Process {
-        Process { pid, parent, name: name.into(), started: 0 }
+        Process { pid, parent, name: name.into(), ended: false, started: 0 }
     }
 
     #[test]
@@ -65,7 +68,8 @@ mod tests {
         let stat = "7 (a) R (b) S 3 7 7 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 4242 1 2";
         let process = Process::parse(stat).expect("a process");
         assert_eq!((process.pid, process.parent, process.started), (7, 3, 4242));
-        assert_eq!(process.name, "a) R (b");
+        assert_eq!((process.name.as_str(), process.ended), ("a) R (b", false));
+        assert!(Process::parse(&stat.replace(") S ", ") Z ")).expect("a process").ended);
         assert_eq!(Process::parse("7 (a"), None);
     }
 
