@@ -22,7 +22,7 @@ use crate::output::Output;
 use crate::peer;
 use crate::say::{self, say};
 use crate::signals::Signals;
-use crate::sockets::Readiness;
+use crate::sockets::{self, Readiness};
 
 /// What to start and watch.
 pub struct Watch<'a> {
@@ -209,6 +209,7 @@ impl Loop<'_> {
                 }
                 if matches!(news, News::Stopping(_)) {
                     self.stopped = true;
+                    sockets::notify("STOPPING=1\n");
                     // No client shall wait for an engine that does not come any more.
                     self.watch.sockets.clear();
                 }
@@ -314,6 +315,7 @@ impl Loop<'_> {
         let mut events = Vec::new();
         if self.readiness.as_ref().is_some_and(Readiness::says_ready) {
             say!(Info["ready"], "{} ms after the engine's start", self.engine_start.elapsed().as_millis());
+            sockets::notify("READY=1\n");
             events.push(Event::Ready);
         }
         events.extend(self.read_signals());

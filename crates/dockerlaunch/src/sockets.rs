@@ -1,8 +1,12 @@
 //! Sockets by which one asks the engine, and the one on which it says that it is ready.
 
 use std::io::{self, Read, Write};
-use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
 use std::time::{Duration, Instant};
+
+use crate::say::say;
 
 /// Where [`publish`] writes, for [`published`].
 const PUBLISHED: &str = "/run/dockerlaunch/sockets";
@@ -60,6 +64,22 @@ impl Readiness {
             ready |= text.lines().any(|line| line == "READY=1");
         }
         ready
+    }
+}
+
+/// Tells whoever has started us (sd_notify(3)), as the engine would tell it if we were not between them.
+pub(crate) fn notify(state: &str) {
+    let Some(name) = std::env::var_os("NOTIFY_SOCKET") else { return };
+    let address = match name.as_bytes() {
+        [b'@', name @ ..] => SocketAddr::from_abstract_name(name),
+        _ => SocketAddr::from_pathname(&name),
+    };
+    let told = UnixDatagram::unbound().and_then(|socket| {
+        socket.set_nonblocking(true)?;
+        socket.send_to_addr(state.as_bytes(), &address?)
+    });
+    if let Err(error) = told {
+        say!(Warn, "cannot tell `{}` {}: {error}", name.display(), state.trim_end());
     }
 }
 
