@@ -10,7 +10,7 @@ use std::time::Duration;
 use dockerlaunch_plan::config::{Config, Engine, EngineCommand};
 use dockerlaunch_plan::facts::MERGED_CONFIG;
 use dockerlaunch_plan::rules::engine::{Missing, resolve};
-use dockerlaunch_plan::rules::{daemon_json, engine, listeners, stop};
+use dockerlaunch_plan::rules::{daemon_json, engine, leftovers, listeners, stop};
 use dockerlaunch_plan::{Executor, Facts, LaunchError, Plan, Problem, Report, Stage, apply, log, plan};
 
 use crate::apply::System;
@@ -267,10 +267,13 @@ impl Launch {
 
     /// Before an engine is started again: what the one before has left behind.
     fn clean(&self) {
-        let (_, plan) = self.plan();
-        for (step, actions) in plan.needed().filter(|(step, _)| step.id.0 == "leftovers") {
-            if let Some(error) = actions.iter().find_map(|action| System::default().run(action).err()) {
-                say!(Warn, "step {}: {error}", step.id);
+        let facts = probe::probe(&self.config);
+        for live in facts.leftovers.pid_files.iter().filter(|file| file.is_live()) {
+            say!(Warn, "{} still runs, so {} stays", live.program, live.path);
+        }
+        for action in leftovers::removals(&facts) {
+            if let Err(error) = System::default().run(&action) {
+                say!(Warn, "cannot {action}: {error}");
             }
         }
     }

@@ -15,10 +15,17 @@ pub fn decide(config: &Config, facts: &Facts) -> Verdict {
             .hint("use the daemon that runs, or stop it first");
         return Verdict::Blocked { problem };
     }
-    let stale = left.pid_files.iter().map(|f| Action::Remove { path: f.path.clone() });
+    Verdict::needed_or(removals(facts), "nothing stale")
+}
+
+/// What goes, whoever else lives.
+pub fn removals(facts: &Facts) -> Vec<Action> {
+    let left = &facts.leftovers;
+    let stale = left.pid_files.iter().filter(|file| !file.is_live());
+    let stale = stale.map(|f| Action::Remove { path: f.path.clone() });
     let broken = left
         .broken_json
         .iter()
         .map(|path| Action::SetAside { from: path.clone(), to: state_files::set_aside_name(path) });
-    Verdict::needed_or(stale.chain(broken).collect(), "nothing stale")
+    stale.chain(broken).collect()
 }
