@@ -70,7 +70,7 @@ fn run(argv: &[OsString]) -> ExitCode {
     match parse(argv) {
         Ok(invocation) => act(invocation),
         Err(error) => {
-            say::error(&format!("error: {error}\n\nhint: {}\n", error.hint));
+            say::problem(&Problem::new(error.to_string()).hint(&error.hint));
             ExitCode::from(2)
         }
     }
