@@ -3,21 +3,23 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::ffi::OsString;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dockerlaunch_plan::config::{Config, Engine, EngineCommand};
 use dockerlaunch_plan::facts::MERGED_CONFIG;
 use dockerlaunch_plan::rules::engine::{Missing, resolve};
 use dockerlaunch_plan::rules::{daemon_json, engine, leftovers, listeners, stop};
+use dockerlaunch_plan::supervise::AFTER_KILL;
 use dockerlaunch_plan::{Executor, Facts, LaunchError, Plan, Problem, Report, Stage, apply, log, plan};
 
 use crate::apply::System;
-use crate::end::Mounts;
+use crate::end::{self, Mounts};
 use crate::listener::{self, Listener};
 use crate::say::{self, say};
-use crate::signals::Signals;
+use crate::signals::{Signals, Watchdog};
 use crate::{atomic, handoff, hooks, output, pid1, probe, question, signals, sockets, sys};
 
 /// Exit statuses of a launch that failed, as `docker run` and shells use them.
@@ -194,8 +196,10 @@ impl Launch {
         self.inform_if_asked()?;
         // As PID 1 we would lose a signal that comes while we prepare, and the engine never hear of it.
         let mut signals = Signals::block();
+        let watchdog = Watchdog::start();
         let (facts, plan) = self.prepare(signals.as_mut().ok())?;
         end_if_asked(signals.as_mut().ok(), &facts)?;
+        drop(watchdog);
         let log = self.engine_log(&facts)?;
         let sockets = self.sockets();
         let error = handoff::exec_engine(&plan.engine, &sockets, log);
@@ -212,12 +216,28 @@ impl Launch {
     /// What stops the launch. Once the engine runs, nothing here fails.
     pub fn supervise(mut self, job: Option<Vec<OsString>>) -> Result<i32, LaunchFailure> {
         self.config.supervise = true;
-        let is_job = job.is_some();
-        if !is_job {
+        if job.is_none() {
             self.inform_if_asked()?;
         }
         // First of all: a signal that comes while we prepare must wait, not kill.
-        let mut signals = Signals::block();
+        let signals = Signals::block();
+        // What hooks leave running as well. Where it fails, it does so again and is told.
+        let _ = pid1::adopt_orphans();
+        let result = self.stay(job, signals);
+        // Of a PID 1 the kernel ends it.
+        if result.is_err() && std::process::id() != 1 {
+            end::finish(&Mounts::default(), Instant::now() + AFTER_KILL);
+        }
+        result
+    }
+
+    fn stay(
+        mut self,
+        job: Option<Vec<OsString>>,
+        mut signals: io::Result<Signals>,
+    ) -> Result<i32, LaunchFailure> {
+        let is_job = job.is_some();
+        let watchdog = Watchdog::start();
         let (facts, plan) = self.prepare(signals.as_mut().ok())?;
         let failed = |call: &str, error: &dyn std::fmt::Display| {
             let problem = Problem::new("cannot supervise the engine").cause(format!("{call}: {error}"));
@@ -230,6 +250,7 @@ impl Launch {
         };
         let mut signals = signals.map_err(|e| failed("signalfd", &e))?;
         end_if_asked(Some(&mut signals), &facts)?;
+        drop(watchdog);
         self.engine_log(&facts)?;
         if let Some((program, _)) = job.as_deref().and_then(<[OsString]>::split_first)
             && let Some(error) = handoff::missing(program, &plan.engine)

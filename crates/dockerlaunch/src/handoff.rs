@@ -196,7 +196,8 @@ fn execute(
             c_string(pair)
         })
         .collect();
-    sys::default_sigpipe();
+    // Rust's runtime ignores it.
+    sys::default_action(libc::SIGPIPE);
     let exec = if argv[0].as_bytes().contains(&b'/') { nix::unistd::execve } else { nix::unistd::execvpe };
     match exec(&argv[0], &argv, &env) {
         Ok(never) => match never {},

@@ -11,9 +11,6 @@ use std::time::{Duration, Instant};
 use dockerlaunch_plan::config::{EngineCommand, Settings};
 use dockerlaunch_plan::supervise::{AFTER_KILL, Event, News, Policy, Reaction, Restart, Supervisor, signal};
 use dockerlaunch_plan::{Problem, log};
-use nix::errno::Errno;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::end::{self, Mounts, reap};
@@ -23,6 +20,7 @@ use crate::peer;
 use crate::say::{self, say};
 use crate::signals::Signals;
 use crate::sockets::{self, Readiness};
+use crate::sys;
 
 /// What to start and watch.
 pub struct Watch<'a> {
@@ -130,7 +128,7 @@ pub fn init(command: &[OsString]) -> io::Result<i32> {
 }
 
 /// When we are not PID 1, orphans come to us all the same (PR_SET_CHILD_SUBREAPER).
-fn adopt_orphans() -> io::Result<()> {
+pub(crate) fn adopt_orphans() -> io::Result<()> {
     if std::process::id() != 1 {
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
     }
@@ -336,7 +334,7 @@ impl Loop<'_> {
                 children = true;
             } else if self.job == 0 || !came.from_terminal {
                 // The job is in the terminal's foreground group with us, and has got it already.
-                events.push(Event::Signal(came.number));
+                events.push(Event::Signal(came.meant().number));
             }
         }
         if children {
@@ -359,9 +357,10 @@ fn spawn_job(command: &[OsString], engine: &EngineCommand) -> io::Result<i32> {
 }
 
 fn send(pid: i32, number: i32) {
-    match Signal::try_from(number).map(|signal| kill(Pid::from_raw(pid), signal)) {
+    match sys::kill(pid, number) {
+        Ok(()) => {}
         // It has just ended; its SIGCHLD is on the way.
-        Ok(Ok(()) | Err(Errno::ESRCH)) => {}
-        Ok(Err(error)) | Err(error) => say!(Warn, "signal {number} to {pid}: {error}"),
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
+        Err(error) => say!(Warn, "signal {number} to {pid}: {error}"),
     }
 }

@@ -2,10 +2,17 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use dockerlaunch_plan::supervise::signal::{HANDLED, STOP};
+use dockerlaunch_plan::supervise::signal::{HANDLED, RTMIN_3, STOP, meant};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+use crate::say::say;
+use crate::{probe, sys};
 
 /// Origin of a signal that the terminal sent (sigaction(2), `si_code`).
 const SI_KERNEL: i32 = 0x80;
@@ -20,6 +27,11 @@ pub(crate) struct Came {
 }
 
 impl Came {
+    /// As the supervision takes it.
+    pub(crate) fn meant(self) -> Self {
+        Self { number: meant(self.number), ..self }
+    }
+
     pub(crate) fn is_child(self) -> bool {
         self.number == Signal::SIGCHLD as i32
     }
@@ -55,12 +67,16 @@ impl Signals {
         Self::block_these(handled())
     }
 
-    /// The same with what the init of a container passes on: everything that has a name.
+    /// The same with what the init of a container passes on: everything else, those of real time too.
     pub(crate) fn block_all() -> io::Result<Self> {
-        Self::block_these(Signal::iterator().filter(|signal| !OUR_OWN.contains(signal)).collect())
+        let mut set = SigSet::all();
+        OUR_OWN.iter().for_each(|signal| set.remove(*signal));
+        Self::block_these(set)
     }
 
     fn block_these(set: SigSet) -> io::Result<Self> {
+        // Where our starter ignores it, we would never hear of a child's end, and its status would be lost.
+        sys::default_action(libc::SIGCHLD);
         sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None)?;
         let fd = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
         Ok(Self { fd, stop: None })
@@ -69,6 +85,7 @@ impl Signals {
     /// Before the engine runs: whether somebody wants us to stop. Other signals mean nothing yet, and are forgotten.
     pub fn stop_asked(&mut self) -> Option<i32> {
         while let Some(came) = self.read() {
+            let came = came.meant();
             if STOP.contains(&came.number) {
                 self.stop = self.stop.or(Some(came.number));
             }
@@ -89,9 +106,48 @@ impl AsFd for Signals {
     }
 }
 
+/// How long a signal that asks for a stop may wait to be taken.
+const TAKEN: Duration = Duration::from_secs(5);
+
+/// While we prepare, ends the process where nobody takes a stop that is asked for: whoever should waits for something that
+/// does not come, such as a file on a volume whose server is gone.
+#[derive(Debug)]
+pub(crate) struct Watchdog(Arc<AtomicBool>);
+
+impl Watchdog {
+    /// Not for the kernel's init, which must never end.
+    pub(crate) fn start() -> Self {
+        let prepared = Arc::new(AtomicBool::new(probe::is_kernel_init()));
+        let over = Arc::clone(&prepared);
+        let watch = move || {
+            let mut since = None;
+            while !over.load(Ordering::Relaxed) {
+                thread::sleep(Duration::from_millis(100));
+                let Some(number) = STOP.iter().copied().chain([RTMIN_3]).find(|n| sys::is_pending(*n)) else {
+                    since = None;
+                    continue;
+                };
+                if since.get_or_insert_with(Instant::now).elapsed() >= TAKEN && !over.load(Ordering::Relaxed)
+                {
+                    say!(Error, "signal {number} came, and what we wait for does not: the launch ends here");
+                    std::process::exit(128 + meant(number));
+                }
+            }
+        };
+        // Without it, what hangs goes on to hang.
+        let _ = thread::Builder::new().name("watchdog".into()).stack_size(64 * 1024).spawn(watch);
+        Self(prepared)
+    }
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 fn handled() -> SigSet {
-    let handled = HANDLED.iter().filter_map(|number| Signal::try_from(*number).ok());
-    handled.chain([Signal::SIGCHLD]).collect()
+    sys::signal_set(HANDLED.iter().copied().chain([libc::SIGCHLD]))
 }
 
 /// As PID 1, keeps what comes from now on: the kernel drops signals that a PID 1 neither blocks nor handles, and a stop

@@ -6,6 +6,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
+use nix::sys::signal::SigSet;
+use rustix::process::RawPid;
+
 /// First descriptor of handed-over sockets (sd_listen_fds(3), `SD_LISTEN_FDS_START`).
 pub(crate) const FIRST_SOCKET: RawFd = 3;
 
@@ -86,10 +89,37 @@ pub(crate) fn close_on_exec_from(first: RawFd) {
     }
 }
 
-/// Undoes what Rust's runtime does to SIGPIPE at its start: an exec passes an ignored signal on.
-pub(crate) fn default_sigpipe() {
-    // SAFETY: the default action is no handler of ours; used just before exec.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+/// Ignores a signal no longer: an exec passes that on, to us and from us.
+pub(crate) fn default_action(signal: i32) {
+    // SAFETY: the default action is no handler of ours, and it replaces none.
+    unsafe { libc::signal(signal, libc::SIG_DFL) };
+}
+
+/// A set of signals by number; those of real time have no name in `nix`.
+pub(crate) fn signal_set(numbers: impl IntoIterator<Item = i32>) -> SigSet {
+    let mut set = *SigSet::empty().as_ref();
+    for number in numbers {
+        // SAFETY: the set has been initialised; a number that is no signal is refused.
+        unsafe { libc::sigaddset(&mut set, number) };
+    }
+    // SAFETY: an initialised set, with signals of this system.
+    unsafe { SigSet::from_sigset_t_unchecked(set) }
+}
+
+/// Whether a blocked signal has come and nobody has taken it (sigpending(2)).
+pub(crate) fn is_pending(signal: i32) -> bool {
+    let mut set = *SigSet::empty().as_ref();
+    // SAFETY: the set has been initialised, and the call fills it.
+    unsafe { libc::sigpending(&mut set) == 0 && libc::sigismember(&set, signal) == 1 }
+}
+
+/// Sends a process a signal by its number.
+pub(crate) fn kill(pid: RawPid, signal: i32) -> io::Result<()> {
+    // SAFETY: touches no memory of ours.
+    match unsafe { libc::kill(pid, signal) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Our standard error, for a child.

@@ -112,6 +112,12 @@ fn ns_mistakes_stop_the_launch_before_anything_is_touched() {
         assert!(wanted.iter().all(|w| text.contains(w)) && text.contains("hint:"), "{wanted:?} in:\n{text}");
         assert!(!text.contains("started") && !text.contains("mqueue"), "something was done:\n{text}");
     }
+    // To read a pipe would be to wait for ever.
+    let system = EmptySystem::new("echo started");
+    system.configure(&[], &[], "mkdir -p etc/docker; mkfifo etc/docker/daemon.json");
+    let output = system.launch(&["dockerd"]);
+    assert_status(&output, 125);
+    assert!(text(&output).contains("cause: it is a pipe, not a file"), "{}", text(&output));
 }
 
 #[test]

@@ -78,14 +78,15 @@ fn ns_signals_are_forwarded_once() {
 #[test]
 fn ns_a_signal_that_comes_while_we_prepare_ends_the_launch() {
     // Whoever opens the pipe for writing waits until the launcher reads it, in the middle of its preparations.
-    let signal = "mkfifo pipe; (while :; do exec 3>pipe; kill -TERM 1; exec 3>&-; done) &";
+    let signal = "file=var/lib/docker/swarm/docker-state.json; mkdir -p var/lib/docker/swarm; mkfifo $file
+        (while [ -p $file ]; do exec 3>$file; kill -TERM 1; exec 3>&-; done) &";
     for reap in ["true", "false"] {
         let system = EmptySystem::new("echo the engine runs; sleep 1");
         system.stage(|stage| {
             let stage = stage.replace("shift\n", &format!("{signal}\nshift\n"));
             stage.replace("env -i", &format!("env -i DOCKER_LAUNCH_REAP={reap}"))
         });
-        let output = system.launch(&["dockerd", "--config-file", "/pipe"]);
+        let output = system.launch(&["dockerd"]);
         assert_status(&output, 143);
         let text = text(&output);
         assert!(

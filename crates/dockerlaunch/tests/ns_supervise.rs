@@ -1,6 +1,7 @@
 //! The launcher as PID 1 over engines that misbehave: it stops them, starts them again, drains, and leaves nothing.
 
-use std::process::Output;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 mod empty_system;
@@ -57,11 +58,15 @@ impl Case {
     }
 
     fn launch(self, args: &[&str]) -> Output {
+        self.staged().launch(args)
+    }
+
+    fn staged(self) -> EmptySystem {
         self.system.stage(|stage| {
             let stage = stage.replace("DOCKER_LAUNCH_DEBUG=true", &self.env);
             self.changes.iter().fold(stage, |stage, (from, to)| stage.replace(from, to))
         });
-        self.system.launch(args)
+        self.system
     }
 
     /// The launcher as a child of a shell that is PID 1, and what that shell sees when it has ended.
@@ -101,6 +106,44 @@ fn ns_an_engine_that_ignores_sigterm_is_ended_at_the_deadline() {
     assert_eq!(text(&output).matches("term\n").count(), 1, "one SIGTERM: {}", text(&output));
     assert_has(&output, &["ended by force"]);
     assert!(start.elapsed() < Duration::from_secs(20));
+}
+
+#[test]
+fn ns_what_stops_a_systemd_stops_us() {
+    let engine = obedient().replace("while :", "kill -37 $PPID; while :");
+    let output = Case::new(&engine).launch(&["dockerd"]);
+    assert_status(&output, 0);
+    assert_has(&output, &["engine stops\n"]);
+}
+
+/// Beside a job Ctrl-C is the job's; once that has ended, it is ours.
+#[test]
+fn ns_ctrl_c_after_a_job_does_not_wait() {
+    let engine = format!("trap 'echo engine told' TERM; {READY} while :; do sleep 0.05; done");
+    let system = Case::new(&engine).env("DOCKERLAUNCH_STOP_TIMEOUT=2m").staged();
+    let command = system.command(&["run", "--", "true"]);
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let line: Vec<String> = words.map(|word| format!("'{}'", word.display())).collect();
+    let start = Instant::now();
+    // On a terminal of its own, which its input is typed on.
+    let mut script = Command::new("script")
+        .args(["-qefc", &line.join(" "), "/dev/null"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("script of util-linux");
+    let mut keys = script.stdin.take().expect("piped");
+    let mut told = String::new();
+    for line in BufReader::new(script.stdout.take().expect("piped")).lines() {
+        let line = line.expect("text");
+        if line.contains("engine told") {
+            keys.write_all(b"\x03").expect("Ctrl-C");
+        }
+        told += &line;
+    }
+    assert_eq!(script.wait().expect("wait").code(), Some(0), "{told}");
+    assert!(told.contains("ended by force"), "{told}");
+    assert!(start.elapsed() < Duration::from_secs(60), "{told}");
 }
 
 #[test]
@@ -144,15 +187,49 @@ fn ns_below_another_init_nothing_is_left_behind() {
     assert!(processes <= 3, "{processes} processes: {}", text(&output));
 }
 
+/// What a hook has started belongs to the launch as well, and one that fails ends with all of it.
+#[test]
+fn ns_below_another_init_hooks_leave_nothing_behind() {
+    for (end, status) in [("exit 0", 5), ("exit 7", 125)] {
+        let output = Case::new("exit 5")
+            .hook(&format!("#!/bin/sh\n(setsid sleep 1000 &)\n{end}"))
+            .launch_below(&["dockerd"], "cat /proc/[0-9]*/comm | grep -c sleep");
+        assert_has(&output, &[&format!("status {status}\n0\n")]);
+    }
+}
+
+/// Whoever has started us hears what the engine tells us.
+#[test]
+fn ns_readiness_is_passed_on() {
+    let outer = r#"perl -MSocket -e '$| = 1; socket(S, AF_UNIX, SOCK_DGRAM, 0); bind(S, pack_sockaddr_un("NAME")) or die $!;
+      open(F, ">bound"); while (recv(S, $m, 99, 0), 1) { print "outer $m" }' & while [ ! -e bound ]; do sleep 0.01; done"#;
+    // The second one is an abstract name.
+    for (variable, name) in [("/outer", "outer"), ("@outer", r"\0outer")] {
+        let engine = format!(
+            "trap 'sleep 0.3; exit 3' TERM; {READY} sleep 0.3; kill -TERM $PPID; while :; do sleep 0.05; done"
+        );
+        let output = Case::new(&engine)
+            .env(&format!("NOTIFY_SOCKET={variable}"))
+            .prepare(&outer.replace("NAME", name))
+            .launch(&["dockerd"]);
+        assert_status(&output, 3);
+        assert_has(&output, &["outer READY=1\nouter STOPPING=1\n"]);
+    }
+}
+
 #[test]
 fn ns_a_crashed_engine_is_started_again() {
     let engine = r#"
         n=$(cat /starts 2>&- || echo 0); echo $((n+1)) > /starts
         echo "start $n, fds $LISTEN_FDS, pid file: $(ls /var/run/docker.pid 2>&1)"; echo 7777 > /var/run/docker.pid
+        # One that lives saves nothing but its own file.
+        cp -n /usr/bin/sleep /containerd; mkdir -p /run/docker/containerd
+        [ $n = 0 ] && { /containerd 1000 & echo $! > /run/docker/containerd/containerd.pid; }
         [ $n -lt 3 ] && exit 1; exit 0"#;
     let output = Case::new(engine).env("DOCKERLAUNCH_RESTART=on-failure:5").launch(&["dockerd"]);
     assert_status(&output, 0);
     assert_eq!(text(&output).matches("it starts again in").count(), 3, "{}", text(&output));
+    assert_has(&output, &["containerd still runs, so /var/run/docker/containerd/containerd.pid stays"]);
     for start in 0..=3 {
         assert_has(&output, &[&format!("start {start}, fds 1, pid file: ls: cannot access")]);
     }
@@ -393,6 +470,12 @@ fn ns_signals_that_come_before_the_engine() {
             assert!(start.elapsed() < Duration::from_secs(60), "it did not wait for the hook");
         }
     }
+    // Whatever we wait for.
+    let hangs = Case::new("echo engine; exit 0").env("DOCKER_EXTRA_CA=/pipe.crt");
+    let output =
+        hangs.prepare("mkfifo pipe.crt; (while sleep 0.5; do kill -TERM 1; done) &").launch(&["dockerd"]);
+    assert_status(&output, 143);
+    assert_has(&output, &["signal 15 came, and what we wait for does not"]);
     let output =
         Case::new("sleep 0.3; exit 6").hook("#!/bin/sh\nkill -HUP 1; kill -USR1 1").launch(&["dockerd"]);
     assert_status(&output, 6);

@@ -45,6 +45,11 @@ fn the_engine_gets_no_mangled_path() {
     let refused = output(launcher().args(["dockerd", "--data-root"]).arg(OsStr::from_bytes(ODD)));
     assert_eq!(refused.status.code(), Some(2));
     assert!(stderr(&refused).contains("is not valid UTF-8\n\nhint: "), "{}", stderr(&refused));
+    let in_json =
+        output(launcher().args(["ready", "--timeout", "soon"]).env("DOCKERLAUNCH_LOG_FORMAT", "json"));
+    assert_eq!(in_json.status.code(), Some(2));
+    let told: serde_json::Value = serde_json::from_slice(&in_json.stderr).expect("JSON");
+    assert!(told["msg"].is_string() && told["hints"][0]["text"].is_string(), "{told}");
 }
 
 #[test]
@@ -101,13 +106,22 @@ fn docker_init_has_the_status_of_its_command() {
     assert_eq!(output(docker_init().arg("no-such-program")).status.code(), Some(127));
 }
 
+/// Who ignores the end of its children passes that on to us.
+#[test]
+fn docker_init_hears_of_ends_that_its_starter_ignores() {
+    let ignoring = r#"$SIG{CHLD} = "IGNORE"; my $launcher = shift; exec {$launcher} "docker-init", @ARGV"#;
+    let mut command = Command::new("perl");
+    command.args(["-e", ignoring, env!("CARGO_BIN_EXE_dockerlaunch"), "--", "sh", "-c", "exit 9"]);
+    assert_eq!(output(&mut command).status.code(), Some(9));
+}
+
 #[test]
 fn docker_init_passes_signals_on_and_reaps() {
     // Orphans go to the nearest reaper above, which must be docker-init; a zombie is a child of it in state Z. Every loop
     // ends, so that nothing stays behind where the test fails.
     let orphan = r#"n=0; while read -r _ _ _ parent _ < /proc/$$/stat; [ $parent != $0 ] && [ $n -lt 500 ]; do n=$((n+1)); sleep 0.01; done
       [ $parent = $0 ] && echo adopted || echo lost"#;
-    let script = r#"trap 'echo usr1' USR1; trap 'echo cont' CONT; trap 'exit 7' TERM; (sh -c "$1" $PPID &)
+    let script = r#"trap 'echo real time' 40; trap 'echo usr1' USR1; trap 'echo cont' CONT; trap 'exit 7' TERM; (sh -c "$1" $PPID &)
       n=0; while [ $n -lt 20 ]; do (true &); n=$((n+1)); done
       while grep -qs "^[0-9]* ([^)]*) Z $PPID " /proc/[0-9]*/stat && [ $n -lt 500 ]; do n=$((n+1)); sleep 0.01; done
       [ $n -lt 500 ] && echo reaped; while [ $n -lt 1000 ]; do n=$((n+1)); sleep 0.01; done"#;
@@ -129,6 +143,9 @@ fn docker_init_passes_signals_on_and_reaps() {
     assert_eq!(both, ["adopted\n", "reaped\n"]);
     assert_eq!(says(Some(Signal::USR1)), "usr1\n");
     assert_eq!(says(Some(Signal::CONT)), "cont\n");
+    let number = pid.as_raw_nonzero().to_string();
+    assert!(output(Command::new("sh").args(["-c", "kill -40 $0", &number])).status.success());
+    assert_eq!(says(None), "real time\n");
     kill_process(pid, Signal::TERM).expect("kill");
     assert_eq!(init.wait().expect("wait").code(), Some(7));
     let mut rest = String::new();

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::FileTypeExt;
 
 use dockerlaunch_plan::Config;
 use dockerlaunch_plan::facts::certificates::{self, BUNDLE, DIRECTORIES, ExtraCa, SYSTEM_BUNDLES, Source};
@@ -14,7 +15,13 @@ impl Probe {
     /// The engine's configuration file and the one that we have merged from it.
     pub fn config_file(&self, config: &Config) -> ConfigFile {
         let path = daemon_json::path(config).to_owned();
-        let (content, error) = match fs::read(self.path(&path)) {
+        let place = self.path(&path);
+        let read = match fs::metadata(&place) {
+            // It would wait for whoever writes into it, and it is not read only once.
+            Ok(meta) if meta.file_type().is_fifo() => Err(io::Error::other("it is a pipe, not a file")),
+            _ => fs::read(place),
+        };
+        let (content, error) = match read {
             Ok(bytes) => match ConfigFile::decode(&bytes) {
                 Ok(text) => (Some(text), None),
                 Err(error) => (None, Some(error.to_owned())),

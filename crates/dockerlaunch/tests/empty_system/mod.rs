@@ -86,6 +86,10 @@ impl EmptySystem {
 
     /// Runs the launcher to its end.
     pub(crate) fn launch(&self, args: &[&str]) -> Output {
+        self.command(args).output().expect("setpriv and unshare of util-linux")
+    }
+
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = if rustix::process::geteuid().is_root() {
             let mut drop = Command::new("setpriv");
             drop.args(["--reuid=65534", "--regid=65534", "--clear-groups", "unshare"]);
@@ -108,7 +112,7 @@ impl EmptySystem {
             .arg(self.path().join("stage"))
             .arg(self.path())
             .args(args);
-        command.output().expect("setpriv and unshare of util-linux")
+        command
     }
 }
 
