@@ -10,39 +10,18 @@ use std::time::{Duration, Instant};
 
 use dockerlaunch_plan::config::{Config, Engine, EngineCommand};
 use dockerlaunch_plan::facts::MERGED_CONFIG;
-use dockerlaunch_plan::rules::engine::{Missing, resolve};
+use dockerlaunch_plan::rules::engine::resolve;
 use dockerlaunch_plan::rules::{daemon_json, engine, leftovers, listeners, stop};
 use dockerlaunch_plan::supervise::AFTER_KILL;
-use dockerlaunch_plan::{Executor, Facts, LaunchError, Plan, Problem, Report, Stage, apply, log, plan};
+use dockerlaunch_plan::{Executor, Facts, Plan, Problem, Report, Stage, apply, log, plan};
 
 use crate::apply::System;
 use crate::end::{self, Mounts};
+use crate::failure::{LaunchFailure, end_if_asked, failure, is_about_engine, status, status_of};
 use crate::listener::{self, Listener};
 use crate::say::{self, say};
 use crate::signals::{Signals, Watchdog};
 use crate::{atomic, handoff, hooks, output, pid1, probe, question, signals, sockets, sys};
-
-/// Exit statuses of a launch that failed, as `docker run` and shells use them.
-mod status {
-    pub(super) const LAUNCHER_FAILED: u8 = 125;
-    pub(super) const NOT_EXECUTABLE: u8 = 126;
-    pub(super) const NOT_FOUND: u8 = 127;
-    /// And the signal's number.
-    pub(super) const SIGNALLED: u8 = 128;
-}
-
-/// A launch that failed: the problems, and the exit status that tells of them.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("{error}")]
-pub struct LaunchFailure {
-    /// The problems.
-    #[source]
-    pub error: LaunchError,
-    /// 125, 126, 127, or 128 and the number of a signal that ended it.
-    pub status: u8,
-    /// Whether the kernel started us, so that there is no one to return to.
-    pub is_kernel_init: bool,
-}
 
 /// Whether the kernel itself started us as its init.
 pub fn is_kernel_init() -> bool {
@@ -415,33 +394,8 @@ impl Launch {
     }
 }
 
-fn failure(facts: &Facts, problems: Vec<Problem>, status: u8) -> LaunchFailure {
-    LaunchFailure { error: LaunchError { problems }, status, is_kernel_init: facts.process.is_kernel_init }
-}
-
 fn absolute(path: &str) -> String {
     std::path::absolute(path).map_or_else(|_| path.to_owned(), |full| full.to_string_lossy().into_owned())
-}
-
-/// Ends the launch where a signal asked for it while we prepared: nothing is started then.
-fn end_if_asked(signals: Option<&mut Signals>, facts: &Facts) -> Result<(), LaunchFailure> {
-    let Some(number) = signals.and_then(Signals::stop_asked) else { return Ok(()) };
-    let problem = Problem::new("the launch was ended before the engine was started")
-        .cause(format!("signal {number} came"))
-        .hint("start it again; the system is prepared");
-    Err(failure(facts, vec![problem], status::SIGNALLED + u8::try_from(number).unwrap_or(0)))
-}
-
-/// Whether the problem is that of the step `engine`.
-fn is_about_engine(problem: &Problem) -> bool {
-    problem.is_of_step("engine")
-}
-
-fn status_of(missing: Missing) -> u8 {
-    match missing {
-        Missing::NotFound => status::NOT_FOUND,
-        Missing::NotExecutable => status::NOT_EXECUTABLE,
-    }
 }
 
 /// One line for a step that only limits Docker; its remedy on the same line.

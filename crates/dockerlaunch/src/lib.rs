@@ -19,6 +19,7 @@ pub mod client;
 pub mod drain;
 pub mod end;
 pub mod engine;
+mod failure;
 mod handoff;
 mod hooks;
 mod listener;
@@ -40,7 +41,8 @@ use std::convert::Infallible;
 use std::ffi::OsString;
 
 pub use dockerlaunch_plan as plan;
-pub use engine::{Launch, LaunchFailure};
+pub use engine::Launch;
+pub use failure::LaunchFailure;
 pub use handoff::run_if_asked;
 pub use module::modprobe;
 pub use power::end_machine;
