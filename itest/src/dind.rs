@@ -89,16 +89,15 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        let words = |head: &[&'static str], names: &[String]| {
-            head.iter().map(|word| (*word).to_owned()).chain(names.iter().cloned()).collect::<Vec<_>>()
-        };
-        for command in [
-            words(&["rm", "--force", "--volumes"], &self.containers),
-            words(&["volume", "rm", "--force"], &self.volumes),
-            words(&["network", "rm", "--force"], &self.networks),
+        for (command, names) in [
+            (&["rm", "--force", "--volumes"][..], &self.containers),
+            (&["volume", "rm", "--force"], &self.volumes),
+            (&["network", "rm", "--force"], &self.networks),
         ] {
-            let command: Vec<&str> = command.iter().map(String::as_str).collect();
-            if let Err(error) = self.docker(&command) {
+            let words: Vec<&str> = command.iter().copied().chain(names.iter().map(String::as_str)).collect();
+            if !names.is_empty()
+                && let Err(error) = self.docker(&words)
+            {
                 eprintln!("error: not removed: {error:#}");
             }
         }

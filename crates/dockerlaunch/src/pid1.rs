@@ -8,6 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use dockerlaunch_plan::config::variables::{CERT_PATH, HOST, TLS_VERIFY};
 use dockerlaunch_plan::config::{EngineCommand, Settings};
 use dockerlaunch_plan::supervise::{AFTER_KILL, Event, News, Policy, Reaction, Restart, Supervisor, signal};
 use dockerlaunch_plan::{Problem, log};
@@ -353,6 +354,10 @@ fn spawn_job(command: &[OsString], engine: &EngineCommand) -> io::Result<i32> {
     let (program, args) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
     let mut job = handoff::command(program, args, &[])?;
     job.envs(engine.env.iter().filter(|(k, _)| k == "PATH").map(|(k, v)| (k, v)));
+    // The engine that it has brought along is here, whatever a CI system says of the one that others use.
+    if let Some(socket) = sockets::published() {
+        job.env(HOST, format!("unix://{socket}")).env_remove(TLS_VERIFY).env_remove(CERT_PATH);
+    }
     Ok(job.spawn()?.id().cast_signed())
 }
 

@@ -125,6 +125,32 @@ fn ns_a_job_runs_when_the_engine_is_ready_and_its_status_wins() {
 }
 
 #[test]
+fn ns_a_job_finds_the_engine_that_it_has_brought_along() {
+    let elsewhere = [
+        ("DOCKER_HOST", "tcp://docker:2376"),
+        ("DOCKER_TLS_VERIFY", "1"),
+        ("DOCKER_CERT_PATH", "/certs/client"),
+    ];
+    let file = [("etc/docker/daemon.json", r#"{"hosts": ["unix:///run/x.sock"]}"#)];
+    let ready = format!("trap 'exit 0' TERM; {READY} while :; do sleep 0.1; done");
+    for (env, files, socket) in
+        [(&elsewhere[..], &[][..], "/var/run/docker.sock"), (&[], &file, "/run/x.sock")]
+    {
+        let system = EmptySystem::new(&ready);
+        system.configure(env, files, "");
+        let job = "echo $DOCKER_HOST $DOCKER_TLS_VERIFY $DOCKER_CERT_PATH";
+        let output = system.launch(&["run", "--", "sh", "-c", job]);
+        assert_status(&output, 0);
+        assert_eq!(
+            String::from_utf8_lossy(&output.stdout),
+            format!("unix://{socket}\n"),
+            "{}",
+            text(&output)
+        );
+    }
+}
+
+#[test]
 fn ns_an_engine_that_is_not_there_or_not_executable() {
     let system = EmptySystem::new("exit 0");
     let output = system.launch(&["/no/such/dockerd"]);
