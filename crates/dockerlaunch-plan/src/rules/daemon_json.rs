@@ -1,6 +1,7 @@
 //! daemon.json: the user's file, `DOCKERD_CONFIG_JSON` over it, less what the command line says. dockerd refuses a directive
 //! that stands in both places (moby, daemon/config/config.go, `findConfigurationConflicts`).
 
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::config::Config;
@@ -143,7 +144,8 @@ pub fn view(config: &Config, file: &ConfigFile) -> DaemonJson {
     if let Ok(Some(over)) = read_variable(config) {
         overlay(&mut merged, over, "", &mut Vec::new());
     }
-    serde_json::from_value(Value::Object(merged)).unwrap_or_default()
+    merged.retain(|_, value| !value.is_null());
+    DaemonJson::deserialize(Value::Object(merged)).unwrap_or_default()
 }
 
 fn read_file(
@@ -176,7 +178,7 @@ fn read_variable(config: &Config) -> Result<Option<Map<String, Value>>, Problem>
 
 fn object(text: &str, name: &str) -> Result<Map<String, Value>, Problem> {
     match serde_json::from_str::<Value>(text) {
-        Ok(Value::Object(map)) => Ok(map),
+        Ok(Value::Object(map)) => understood(map, name),
         Ok(_) => Err(Problem::new(format!("{name} is no JSON object"))
             .cause("expected keys and values between braces")
             .remedy("write it like this", "{\"mtu\": 1450}")),
@@ -193,6 +195,43 @@ fn object(text: &str, name: &str) -> Result<Map<String, Value>, Problem> {
                 _ => problem.hint("JSON wants names and texts in double quotes, commas only between entries, and no comments"),
             })
         }
+    }
+}
+
+/// What our own rules follow must be of the kind that dockerd wants, or they would go on without it: a list of listeners that
+/// is none would open the default ones. `null` is as good as nothing.
+fn understood(map: Map<String, Value>, name: &str) -> Result<Map<String, Value>, Problem> {
+    let is_wrong = |(key, value): &(&String, &Value)| {
+        let alone = Map::from_iter([((*key).clone(), (*value).clone())]);
+        !value.is_null() && DaemonJson::deserialize(Value::Object(alone)).is_err()
+    };
+    let wrong: Vec<_> = map.iter().filter(is_wrong).collect();
+    let Some((first, _)) = wrong.first() else { return Ok(map) };
+    let problem = Problem::new(format!("`{first}` of {name} makes no sense"));
+    let problem = wrong.iter().fold(problem, |problem, (key, value)| {
+        problem.cause(format!("`{key}` is {}, expected {}", kind(value), expected(key).0))
+    });
+    Err(problem.remedy("write it like this", format!("{{\"{first}\": {}}}", expected(first).1)))
+}
+
+/// What a directive must be that our own rules follow, and an example.
+fn expected(key: &str) -> (&'static str, &'static str) {
+    match key {
+        "hosts" => ("a list of texts", "[\"unix:///var/run/docker.sock\"]"),
+        "mtu" | "shutdown-timeout" => ("a whole number", "1450"),
+        "tls" | "tlsverify" => ("true or false", "true"),
+        _ => ("a text", "\"…\""),
+    }
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
     }
 }
 
@@ -582,6 +621,28 @@ mod tests {
         assert_eq!(view(&config("", Some("{")), &file(Some("["))), DaemonJson::default());
     }
 
+    #[test]
+    fn what_our_own_rules_follow_must_be_of_its_kind() {
+        for (text, key, expected) in [
+            (r#"{"hosts": "unix:///x", "data-root": "/d"}"#, "hosts", "is a text, expected a list of texts"),
+            (r#"{"hosts": [null]}"#, "hosts", "is a list, expected a list of texts"),
+            (r#"{"mtu": 1400.5}"#, "mtu", "is a number, expected a whole number"),
+            (r#"{"tlsverify": "false"}"#, "tlsverify", "is a text, expected true or false"),
+            (r#"{"data-root": {}}"#, "data-root", "is an object, expected a text"),
+        ] {
+            for (over, under, place) in [(None, Some(text), DEFAULT_PATH), (Some(text), None, CONFIG_JSON)] {
+                let problem = merged("-H fd://", over, under).expect_err(text);
+                assert!(problem.what.contains(key) && problem.what.contains(place), "{problem}");
+                assert!(problem.causes[0].contains(expected) && !problem.hints.is_empty(), "{problem}");
+            }
+        }
+        let both = merged("", None, Some(r#"{"tls": 1, "mtu": "x"}"#)).expect_err("two");
+        assert_eq!(both.causes.len(), 2);
+        let seen =
+            view(&config("", None), &file(Some(r#"{"hosts": null, "tls": false, "data-root": "/d"}"#)));
+        assert_eq!((seen.hosts.len(), seen.tls, seen.data_root.as_deref()), (0, Some(false), Some("/d")));
+    }
+
     /// Any value, and often one that fits.
     fn value() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![
@@ -615,7 +676,13 @@ mod tests {
 
         #[test]
         fn flags_and_file_never_conflict(args in flags(), under in object(), over in proptest::option::of(object())) {
-            let merged = merged(&args, over.map(|o| o.to_string()).as_deref(), Some(&under.to_string())).expect("objects");
+            let merged = match merged(&args, over.map(|o| o.to_string()).as_deref(), Some(&under.to_string())) {
+                Ok(merged) => merged,
+                Err(problem) => {
+                    prop_assert!(problem.what.starts_with('`') && !problem.hints.is_empty(), "{}", problem);
+                    return Ok(());
+                }
+            };
             let file = match &merged.file {
                 Some(text) => serde_json::from_str(text).expect("JSON"),
                 None => under,
