@@ -12,20 +12,12 @@ use crate::config::without;
 use crate::facts::{ConfigFile, DaemonJson, Facts, MERGED_CONFIG};
 use crate::{Action, Problem, Verdict};
 
+mod flags;
+
+use flags::{flag_of, kind, take, values};
+
 /// Where dockerd looks unless it is told otherwise.
 pub const DEFAULT_PATH: &str = "/etc/docker/daemon.json";
-
-/// Keys whose objects dockerd takes as one value; what stands in other objects counts as if it stood outside (`flatOptions`).
-const FLAT: &[&str] = &[
-    "builder",
-    "cluster-store-opts",
-    "default-network-opts",
-    "default-ulimits",
-    "features",
-    "log-opts",
-    "nri-opts",
-    "runtimes",
-];
 
 /// What comes of the merge.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -94,12 +86,13 @@ pub fn merge(config: &Config, file: &ConfigFile, args: &[String], always: bool) 
                 continue;
             }
             let origin = format!("`{key}` of {}", file.path);
-            let repeat = repeats(name);
-            let values = values(&value).unwrap_or_default();
-            let joined = values.join(",");
-            let values: Vec<&str> =
-                if repeat { values.iter().map(String::as_str).collect() } else { vec![&joined] };
-            join(&mut out, &mut notices, name, &values, repeat, &origin);
+            let values = values(name, &key, &value).map_err(|cause| {
+                Problem::new(format!("{origin} cannot be joined to `--{name}`"))
+                    .cause(cause)
+                    .hint(format!("correct it, or set all of it either by `--{name}` or there"))
+            })?;
+            let values: Vec<&str> = values.iter().map(String::as_str).collect();
+            join(&mut out, &mut notices, name, &values, repeats(name), &origin);
         }
     }
     if merged == user && !always {
@@ -224,17 +217,6 @@ fn expected(key: &str) -> (&'static str, &'static str) {
     }
 }
 
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "true or false",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
-    }
-}
-
 /// serde_json's words without the place, which we have told.
 fn reason(error: &serde_json::Error) -> String {
     let text = error.to_string();
@@ -264,6 +246,12 @@ fn overlay(under: &mut Map<String, Value>, over: Map<String, Value>, path: &str,
                 }
                 *under = list;
             }
+            // What removes nothing says nothing either.
+            (None, Value::Object(over)) => {
+                let mut fresh = Map::new();
+                overlay(&mut fresh, over, path, notices);
+                under.insert(key, Value::Object(fresh));
+            }
             (before, value) => {
                 if before.is_some_and(|before| *before != value) {
                     notices.push(format!("`{key}` of {path} gives way to {CONFIG_JSON}"));
@@ -280,82 +268,6 @@ fn one_spelling(map: &mut Map<String, Value>) {
     const NEW: &str = "host-gateway-ips";
     if map.contains_key(NEW) {
         map.remove(OLD);
-    }
-}
-
-/// The keys that a flag may have in the file: its own name, or its plural. Not so `--add-runtime`, whose `runtimes` dockerd
-/// takes from both and joins by itself (`skipDuplicates`).
-fn keys(flag: &str) -> [String; 3] {
-    let ies = flag.strip_suffix('y').map_or_else(String::new, |stem| format!("{stem}ies"));
-    [flag.to_owned(), format!("{flag}s"), ies]
-}
-
-/// The flag of a key.
-fn flag_of(key: &str) -> &str {
-    // All flags that repeat have plurals as keys, `insecure-registries` aside; that one's values have no subject.
-    key.strip_suffix('s').filter(|flag| repeats(flag)).unwrap_or(key)
-}
-
-/// Takes what a flag sets out of the file, wherever dockerd would find it.
-fn take(map: &mut Map<String, Value>, flag: &str) -> Vec<(String, Value)> {
-    let keys = keys(flag);
-    let mut taken: Vec<(String, Value)> = Vec::new();
-    for key in &keys {
-        taken.extend(map.remove(key).map(|value| (key.clone(), value)));
-    }
-    for (outer, value) in map.iter_mut().filter(|(outer, _)| !FLAT.contains(&outer.as_str())) {
-        let Value::Object(inner) = value else { continue };
-        for key in &keys {
-            taken.extend(inner.remove(key).map(|value| (format!("{outer}.{key}"), value)));
-        }
-    }
-    taken
-}
-
-/// A value of the file as values of a flag; `None` for what no flag can say.
-fn values(value: &Value) -> Option<Vec<String>> {
-    match value {
-        Value::Array(list) => list.iter().map(one).collect(),
-        Value::Object(map) => {
-            let entries = map.iter().map(|(key, value)| match value {
-                Value::Object(limit) => ulimit(key, limit).map(|v| vec![v]).or_else(|| {
-                    limit
-                        .iter()
-                        .map(|(name, value)| Some(format!("{key}={name}={}", scalar(value)?)))
-                        .collect()
-                }),
-                value => Some(vec![format!("{key}={}", scalar(value)?)]),
-            });
-            Some(entries.collect::<Option<Vec<_>>>()?.concat())
-        }
-        value => Some(vec![scalar(value)?]),
-    }
-}
-
-/// An entry of a list: a word, or an address pool.
-fn one(value: &Value) -> Option<String> {
-    match value {
-        Value::Object(pool) => {
-            let fields = pool.iter().map(|(key, value)| Some(format!("{key}={}", scalar(value)?)));
-            Some(fields.collect::<Option<Vec<_>>>()?.join(","))
-        }
-        value => scalar(value),
-    }
-}
-
-/// `{"Name": "nofile", "Soft": 1, "Hard": 2}`, as `default-ulimits` has them.
-fn ulimit(key: &str, limit: &Map<String, Value>) -> Option<String> {
-    let number =
-        |name: &str| limit.iter().find(|(k, _)| k.eq_ignore_ascii_case(name)).and_then(|(_, v)| v.as_i64());
-    Some(format!("{key}={}:{}", number("soft")?, number("hard")?))
-}
-
-fn scalar(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        Value::Bool(on) => Some(on.to_string()),
-        Value::Null | Value::Array(_) | Value::Object(_) => None,
     }
 }
 
@@ -496,6 +408,13 @@ mod tests {
                 0,
             ),
             (
+                "--default-ulimit core=1",
+                json!({"default-ulimits": {"nofile": {"Name": "nofile", "Soft": 5}}}),
+                "--default-ulimit core=1 --default-ulimit=nofile=5:0",
+                json!({}),
+                0,
+            ),
+            (
                 "--default-network-opt bridge=a=1",
                 json!({"default-network-opts": {"bridge": {"b": "2"}}}),
                 "--default-network-opt bridge=a=1 --default-network-opt=bridge=b=2",
@@ -523,6 +442,32 @@ mod tests {
             let got = shown(args, None, Some(&content.to_string()));
             assert_eq!(got, (wanted_args.to_owned(), Some(wanted_file), notices), "{args} {content}");
         }
+    }
+
+    #[test]
+    fn what_no_flag_can_say_is_told() {
+        for (args, content, cause) in [
+            ("--log-opt a=1", json!({"log-opts": {"x": null, "b": "1"}}), "`x` is null"),
+            ("--label a=1", json!({"labels": [["b=1"]]}), "`labels` is a list"),
+            (
+                "--default-network-opt a=b=1",
+                json!({"default-network-opts": {"a": {"c": {}}}}),
+                "`c` is an object",
+            ),
+            (
+                "--default-ulimit core=1",
+                json!({"default-ulimits": {"nofile": {"Soft": "5"}}}),
+                "`Soft` of `nofile` is a text, expected a whole number",
+            ),
+            ("--bip=10.0.0.1/8", json!({"bip": ["10.0.0.1/8"]}), "`bip` is a list"),
+        ] {
+            let problem = merged(args, None, Some(&content.to_string())).expect_err(cause);
+            assert!(problem.causes[0].contains(cause) && !problem.hints.is_empty(), "{problem}");
+        }
+        // `null` removes, and what there is nothing of cannot be removed.
+        let over = r#"{"log-opts": {"x": null, "b": "1"}}"#;
+        assert_eq!(shown("", Some(over), None).1, Some(json!({"log-opts": {"b": "1"}})));
+        assert_eq!(shown("--label a=1", None, Some(r#"{"labels": null}"#)).0, "--label a=1");
     }
 
     #[test]
