@@ -23,7 +23,7 @@ pub mod supervise;
 pub use action::Action;
 pub use config::Config;
 pub use facts::Facts;
-pub use mask::{masked, masked_json};
+pub use mask::{masked, masked_json, masked_word};
 pub use plan::{ActionError, Executor, LaunchError, Plan, Report, apply, plan};
 pub use problem::{Hint, Problem};
 pub use rules::RULES;

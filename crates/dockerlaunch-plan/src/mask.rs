@@ -13,11 +13,21 @@ const SECRET_NAMES: &[&str] = &["auth", "authorization"];
 /// The text without users and passwords of URLs and without the values of settings whose names tell of a secret. Rather a
 /// word too many is hidden than a letter too few.
 pub fn masked(text: &str) -> String {
-    mask_settings(&mask_urls(text))
+    mask_settings(&mask_urls(text, is_delimiter), is_delimiter)
+}
+
+/// The same for one word of a command line, or one value: white space and quotes are part of it, so a secret goes to its end.
+pub fn masked_word(word: &str) -> String {
+    let never = |_| false;
+    mask_settings(&mask_urls(word, never), never)
 }
 
 /// The same for a JSON text, which stays one: its strings are taken out of their quotes before they are looked at.
 pub fn masked_json(json: &str) -> String {
+    mask_strings(json, masked)
+}
+
+fn mask_strings(json: &str, mask: fn(&str) -> String) -> String {
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
     let mut out = String::with_capacity(json.len());
     let mut rest = json;
@@ -35,7 +45,7 @@ pub fn masked_json(json: &str) -> String {
         if first == '"' {
             let text: String = serde_json::from_str(token).unwrap_or_default();
             let is_key = rest.trim_start().starts_with(':');
-            out += &quoted(&if is_value_of_secret { MASK.to_owned() } else { masked(&text) });
+            out += &quoted(&if is_value_of_secret { MASK.to_owned() } else { mask(&text) });
             is_value_of_secret = is_key && is_secret(&text);
         } else if is_value_of_secret && length > 0 && (first == '-' || first.is_ascii_digit()) {
             out += &quoted(MASK);
@@ -60,24 +70,46 @@ fn string_length(text: &str) -> usize {
     end.map_or(text.len(), |(at, _)| at + 1)
 }
 
-/// For serde: a string field, masked.
-pub(crate) fn serialize<S: serde::Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&masked(text))
+/// A file: each string of a JSON text is a value.
+fn masked_file(text: &str) -> String {
+    let is_json = serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
+    if is_json { mask_strings(text, masked_word) } else { masked(text) }
 }
 
-/// The same for a field that may be absent.
+/// For serde: the content of a file, masked.
+pub(crate) fn serialize<S: serde::Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&masked_file(text))
+}
+
+/// The same for one that may be absent.
 pub(crate) fn serialize_option<S: serde::Serializer>(
     text: &Option<String>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     match text {
-        Some(text) => serializer.serialize_some(&masked(text)),
+        Some(text) => serializer.serialize_some(&masked_file(text)),
         None => serializer.serialize_none(),
     }
 }
 
+/// For serde: words of a command line, masked.
+pub(crate) fn serialize_words<S: serde::Serializer>(
+    words: &[String],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(words.iter().map(|word| masked_word(word)))
+}
+
+/// For serde: variables, masked.
+pub(crate) fn serialize_variables<S: serde::Serializer>(
+    variables: &[(String, String)],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(variables.iter().map(|(name, value)| (name, masked_word(value))))
+}
+
 /// `user:password@`, with a scheme before it or, as proxies may be written, without.
-fn mask_urls(text: &str) -> String {
+fn mask_urls(text: &str, is_delimiter: fn(char) -> bool) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('@') {
@@ -90,7 +122,7 @@ fn mask_urls(text: &str) -> String {
         let user = match word.find("://") {
             Some(scheme) => Some(scheme + "://".len()),
             // `label=user:password@host`; `git@host` has no password.
-            None => word.contains(':').then(|| word.rfind('=').map_or(0, |i| i + 1)),
+            None => word.find(':').map(|colon| word[..colon].rfind('=').map_or(0, |i| i + 1)),
         };
         match user {
             Some(user) if !word[user..].is_empty() => {
@@ -121,12 +153,12 @@ fn is_delimiter(c: char) -> bool {
 }
 
 /// `name=value`, `"name": "value"` and the same with escaped quotes, where the name tells of a secret.
-fn mask_settings(text: &str) -> String {
+fn mask_settings(text: &str, is_delimiter: fn(char) -> bool) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(start) = rest.find(is_name) {
         let end = rest[start..].find(|c| !is_name(c)).map_or(rest.len(), |i| start + i);
-        let value = if is_secret(&rest[start..end]) { value_after(&rest[end..]) } else { None };
+        let value = if is_secret(&rest[start..end]) { value_after(&rest[end..], is_delimiter) } else { None };
         match value {
             Some((from, to)) => {
                 out.push_str(&rest[..end + from]);
@@ -153,7 +185,7 @@ fn is_secret(name: &str) -> bool {
 }
 
 /// Where the value stands in the text after a name, if that is the name of a setting.
-fn value_after(text: &str) -> Option<(usize, usize)> {
+fn value_after(text: &str, is_delimiter: fn(char) -> bool) -> Option<(usize, usize)> {
     // The name's own closing quote, escaped or not: then the text is JSON.
     let name_end = text.find(|c| c != '\\').unwrap_or(text.len());
     let is_json = text[name_end..].starts_with('"');
@@ -164,7 +196,8 @@ fn value_after(text: &str) -> Option<(usize, usize)> {
     let after = text[separator..].strip_prefix(expected)?;
     let start = spaces(text.len() - after.len());
     let quote_end = start + text[start..].find(|c| c != '\\').unwrap_or(0);
-    if let Some(quote) = text[quote_end..].chars().next().filter(|c| matches!(c, '"' | '\'' | '`')) {
+    let quote = text[quote_end..].chars().next().filter(|c| matches!(c, '"' | '\'' | '`'));
+    if let Some(quote) = quote.filter(|quote| is_json || is_delimiter(*quote)) {
         let opening = &text[start..=quote_end];
         let from = quote_end + quote.len_utf8();
         return Some((from, closing(text, from, opening)));
@@ -172,7 +205,7 @@ fn value_after(text: &str) -> Option<(usize, usize)> {
     let to = text[start..].find(|c: char| is_delimiter(c) || is_json && matches!(c, ',' | '}' | ']'));
     let to = to.map_or(text.len(), |i| start + i);
     // An object or list is looked into; nothing at all is no secret.
-    (to > start && !text[start..].starts_with(['{', '['])).then_some((start, to))
+    (to > start && !(is_json && text[start..].starts_with(['{', '[']))).then_some((start, to))
 }
 
 /// The end of a quoted value: the same quote with as many backslashes before it as the opening one had.
@@ -236,6 +269,26 @@ mod tests {
     }
 
     #[test]
+    fn a_word_is_hidden_to_its_end() {
+        for (word, wanted) in [
+            ("--log-opt=splunk-token=ab cd S3C", "--log-opt=splunk-token=xxxxx"),
+            ("splunk-token=\"ab\" cd", "splunk-token=xxxxx"),
+            ("splunk-token=[ab cd", "splunk-token=xxxxx"),
+            ("--http-proxy=http://u:S3C RET@proxy:1", "--http-proxy=http://xxxxx:xxxxx@proxy:1"),
+            ("http://u:a\"b`c@proxy", "http://xxxxx:xxxxx@proxy"),
+            ("HTTP_PROXY=u:p=q r@proxy", "HTTP_PROXY=xxxxx:xxxxx@proxy"),
+            ("--label=a=b c", "--label=a=b c"),
+        ] {
+            assert_eq!(masked_word(word), wanted);
+            assert_eq!(masked(&masked_word(word)), wanted);
+        }
+        let file = r#"{"proxies": {"http-proxy": "http://u:S3C RET@p"}, "log-opts": {"env": "token=a b"}}"#;
+        let wanted =
+            r#"{"proxies": {"http-proxy": "http://xxxxx:xxxxx@p"}, "log-opts": {"env": "token=xxxxx"}}"#;
+        assert_eq!(masked_file(file), wanted);
+    }
+
+    #[test]
     fn json_stays_json() {
         for (text, wanted) in [
             (
@@ -275,6 +328,10 @@ mod tests {
 
         #[test]
         fn a_planted_secret_never_gets_through(before in r#"[a-z:/="\\ ,]{0,12}"#, user in "[a-z]{1,4}", after in "[a-z/: ]{0,8}") {
+            for word in [format!("{before}token=S3C {after} RET"), format!("{before}http://{user}:S3C {after} RET@p")] {
+                let shown = masked_word(&word);
+                proptest::prop_assert!(!shown.contains("S3C") && !shown.contains("RET"), "{}", shown);
+            }
             let text = format!("{before} http://{user}:S3CRET@proxy{after} {{\"token\": \"S3CRET\"}} x-token=S3CRET");
             proptest::prop_assert!(!masked(&text).contains("S3CRET"), "{}", masked(&text));
         }

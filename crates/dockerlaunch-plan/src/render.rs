@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::facts::Facts;
 use crate::step::{OnFailure, Verdict};
-use crate::{Plan, Problem, RULES, masked, masked_json};
+use crate::{Plan, Problem, RULES, masked, masked_json, masked_word};
 
 /// `error: …`, the step, the causes, and the hints after an empty line.
 pub fn problem(problem: &Problem) -> String {
@@ -59,7 +59,8 @@ pub fn plan(plan: &Plan) -> String {
     for warning in &plan.engine.warnings {
         let _ = writeln!(out, "warn  {warning}");
     }
-    let _ = writeln!(out, "run   {} {}", plan.engine.program, plan.engine.args.join(" "));
+    let args: Vec<String> = plan.engine.args.iter().map(|arg| masked_word(arg)).collect();
+    let _ = writeln!(out, "run   {} {}", plan.engine.program, args.join(" "));
     masked(out.trim_end()) + "\n"
 }
 

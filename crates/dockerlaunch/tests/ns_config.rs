@@ -223,6 +223,13 @@ fn ns_no_secret_gets_out() {
         ("DOCKER_DAEMON_ARGS", "--log-opt other-token=S3CRET --dns 192.0.2.2"),
         ("DOCKER_EXTRA_CA", &certificate),
     ];
+    let spaced = [
+        ("HTTP_PROXY", "http://user:a S3CRET b@proxy"),
+        ("DOCKERD_HTTP_PROXY", "http://user:a S3CRET b@proxy"),
+        ("DOCKERD_LOG_OPT", "splunk-token=ab cd S3CRET"),
+        ("DOCKER_DAEMON_ARGS", "--log-opt gelf-password=abc S3CRET"),
+        ("DOCKERD_CONFIG_JSON", r#"{"proxies": {"https-proxy": "http://u:a S3CRET b@p"}}"#),
+    ];
     let bad_proxy = format!("ftp://user:{SECRET}@proxy");
     let bad = [
         ("HTTP_PROXY", bad_proxy.as_str()),
@@ -234,11 +241,19 @@ fn ns_no_secret_gets_out() {
         &["dockerd", "--log-opt", "cli-password=S3CRET"],
         &["plan", "dockerd", "--http-proxy=http://u:S3CRET@p"],
         &["plan", "--json", "dockerd", "--http-proxy", "http://u:S3CRET@p"],
+        &["plan", "dockerd", "--http-proxy=http://u:a S3CRET b@p", "--log-opt", "cli-password=a S3CRET"],
+        &[
+            "plan",
+            "--json",
+            "dockerd",
+            "--http-proxy=http://u:a S3CRET b@p",
+            "--log-opt=cli-password=a S3CRET",
+        ],
         &["check", "dockerd"],
         &["check", "--json"],
         &["facts"],
     ];
-    for env in [&good[..], &bad[..]] {
+    for env in [&good[..], &spaced[..], &bad[..]] {
         let system = engine(&refuses, "exit 1");
         system.configure(env, &[("etc/docker/daemon.json", &file)], "");
         for command in commands {

@@ -24,8 +24,10 @@ pub struct EngineCommand {
     /// Path of the program, or its name where it was not found.
     pub program: String,
     /// Its arguments.
+    #[serde(serialize_with = "crate::mask::serialize_words")]
     pub args: Vec<String>,
     /// Variables to set.
+    #[serde(serialize_with = "crate::mask::serialize_variables")]
     pub env: Vec<(String, String)>,
     /// Whether it takes listening sockets from us (`-H fd://`).
     pub hands_over_sockets: bool,

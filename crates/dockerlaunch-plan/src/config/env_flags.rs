@@ -4,8 +4,8 @@ use super::environment::{Environment, Setting, bad};
 use super::join::{join, repeats};
 use super::values::{check, split};
 use super::{Config, nearest, variables};
-use crate::Problem;
 use crate::facts::dockerd_flags::Flag;
+use crate::{Problem, masked_word};
 
 /// Flags that make the engine print something and end.
 const ONLY_INFORM: &[&str] = &["help", "validate", "version"];
@@ -30,7 +30,8 @@ impl Config {
             known.into_iter().partition(|setting| setting.variable == variables::DAEMON_ARGS);
         let join_known = |args: &mut Vec<String>, notices: &mut Vec<String>, setting: &Setting| {
             let Setting { variable, flag, value } = setting;
-            join(args, notices, flag, &[value], repeats(flag), &format!("`--{flag}={value}` of {variable}"));
+            let option = masked_word(&format!("--{flag}={value}"));
+            join(args, notices, flag, &[value], repeats(flag), &format!("`{option}` of {variable}"));
         };
         own.iter().for_each(|setting| join_known(&mut args, notices, setting));
         match flags {

@@ -11,7 +11,7 @@ use super::options::scan;
 use super::proxy::{self, Proxies};
 use super::values::is_network;
 use super::variables::*;
-use crate::Problem;
+use crate::{Problem, masked_word};
 
 /// Settings that are not on the command line.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -125,11 +125,18 @@ impl Environment {
         };
         let (words, mut notices) = translate(&words);
         let is_option = |word: &str| word.len() > 1 && word.starts_with('-') && word != "--";
-        if let Some(other) = scan(&words).find(|option| !is_option(option.name)) {
+        let options: Vec<&str> = scan(&words).map(|option| option.name).collect();
+        if let Some(at) = options.iter().position(|name| !is_option(name)) {
+            // The word itself may be half of a secret.
+            let place = match at.checked_sub(1) {
+                Some(before) => format!("it follows `{}`", options[before]),
+                None => "it is the first one".to_owned(),
+            };
             self.problems.push(
-                Problem::new(format!("a word of {DAEMON_ARGS} is no option of dockerd"))
-                    .cause(format!("it begins with `{}`", other.name.chars().take(8).collect::<String>()))
-                    .remedy("give options only", format!("{DAEMON_ARGS}=\"--mtu 1450 --debug\"")),
+                Problem::new(format!("a word of {DAEMON_ARGS} is no option of dockerd")).cause(place).remedy(
+                    "give options only, and values with spaces in quotes",
+                    format!("{DAEMON_ARGS}=\"--mtu 1450 --label 'a=b c'\""),
+                ),
             );
         }
         self.notices.append(&mut notices);
@@ -210,7 +217,7 @@ impl Environment {
 
 /// A variable whose value makes no sense.
 pub(super) fn bad(variable: &str, value: &str, expected: &str, example: &str) -> Problem {
-    Problem::new(format!("{variable} is `{value}`"))
+    Problem::new(format!("{variable} is `{}`", masked_word(value)))
         .cause(format!("expected {expected}"))
         .remedy("write it like this", format!("{variable}={example}"))
 }
@@ -319,6 +326,20 @@ mod tests {
         assert!(names.len() > 50);
         for name in names {
             assert!(!is_about_service(&name), "{name}");
+        }
+    }
+
+    #[test]
+    fn no_part_of_a_secret_is_told() {
+        for (name, value, cause) in [
+            ("DOCKER_DAEMON_ARGS", "--log-opt gelf-password=abc S3CRETXY", "it follows `--log-opt`"),
+            ("DOCKER_DAEMON_ARGS", "S3CRET -D", "it is the first one"),
+            ("HTTP_PROXY", "http://u:S3CRET RET@proxy", "expected the URL of a proxy"),
+        ] {
+            let problems = read(&[(name, value)]).problems;
+            let shown = format!("{problems:?}");
+            assert!(!shown.contains("S3C") && !shown.contains("RET@"), "{shown}");
+            assert_eq!(problems[0].causes, [cause]);
         }
     }
 

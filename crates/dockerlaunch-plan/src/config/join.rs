@@ -2,6 +2,7 @@
 //! way.
 
 use super::argv::{add, given};
+use crate::masked_word;
 
 /// Flags that may repeat, and how much of a value says what it sets: of two that set the same only one may stand.
 const REPEAT: &[(&str, Sets)] = &[
@@ -79,7 +80,10 @@ pub(crate) fn join(
         };
         match winner {
             Some(winner) if winner == value => {}
-            Some(winner) => notices.push(format!("{origin} gives way to `--{name}={winner}`")),
+            Some(winner) => {
+                let winner = masked_word(&format!("--{name}={winner}"));
+                notices.push(format!("{origin} gives way to `{winner}`"));
+            }
             None => {
                 add(args, format!("--{name}={value}"));
                 same.push((*value).to_owned());

@@ -10,7 +10,7 @@ use crate::config::join::{join, repeats, subject};
 use crate::config::variables::CONFIG_JSON;
 use crate::config::without;
 use crate::facts::{ConfigFile, DaemonJson, Facts, MERGED_CONFIG};
-use crate::{Action, Problem, Verdict};
+use crate::{Action, Problem, Verdict, masked_word};
 
 mod flags;
 
@@ -127,7 +127,7 @@ pub fn refresh(
     }
     let Merged { file, args: wanted, mut notices } = merge(config, file, args, true)?;
     let more = wanted.iter().filter(|arg| !args.contains(arg));
-    notices.extend(more.map(|arg| format!("`{arg}` waits for a new start of the engine")));
+    notices.extend(more.map(|arg| format!("`{}` waits for a new start of the engine", masked_word(arg))));
     Ok(file.map(|content| (content, notices)))
 }
 
