@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use dockerlaunch_plan::config::{Config, Engine, EngineCommand};
 use dockerlaunch_plan::facts::MERGED_CONFIG;
@@ -112,8 +112,7 @@ impl Launch {
         let has_problem = |id: &str| plan.blockers().iter().any(|p| p.is_of_step(id));
         if !has_problem("engine")
             && !has_problem("config")
-            && let Err(problem) =
-                question::validate(&self.config, &facts.config_file, &plan.engine, question::PATIENCE)
+            && let Err(problem) = question::before_start(&self.config, &facts, &plan.engine)
         {
             plan.block("config", problem);
         }
@@ -306,9 +305,7 @@ impl Launch {
     /// What to tell when the engine has ended with this status. dockerd ends with 1 when it cannot start.
     fn why_it_failed(&self, facts: &Facts, plan: &Plan, status: i32) -> Option<Problem> {
         let suspect = self.config.engine.suspect_option().filter(|_| status != 0);
-        // Nobody hears a signal meanwhile.
-        const LIMIT: Duration = Duration::from_secs(2);
-        let validated = || question::validate(&self.config, &facts.config_file, &plan.engine, LIMIT).err();
+        let validated = || question::after_start(&plan.engine, &facts.config_file.path).err();
         suspect.or_else(|| if status == 1 { validated() } else { None })
     }
 

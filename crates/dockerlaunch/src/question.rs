@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use dockerlaunch_plan::config::{Config, EngineCommand};
 use dockerlaunch_plan::facts::dockerd_flags::{Flag, LIST, parse_help, parse_list};
-use dockerlaunch_plan::facts::{ConfigFile, MERGED_CONFIG, PRIVATE};
-use dockerlaunch_plan::rules::daemon_json::{Merged, merge};
-use dockerlaunch_plan::{Problem, masked};
+use dockerlaunch_plan::facts::{MERGED_CONFIG, PRIVATE};
+use dockerlaunch_plan::rules::daemon_json::{self, Merged};
+use dockerlaunch_plan::{Facts, Problem, masked};
 use rustix::fs::MemfdFlags;
 
 /// dockerd needs 50 ms for an answer; a wrapper around it may want more.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The flags of the engine at this path: from the list that comes with the image's own, else from the engine.
 ///
@@ -35,18 +35,13 @@ pub(crate) fn flags(engine: &str) -> Result<Vec<Flag>, String> {
     if flags.is_empty() { Err(format!("{engine} --help tells no flags")) } else { Ok(flags) }
 }
 
-/// Lets the engine look at its configuration without starting (`--validate`), for this long at most.
+/// Lets an engine that was never started look at the configuration that the user wants for it.
 ///
 /// # Errors
 /// What it says against it.
-pub(crate) fn validate(
-    config: &Config,
-    file: &ConfigFile,
-    engine: &EngineCommand,
-    limit: Duration,
-) -> Result<(), Problem> {
-    // Only what the user wants: what we add for listeners may not be there before a start.
-    let Ok(Merged { file: merged, mut args, .. }) = merge(config, file, &config.engine.args, false) else {
+pub(crate) fn before_start(config: &Config, facts: &Facts, engine: &EngineCommand) -> Result<(), Problem> {
+    let file = &facts.config_file;
+    let Ok(Merged { file: merged, mut args, .. }) = daemon_json::before_start(config, facts) else {
         return Ok(());
     };
     // The user that it looks up may come only with our own files of /etc.
@@ -57,14 +52,34 @@ pub(crate) fn validate(
     // Nothing is written to be looked at: the child inherits the text in memory.
     let memory = merged.as_deref().map(in_memory).transpose();
     let Ok(memory) = memory else { return Ok(()) };
-    let place = memory.as_ref().map(|memory| format!("/proc/self/fd/{}", memory.as_raw_fd()));
-    if let Some(place) = &place {
-        // Where nothing is mounted yet, it cannot be shown.
-        if !Path::new(place).exists() {
-            return Ok(());
-        }
-        args.iter_mut().for_each(|arg| *arg = arg.replace(MERGED_CONFIG, place));
+    let Some(memory) = memory else { return validate(engine, &args, MERGED_CONFIG, &file.path, PATIENCE) };
+    let place = format!("/proc/self/fd/{}", memory.as_raw_fd());
+    // Where nothing is mounted yet, it cannot be shown.
+    if !Path::new(&place).exists() {
+        return Ok(());
     }
+    args.iter_mut().for_each(|arg| *arg = arg.replace(MERGED_CONFIG, &place));
+    validate(engine, &args, &place, &file.path, PATIENCE)
+}
+
+/// Lets an engine that has failed look at what it was started with. `path` is the user's own file.
+///
+/// # Errors
+/// What it says against it.
+pub(crate) fn after_start(engine: &EngineCommand, path: &str) -> Result<(), Problem> {
+    // Nobody hears a signal meanwhile.
+    const LIMIT: Duration = Duration::from_secs(2);
+    validate(engine, &engine.without_sockets(), MERGED_CONFIG, path, LIMIT)
+}
+
+/// Asks without starting (`--validate`). What the engine says of the file at `place` is told of the one at `path`.
+fn validate(
+    engine: &EngineCommand,
+    args: &[String],
+    place: &str,
+    path: &str,
+    limit: Duration,
+) -> Result<(), Problem> {
     let mut command = Command::new(&engine.program);
     command.args(args).arg("--validate").envs(engine.env.iter().map(|(k, v)| (k, v)));
     // An engine that cannot be asked says at its start what it has to say.
@@ -74,10 +89,9 @@ pub(crate) fn validate(
     if output.status.success() || last.contains("unknown flag: --validate") {
         return Ok(());
     }
-    let said = place.map_or_else(|| last.to_owned(), |place| last.replace(&place, &file.path));
     Err(Problem::new("the engine does not accept its configuration")
-        .cause(masked(&said))
-        .hint(format!("correct it on the command line, in the environment or in {}", file.path))
+        .cause(masked(&last.replace(place, path)))
+        .hint(format!("correct it on the command line, in the environment or in {path}"))
         .remedy("see which settings it has", "dockerlaunch dockerd --help"))
 }
 

@@ -172,6 +172,33 @@ fn ns_check_asks_the_engine_and_starts_nothing() {
     assert!(!text(&of("{}")).contains("does not accept"), "nothing to merge, nothing to complain of");
 }
 
+/// An engine that wants its key pair for TLS, and fails for another reason.
+#[test]
+fn ns_tls_is_not_blamed_falsely() {
+    let looks = "for a; do case $a in --tls|--tlsverify) tls=1;; --tlscert=*) cert=${a#*=};; --config-file=*) \
+                 grep -q tlsverify \"${a#*=}\" && tls=1;; fd://) echo 'no sockets' >&2; exit 1;; esac; done; \
+                 [ -z \"$tls\" ] || [ -s \"$cert\" ] || { echo 'Could not load X509 key pair' >&2; exit 1; }; exit 0";
+    let file = [("etc/docker/daemon.json", r#"{"tlsverify": true}"#)];
+    for (line, files, is_told) in [
+        (&["--tlsverify"][..], &[][..], false),
+        (&[], &file, false),
+        (&["check", "--tls"], &[], false),
+        (&["check", "--tlsverify"], &[], false),
+        (&["check"], &file, false),
+        (&["check", "dockerd", "--tlsverify"], &[], true),
+    ] {
+        let system = engine(looks, "echo 'disk is full' >&2; exit 1");
+        system.configure(&[], files, "mkdir proc; mount -t proc proc proc");
+        let output = system.launch(line);
+        let is_check = line.first() == Some(&"check");
+        assert_status(&output, i32::from(!is_check || is_told));
+        let told = text(&output);
+        assert_eq!(told.contains("X509"), is_told, "{line:?}: {told}");
+        assert_eq!(told.contains("does not accept"), is_told, "{line:?}: {told}");
+        assert_eq!(told.contains("disk is full"), !is_check, "{line:?}: {told}");
+    }
+}
+
 const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nMIIBONE=\n-----END CERTIFICATE-----\n";
 
 #[test]

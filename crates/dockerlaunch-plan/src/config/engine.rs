@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{options, removed};
+use super::{HANDED_OVER, options, removed};
 use crate::Problem;
 
 /// The engine that the user wants, as it will be looked up.
@@ -38,6 +38,17 @@ pub struct EngineCommand {
     pub env_without: Vec<String>,
     /// What is dangerous about it.
     pub warnings: Vec<String>,
+}
+
+impl EngineCommand {
+    /// The arguments without the sockets that we hand over.
+    pub fn without_sockets(&self) -> Vec<String> {
+        let mut args = self.args.clone();
+        if let Some(at) = args.windows(2).position(|pair| pair == ["-H", HANDED_OVER]) {
+            args.drain(at..at + 2);
+        }
+        args
+    }
 }
 
 impl Default for Engine {

@@ -12,6 +12,8 @@ use crate::config::without;
 use crate::facts::{ConfigFile, DaemonJson, Facts, MERGED_CONFIG};
 use crate::{Action, Problem, Verdict, masked_word};
 
+use super::listeners;
+
 mod flags;
 
 use flags::{flag_of, kind, take, values};
@@ -35,7 +37,7 @@ pub fn decide(config: &Config, facts: &Facts) -> Verdict {
     if let Some(problem) = all_in_one(&config.environment.problems) {
         return Verdict::Blocked { problem };
     }
-    match merge(config, &facts.config_file, &super::listeners::arguments(config, facts).0, false) {
+    match merge(config, &facts.config_file, &listeners::arguments(config, facts).0, false) {
         Err(problem) => Verdict::Blocked { problem },
         Ok(Merged { file: None, .. }) => Verdict::satisfied("nothing to merge"),
         Ok(Merged { file: Some(content), .. }) if facts.config_file.merged.as_ref() == Some(&content) => {
@@ -100,9 +102,12 @@ pub fn merge(config: &Config, file: &ConfigFile, args: &[String], always: bool) 
     }
     let mut args = without(&out, &["--config-file"]);
     add(&mut args, format!("--config-file={MERGED_CONFIG}"));
+    Ok(Merged { file: Some(text(&merged)), args, notices })
+}
+
+fn text(map: &Map<String, Value>) -> String {
     // A map with string keys: serialising it cannot fail.
-    let content = serde_json::to_string_pretty(&merged).unwrap_or_default() + "\n";
-    Ok(Merged { file: Some(content), args, notices })
+    serde_json::to_string_pretty(map).unwrap_or_default() + "\n"
 }
 
 /// The file's path, as the engine would look for it.
@@ -129,6 +134,26 @@ pub fn refresh(
     let more = wanted.iter().filter(|arg| !args.contains(arg));
     notices.extend(more.map(|arg| format!("`{}` waits for a new start of the engine", masked_word(arg))));
     Ok(file.map(|content| (content, notices)))
+}
+
+/// What dockerd can be asked about before a start (`--validate`): what the user wants, without our listeners, and without TLS
+/// where the certificates are ours, since they are made only then.
+///
+/// # Errors
+/// As [`merge`].
+pub fn before_start(config: &Config, facts: &Facts) -> Result<Merged, Problem> {
+    let (args, file) = (&config.engine.args, &facts.config_file);
+    if !listeners::decide(config, facts).is_ok_and(|l| matches!(l.tls, listeners::Tls::Directory(_))) {
+        return merge(config, file, args, false);
+    }
+    const TLS: [&str; 5] = ["tls", "tlsverify", "tlscacert", "tlscert", "tlskey"];
+    let options = TLS.map(|name| format!("--{name}"));
+    let mut all = merge(config, file, &without(args, &options.each_ref().map(String::as_str)), true)?;
+    let mut merged: Map<String, Value> =
+        all.file.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+    TLS.iter().for_each(|name| drop(take(&mut merged, name)));
+    all.file = Some(text(&merged));
+    Ok(all)
 }
 
 /// What concerns our own rules in both texts; broken ones are told elsewhere.
@@ -586,6 +611,34 @@ mod tests {
         let seen =
             view(&config("", None), &file(Some(r#"{"hosts": null, "tls": false, "data-root": "/d"}"#)));
         assert_eq!((seen.hosts.len(), seen.tls, seen.data_root.as_deref()), (0, Some(false), Some("/d")));
+    }
+
+    #[test]
+    fn certificates_of_ours_are_no_matter_before_a_start() {
+        let asked = |line: &str, content: &str| {
+            let args: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+            let engine = match args.split_first() {
+                Some((first, rest)) if first == "dockerd" => Engine::new(first, rest),
+                _ => Engine::with_defaults(&args),
+            };
+            let config = Config::new(engine, &BTreeMap::new());
+            let config_file = file(Some(content));
+            let daemon_json = view(&config, &config_file);
+            let facts = Facts { config_file, daemon_json, ..Facts::default() };
+            let asked = before_start(&config, &facts).expect("merge");
+            (asked.args.join(" "), asked.file.map(|text| serde_json::from_str::<Value>(&text).expect("JSON")))
+        };
+        let place = format!("--config-file={MERGED_CONFIG}");
+        let ours = |line: &str| if line.is_empty() { place.clone() } else { format!("{line} {place}") };
+        for (line, content, wanted, merged) in [
+            ("--tls", json!({}), "", json!({})),
+            ("--tlsverify --tlscacert /ca -D", json!({"mtu": 1}), "-D", json!({"mtu": 1})),
+            ("", json!({"tlsverify": true, "tlskey": "/k", "mtu": 1}), "", json!({"mtu": 1})),
+        ] {
+            assert_eq!(asked(line, &content.to_string()), (ours(wanted), Some(merged)), "{line} {content}");
+        }
+        // The user's own are looked at.
+        assert_eq!(asked("dockerd --tlsverify", "{}"), ("--tlsverify".to_owned(), None));
     }
 
     /// Any value, and often one that fits.
