@@ -39,16 +39,24 @@ fn ns_flags_and_files_are_made_one() {
     assert_status(&output, 0);
     let text = text(&output);
     let args = text.lines().find(|line| line.starts_with("args ")).expect("args");
-    assert!(args.starts_with("args -H fd:// --log-opt max-file=2 --log-opt=max-size=1m "), "{text}");
+    assert!(
+        args.starts_with("args -H fd:// --registry-mirror=http://a ") && !args.contains("log-opt"),
+        "{text}"
+    );
     for flag in ["a", "b", "c"].map(|m| format!(" --registry-mirror=http://{m}")) {
         assert!(args.contains(&flag), "{text}");
     }
-    assert!(args.contains(" --mtu=1450 ") && args.contains(" --log-opt=tag=x"), "{text}");
+    assert!(args.contains(" --mtu=1450 "), "{text}");
     assert!(args.ends_with(" --config-file=/run/dockerlaunch/daemon.json"), "{text}");
     assert!(
-        text.contains("mode 600\n{\n  \"debug\": true,\n  \"dns\": [\n    \"192.0.2.1\"\n  ]\n}\n"),
+        text.contains(
+            "mode 600\n{\n  \"debug\": true,\n  \"dns\": [\n    \"192.0.2.1\"\n  ],\n  \"log-opts\": {\n"
+        ),
         "{text}"
     );
+    for option in ["\"max-file\": \"2\"", "\"max-size\": \"1m\"", "\"tag\": \"x\""] {
+        assert!(text.contains(option), "{option}: {text}");
+    }
     for notice in
         ["DOCKERD_LOG_OPT gives way to `--log-opt=max-file=2`", "`mtu` of /etc/docker/daemon.json gives way"]
     {

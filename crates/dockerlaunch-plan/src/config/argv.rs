@@ -25,6 +25,10 @@ const SHORT: &[(&str, &str)] = &[
     ("-v", "version"),
 ];
 
+/// Options whose values may be secrets: what of them comes from the environment or a file has no place on a command line, which
+/// everybody reads.
+pub(crate) const SECRET: &[&str] = &["http-proxy", "https-proxy", "log-opt", "no-proxy"];
+
 /// The options of a command line; each of its words must be one option, as in every [`super::Engine`].
 pub fn given(args: &[String]) -> Vec<Given<'_>> {
     let long = |name| SHORT.iter().find(|(short, _)| *short == name).map(|(_, long)| *long);

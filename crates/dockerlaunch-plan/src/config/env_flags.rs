@@ -1,5 +1,6 @@
 //! `DOCKERD_<FLAG>`: any flag that the engine has, set by a variable.
 
+use super::argv::SECRET;
 use super::environment::{Environment, Setting, bad};
 use super::join::{join, repeats};
 use super::values::{check, split};
@@ -26,6 +27,8 @@ impl Config {
         notices.append(&mut self.environment.notices);
         let settings = std::mem::take(&mut self.environment.flags);
         let known = std::mem::take(&mut self.environment.known);
+        let all = settings.iter().chain(&known).map(|setting| &setting.flag);
+        self.environment.secret.extend(all.filter(|flag| SECRET.contains(&flag.as_str())).cloned());
         let (own, aliases): (Vec<Setting>, Vec<Setting>) =
             known.into_iter().partition(|setting| setting.variable == variables::DAEMON_ARGS);
         let join_known = |args: &mut Vec<String>, notices: &mut Vec<String>, setting: &Setting| {

@@ -31,6 +31,8 @@ pub struct Environment {
     pub driver: Option<String>,
     /// Proxies.
     pub proxies: Proxies,
+    /// Flags of [`super::argv::SECRET`] that a variable sets.
+    pub secret: Vec<String>,
     /// What is wrong with it.
     pub problems: Vec<Problem>,
     /// What to tell about it.

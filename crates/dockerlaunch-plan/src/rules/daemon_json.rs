@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::config::Config;
-use crate::config::argv::{add, given};
+use crate::config::argv::{SECRET, add, given};
 use crate::config::join::{join, repeats, subject};
 use crate::config::variables::CONFIG_JSON;
 use crate::config::without;
@@ -16,7 +16,7 @@ use super::listeners;
 
 mod flags;
 
-use flags::{flag_of, kind, take, values};
+use flags::{flag_of, kind, put, take, values};
 
 /// Where dockerd looks unless it is told otherwise.
 pub const DEFAULT_PATH: &str = "/etc/docker/daemon.json";
@@ -69,10 +69,21 @@ fn all_in_one(problems: &[Problem]) -> Option<Problem> {
 /// engine that runs on the merged one reads no other again.
 ///
 /// # Errors
-/// One of the two texts is no JSON object, or the file that was named is not there.
+/// One of the two texts is no JSON object, has what cannot be merged, or the file that was named is not there.
 pub fn merge(config: &Config, file: &ConfigFile, args: &[String], always: bool) -> Result<Merged, Problem> {
+    let from_environment = |flag: &str| config.environment.secret.iter().any(|secret| secret == flag);
+    merge_hiding(config, file, args, always, |flag, is_in_file| is_in_file || from_environment(flag))
+}
+
+/// `hides` says of a flag in [`SECRET`], and whether the file has it too, that it is for the file alone.
+fn merge_hiding(
+    config: &Config,
+    file: &ConfigFile,
+    args: &[String],
+    always: bool,
+    hides: impl Fn(&str, bool) -> bool,
+) -> Result<Merged, Problem> {
     let mut notices = Vec::new();
-    let options = given(args);
     let is_named = given(&config.engine.args).iter().any(|option| option.name == "config-file");
     let user = read_file(file, is_named, &mut notices)?;
     let mut merged = user.clone();
@@ -80,9 +91,17 @@ pub fn merge(config: &Config, file: &ConfigFile, args: &[String], always: bool) 
         overlay(&mut merged, over, &file.path, &mut notices);
     }
     one_spelling(&mut merged);
+    let mut names: Vec<&str> = Vec::new();
+    for option in given(args) {
+        if !names.contains(&option.name) {
+            names.push(option.name);
+        }
+    }
     let mut out = args.to_vec();
-    for name in options.iter().map(|option| option.name) {
-        for (key, value) in take(&mut merged, name) {
+    for name in names {
+        let taken = take(&mut merged, name);
+        let is_hidden = SECRET.contains(&name) && hides(name, !taken.is_empty());
+        for (key, value) in taken {
             // Listeners were looked at before: dockerd shall have no others than those on the command line.
             if name == "host" {
                 continue;
@@ -96,13 +115,23 @@ pub fn merge(config: &Config, file: &ConfigFile, args: &[String], always: bool) 
             let values: Vec<&str> = values.iter().map(String::as_str).collect();
             join(&mut out, &mut notices, name, &values, repeats(name), &origin);
         }
+        // An option that lacks its value stays, for dockerd to refuse.
+        if is_hidden && let Some(values) = all_values(&out, name) {
+            out = without(&out, &[&format!("--{name}")]);
+            put(&mut merged, name, &values);
+        }
     }
     if merged == user && !always {
-        return Ok(Merged { file: None, args: args.to_vec(), notices });
+        return Ok(Merged { file: None, args: out, notices });
     }
     let mut args = without(&out, &["--config-file"]);
     add(&mut args, format!("--config-file={MERGED_CONFIG}"));
     Ok(Merged { file: Some(text(&merged)), args, notices })
+}
+
+/// The values that an option is given; `None` where one is missing.
+fn all_values(args: &[String], name: &str) -> Option<Vec<String>> {
+    given(args).iter().filter(|o| o.name == name).map(|o| o.value.map(str::to_owned)).collect()
 }
 
 fn text(map: &Map<String, Value>) -> String {
@@ -130,7 +159,16 @@ pub fn refresh(
     if !args.contains(&ours) {
         return Ok(None);
     }
-    let Merged { file, args: wanted, mut notices } = merge(config, file, args, true)?;
+    // What was hidden in the file stands there still, and only there.
+    let is_on_line = |flag: &str| given(args).iter().any(|option| option.name == flag);
+    let mut all = args.to_vec();
+    let hidden = given(&config.engine.args)
+        .into_iter()
+        .filter(|option| SECRET.contains(&option.name) && !is_on_line(option.name));
+    hidden
+        .for_each(|option| add(&mut all, format!("--{}={}", option.name, option.value.unwrap_or_default())));
+    let Merged { file, args: wanted, mut notices } =
+        merge_hiding(config, file, &all, true, |flag, _| !is_on_line(flag))?;
     let more = wanted.iter().filter(|arg| !args.contains(arg));
     notices.extend(more.map(|arg| format!("`{}` waits for a new start of the engine", masked_word(arg))));
     Ok(file.map(|content| (content, notices)))
@@ -420,8 +458,8 @@ mod tests {
             (
                 "--log-opt a=1",
                 json!({"log-opts": {"b": "2", "a": "3"}}),
-                "--log-opt a=1 --log-opt=b=2",
-                json!({}),
+                "",
+                json!({"log-opts": {"a": "1", "b": "2"}}),
                 1,
             ),
             ("--feature a", json!({"features": {"b": true}}), "--feature a --feature=b=true", json!({}), 0),
@@ -456,8 +494,8 @@ mod tests {
             (
                 "--http-proxy=http://a",
                 json!({"proxies": {"http-proxy": "http://b", "no-proxy": "c"}}),
-                "--http-proxy=http://a",
-                json!({"proxies": {"no-proxy": "c"}}),
+                "",
+                json!({"proxies": {"http-proxy": "http://a", "no-proxy": "c"}}),
                 1,
             ),
             ("--host-gateway-ip=1", json!({"host-gateway-ip": "2"}), "--host-gateway-ip=1", json!({}), 1),
@@ -553,6 +591,75 @@ mod tests {
         assert!(merged("--config-file /x", None, None).is_err(), "named, and not there");
         let directory = ConfigFile { error: Some("Is a directory".into()), ..file(None) };
         assert!(merge(&config("", None), &directory, &[], false).is_err());
+    }
+
+    #[test]
+    fn secrets_of_a_file_or_variable_stay_off_the_command_line() {
+        let hidden = |line: &str, env: &[(&str, &str)], content: Option<&str>| {
+            let args: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+            let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            let mut config = Config::new(Engine::new("dockerd", &args), &env);
+            let help = include_str!("../../fixtures/dockerd/help-28.5.txt");
+            config.apply_environment(Ok(&crate::facts::dockerd_flags::parse_help(help)));
+            let merged = merge(&config, &file(content), &config.engine.args, false).expect("merge");
+            (config, merged)
+        };
+        let of =
+            |merged: &Merged| merged.file.as_deref().map(|f| serde_json::from_str::<Value>(f).expect("JSON"));
+        let place = format!("--config-file={MERGED_CONFIG}");
+        for (line, env, content, wanted_args, wanted) in [
+            (
+                "-D --log-opt a=1",
+                &[][..],
+                Some(r#"{"log-opts": {"t": "S"}}"#),
+                "-D",
+                json!({"log-opts": {"a": "1", "t": "S"}}),
+            ),
+            (
+                "--log-opt a=1 --log-opt a=2 --no-proxy=x",
+                &[("DOCKERD_LOG_OPT", "t=S,a=3"), ("DOCKERD_HTTPS_PROXY", "http://u:S@p")],
+                Some(r#"{"proxies": {"http-proxy": "http://v:S@q"}}"#),
+                "--no-proxy=x",
+                json!({
+                    "log-opts": {"a": "2", "t": "S"},
+                    "proxies": {"http-proxy": "http://v:S@q", "https-proxy": "http://u:S@p"},
+                }),
+            ),
+            ("", &[("DOCKER_DAEMON_ARGS", "--log-opt t=S")], None, "", json!({"log-opts": {"t": "S"}})),
+        ] {
+            let (config, merged) = hidden(line, env, content);
+            let args: Vec<&str> =
+                merged.args.iter().map(String::as_str).filter(|arg| **arg != place).collect();
+            assert_eq!(
+                (args.join(" "), of(&merged)),
+                (wanted_args.to_owned(), Some(wanted.clone())),
+                "{line}"
+            );
+            // There it stays when the file changes.
+            let (again, _) = refresh(&config, &file(content), &merged.args).expect("merge").expect("ours");
+            assert_eq!(Some(again), merged.file, "{line}");
+            let (gone, notices) = refresh(&config, &file(None), &merged.args).expect("merge").expect("ours");
+            assert!(notices.is_empty(), "{notices:?}");
+            let gone: Value = serde_json::from_str(&gone).expect("JSON");
+            assert_eq!(gone["log-opts"].get("a"), wanted["log-opts"].get("a"), "{line}");
+        }
+        // The user's own file does where it says the same.
+        let same = hidden("", &[("DOCKERD_LOG_OPT", "a=1")], Some(r#"{"log-opts": {"a": "1"}}"#)).1;
+        assert_eq!((same.file, same.args.len()), (None, 0));
+        // What the user wrote on the command line stays there, unless it must be joined, and so does what dockerd refuses.
+        for line in ["--log-opt a=1 --http-proxy http://p", "--log-opt"] {
+            assert_eq!(hidden(line, &[], None).1.args.join(" "), line);
+        }
+        let (config, started) = hidden("--log-opt a=1 --mtu 1", &[], Some(r#"{"mtu": 2}"#));
+        let (text, notices) = refresh(&config, &file(Some(r#"{"log-opts": {"b": "S"}}"#)), &started.args)
+            .expect("merge")
+            .expect("ours");
+        assert_eq!(
+            serde_json::from_str::<Value>(&text).expect("JSON"),
+            json!({}),
+            "dockerd would find it twice"
+        );
+        assert_eq!(notices, ["`--log-opt=b=S` waits for a new start of the engine"]);
     }
 
     #[test]
@@ -688,8 +795,17 @@ mod tests {
             let Value::Object(file) = file else { panic!("object") };
             prop_assert_eq!(conflicts(&file, &merged.args), Vec::<String>::new(), "{:?}", merged);
             // Nothing of the command line is lost but the place of the file.
-            for word in args.split_whitespace().filter(|w| !w.starts_with("--config-file")) {
-                prop_assert!(merged.args.iter().any(|a| a == word));
+            let words: Vec<String> = args.split_whitespace().map(str::to_owned).collect();
+            for option in given(&words).iter().filter(|option| option.name != "config-file") {
+                let is_on_line = given(&merged.args).contains(option);
+                let value = option.value.unwrap_or_default();
+                let entry = |outer: &str, key: &str| file.get(outer).is_some_and(|o| !o.is_object() || o.get(key).is_some());
+                let is_in_file = match option.name {
+                    "log-opt" => entry("log-opts", value.split('=').next().unwrap_or_default()),
+                    "http-proxy" => entry("proxies", "http-proxy"),
+                    _ => false,
+                };
+                prop_assert!(is_on_line || is_in_file, "{:?} is lost: {:?}", option, merged);
             }
         }
 
