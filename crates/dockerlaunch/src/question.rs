@@ -82,6 +82,9 @@ fn validate(
 ) -> Result<(), Problem> {
     let mut command = Command::new(&engine.program);
     command.args(args).arg("--validate").envs(engine.env.iter().map(|(k, v)| (k, v)));
+    for name in &engine.env_without {
+        command.env_remove(name);
+    }
     // An engine that cannot be asked says at its start what it has to say.
     let Ok(output) = ask(&mut command, limit) else { return Ok(()) };
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
