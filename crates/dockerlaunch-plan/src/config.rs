@@ -74,6 +74,7 @@ impl Config {
         let get = |name: &str| env.get(name).map(String::as_str);
         let (settings, mistakes) = Settings::parse(env);
         let (socket, mistake) = listen::read(env);
+        let reap = switch(env, variables::REAP);
         Self {
             engine,
             path: directories(get("PATH").unwrap_or_default()),
@@ -82,10 +83,10 @@ impl Config {
             tls: Tls::read(get(variables::CERTDIR), get(variables::SAN)),
             iptables_legacy: get(variables::IPTABLES_LEGACY).map(|value| !value.is_empty()),
             environment: Environment::read(env),
-            supervise: get(variables::REAP).is_none_or(|v| !is_false(v)),
+            supervise: reap.as_ref().ok().copied().flatten().unwrap_or(true),
             only_looking: false,
             settings,
-            mistakes: settings::joined(mistakes.into_iter().chain(mistake)),
+            mistakes: settings::joined(mistakes.into_iter().chain(mistake).chain(reap.err())),
         }
     }
 }
@@ -100,13 +101,13 @@ fn directories(path: &str) -> Vec<String> {
     if found.is_empty() { absolute(DEFAULT_PATH) } else { found }
 }
 
-/// Whether a variable's value switches something on.
-pub fn is_true(value: &str) -> bool {
-    !value.is_empty() && !is_false(value)
-}
-
-fn is_false(value: &str) -> bool {
-    matches!(value.to_ascii_lowercase().as_str(), "false" | "0" | "no" | "off")
+/// A switch among our own variables. An empty one is as good as none.
+fn switch(env: &BTreeMap<String, String>, name: &str) -> Result<Option<bool>, Problem> {
+    let Some(value) = env.get(name).map(|value| value.trim()).filter(|value| !value.is_empty()) else {
+        return Ok(None);
+    };
+    let nearest = || nearest(&value.to_ascii_lowercase(), ["true", "false"].into_iter()).unwrap_or("true");
+    values::switch(value).map(Some).ok_or_else(|| environment::bad(name, value, "true or false", nearest()))
 }
 
 #[cfg(test)]
@@ -132,6 +133,23 @@ mod tests {
     fn the_seeds_variables_keep_their_meaning() {
         let config = config(&[("DOCKER_LAUNCH_DEBUG", "true"), ("DOCKER_LAUNCH_REAP", "false")]);
         assert!(config.settings.log_level == settings::LogLevel::Debug && !config.supervise);
+    }
+
+    #[test]
+    fn switches_are_understood_or_refused_with_the_nearest_word() {
+        for name in [variables::REAP, variables::DEBUG] {
+            for value in ["true", "1", "Yes", "on", "false", "0", "no", "off", "", " "] {
+                assert_eq!(config(&[(name, value)]).mistakes, None, "{name}={value}");
+            }
+            for (value, meant) in [("flase", "false"), ("treu", "true"), ("maybe", "true")] {
+                let problem = config(&[(name, value)]).mistakes.expect(value);
+                assert!(problem.what.contains(name) && problem.what.contains(value), "{problem}");
+                assert_eq!(problem.hints[0].command, Some(format!("{name}={meant}")));
+            }
+        }
+        assert!(config(&[(variables::REAP, "")]).supervise && !config(&[(variables::REAP, "off")]).supervise);
+        let both = config(&[(variables::REAP, "flase"), (variables::DEBUG, "treu")]).mistakes.expect("two");
+        assert_eq!(both.hints.len(), 2);
     }
 
     #[test]

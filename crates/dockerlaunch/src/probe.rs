@@ -165,15 +165,16 @@ impl Probe {
     fn paths(&self, config: &Config, etc_defaults: &[String]) -> BTreeMap<String, Entry> {
         let fixed = facts::WATCHED_PATHS.iter().map(|p| (*p).to_owned());
         let etc = etc_defaults.iter().map(|name| format!("/etc/{name}"));
-        // A link that leads nowhere is no engine or program; elsewhere it is something that we must not create again.
+        // A link that leads nowhere is no engine, program or bundle; elsewhere it is something that we must not create again.
         let engine =
             config.engine.candidates(&config.path).into_iter().filter(|path| !self.is_ourselves(path));
+        let bundle = config.environment.cert_file.clone();
         let originals = dist::watched(config).filter(|path| path.ends_with(".dist"));
         let programs = dist::watched(config).filter(|path| !path.ends_with(".dist"));
         fixed
             .chain(etc)
             .chain(programs)
-            .chain(engine.chain(originals).filter(|p| self.path(p).exists()))
+            .chain(engine.chain(originals).chain(bundle).filter(|p| self.path(p).exists()))
             .filter_map(|path| self.entry(&path).map(|entry| (path, entry)))
             .collect()
     }

@@ -100,6 +100,11 @@ fn ns_mistakes_stop_the_launch_before_anything_is_touched() {
             &[("etc/docker/daemon.json", "{\n \"mtu\": 1,\n}")],
             &["/etc/docker/daemon.json", "line 3, column 1"],
         ),
+        (
+            &[("DOCKER_LAUNCH_REAP", "flase"), ("DOCKERLAUNCH_RESTART", "allways")],
+            &[],
+            &["DOCKER_LAUNCH_REAP=false", "DOCKERLAUNCH_RESTART=always"],
+        ),
         // Nor does anything listen: who names listeners wants no others.
         (
             &[("DOCKER_TLS_CERTDIR", "")],
@@ -183,7 +188,7 @@ fn ns_check_asks_the_engine_and_starts_nothing() {
 /// An engine that wants its key pair for TLS, and fails for another reason.
 #[test]
 fn ns_tls_is_not_blamed_falsely() {
-    let looks = "for a; do case $a in --tls|--tlsverify) tls=1;; --tlscert=*) cert=${a#*=};; --config-file=*) \
+    let looks = "tls=$DOCKER_TLS_VERIFY; for a; do case $a in --tls|--tlsverify) tls=1;; --tlscert=*) cert=${a#*=};; --config-file=*) \
                  grep -q tlsverify \"${a#*=}\" && tls=1;; fd://) echo 'no sockets' >&2; exit 1;; esac; done; \
                  [ -z \"$tls\" ] || [ -s \"$cert\" ] || { echo 'Could not load X509 key pair' >&2; exit 1; }; exit 0";
     let file = [("etc/docker/daemon.json", r#"{"tlsverify": true}"#)];
@@ -196,7 +201,7 @@ fn ns_tls_is_not_blamed_falsely() {
         (&["check", "dockerd", "--tlsverify"], &[], true),
     ] {
         let system = engine(looks, "echo 'disk is full' >&2; exit 1");
-        system.configure(&[], files, "mkdir proc; mount -t proc proc proc");
+        system.configure(&[("DOCKER_TLS_VERIFY", "1")], files, "mkdir proc; mount -t proc proc proc");
         let output = system.launch(line);
         let is_check = line.first() == Some(&"check");
         assert_status(&output, i32::from(!is_check || is_told));
@@ -234,6 +239,18 @@ fn ns_certificates_reach_the_engine() {
     let text_itself = run(&engine("exit 0", tell), &[("DOCKER_EXTRA_CA", &other)], &files[..1]);
     let told = text(&text_itself);
     assert!(told.contains("\nMIIBONE= MIIBTWO= ") && !told.contains("the system does not show it"), "{told}");
+}
+
+#[test]
+fn ns_what_may_be_a_mistake_is_told() {
+    let env = [("SSL_CERT_FILE", "/nope.crt"), ("DOCKER_TLS_CERT_DIR", "")];
+    let output = run(&engine("exit 0", "exit 0"), &env, &[]);
+    assert_status(&output, 0);
+    let told = text(&output);
+    assert!(told.contains("warning: SSL_CERT_FILE is `/nope.crt`, and there is no such file"), "{told}");
+    assert!(told.contains("did you mean DOCKER_TLS_CERTDIR?"), "{told}");
+    let there = run(&engine("exit 0", "exit 0"), &[("SSL_CERT_FILE", "/x.crt")], &[("x.crt", CERTIFICATE)]);
+    assert!(!text(&there).contains("no such file"), "{}", text(&there));
 }
 
 /// Everything that we print, with secrets planted wherever there may be one.

@@ -107,6 +107,7 @@ impl Environment {
         out.read_pool(get(POOL_BASE), get(POOL_SIZE));
         out.check_api_version(get(MIN_API_VERSION));
         out.read_driver(get(DRIVER));
+        out.notices.extend(env.keys().filter_map(|name| slip(name)));
         (out.proxies, out.problems) = {
             let (proxies, mut problems, mut notices) = proxy::read(env);
             out.notices.append(&mut notices);
@@ -215,6 +216,16 @@ impl Environment {
             self.problems.push(bad(DRIVER, value, "a storage driver", near.unwrap_or(&"overlay2")));
         }
     }
+}
+
+/// What to tell of a variable that is one slip of the finger away from one of ours. It may be somebody else's: `DOCKER_*` is not
+/// ours alone.
+fn slip(name: &str) -> Option<String> {
+    let may_be_ours = ["DOCKER_TLS_", "DOCKER_EXTRA_", "DOCKER_LAUNCH_"].iter().any(|p| name.starts_with(p));
+    let distance = |variable: &&Variable| strsim::osa_distance(name, variable.name);
+    let meant = VARIABLES.iter().filter(|_| may_be_ours).find(|variable| distance(variable) <= 1)?;
+    (meant.name != name)
+        .then(|| format!("{name} means nothing to the launcher; did you mean {}?", meant.name))
 }
 
 /// A variable whose value makes no sense.
@@ -328,6 +339,24 @@ mod tests {
         assert!(names.len() > 50);
         for name in names {
             assert!(!is_about_service(&name), "{name}");
+        }
+    }
+
+    #[test]
+    fn names_that_are_nearly_ours_are_told_and_no_others() {
+        for (name, meant) in [
+            ("DOCKER_TLS_CERT_DIR", "DOCKER_TLS_CERTDIR"),
+            ("DOCKER_TLS_SANS", "DOCKER_TLS_SAN"),
+            ("DOCKER_EXTRA_CAS", "DOCKER_EXTRA_CA"),
+            ("DOCKER_LAUNCH_REPA", "DOCKER_LAUNCH_REAP"),
+        ] {
+            let env = read(&[(name, "")]);
+            assert_eq!(env.notices.len(), 1, "{name}");
+            assert!(env.notices[0].contains(name) && env.notices[0].ends_with(&format!(" {meant}?")));
+            assert_eq!(env.problems, []);
+        }
+        for name in ["DOCKER_TLS_SAN", "DOCKER_TLS_PORT", "DOCKER_HOSTS", "DOCKER_EXTRA_ARGS"] {
+            assert_eq!(read(&[(name, "x")]).notices, [""; 0], "{name}");
         }
     }
 

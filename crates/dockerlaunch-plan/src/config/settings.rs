@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::duration;
 use super::environment::is_about_service;
 use super::nearest::nearest;
+use super::variables::DEBUG;
 use crate::Problem;
 use crate::supervise::Restart;
 
@@ -272,10 +273,12 @@ impl Settings {
     /// What the environment asks for, and what in it makes no sense.
     pub fn parse(env: &BTreeMap<String, String>) -> (Self, Option<Problem>) {
         let mut settings = Self::default();
-        if env.get("DOCKER_LAUNCH_DEBUG").is_some_and(|value| super::is_true(value)) {
-            settings.log_level = LogLevel::Debug;
-        }
         let mut mistakes = Vec::new();
+        match super::switch(env, DEBUG) {
+            Ok(Some(true)) => settings.log_level = LogLevel::Debug,
+            Ok(_) => {}
+            Err(mistake) => mistakes.push(mistake),
+        }
         for (name, value) in env {
             let Some(rest) = name.strip_prefix(PREFIX) else { continue };
             match SETTINGS.iter().find(|setting| setting.name == name) {

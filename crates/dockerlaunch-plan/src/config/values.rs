@@ -71,7 +71,7 @@ pub(super) fn check(flag: &Flag, value: &str) -> Result<String, Expected> {
     }
 }
 
-fn switch(value: &str) -> Option<bool> {
+pub(super) fn switch(value: &str) -> Option<bool> {
     match value.to_ascii_lowercase().as_str() {
         "true" | "t" | "1" | "yes" | "y" | "on" => Some(true),
         "false" | "f" | "0" | "no" | "n" | "off" => Some(false),

@@ -1,6 +1,6 @@
 //! CA certificates that the engine trusts besides the system's.
 
-use crate::config::variables::EXTRA_CA;
+use crate::config::variables::{CERT_FILE, EXTRA_CA};
 use crate::facts::certificates::{self, BUNDLE, Source};
 use crate::{Action, Config, Facts, Problem, Verdict};
 
@@ -56,6 +56,12 @@ pub fn notices(facts: &Facts) -> impl Iterator<Item = String> + '_ {
     })
 }
 
+/// A bundle that is not there: Go says nothing of it, and then may trust nobody.
+pub fn warning(config: &Config, facts: &Facts) -> Option<String> {
+    let path = config.environment.cert_file.as_deref().filter(|path| !facts.exists(path))?;
+    Some(format!("{CERT_FILE} is `{path}`, and there is no such file: registries may not be trusted"))
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -96,6 +102,17 @@ mod tests {
         let Action::BundleCertificates { from, text, .. } = &actions[0] else { panic!("{actions:?}") };
         assert_eq!(from, &["/etc/ssl/certs/ca-certificates.crt", "/a.crt"]);
         assert!(text.as_deref().is_some_and(|t| t.contains("MIIA") && !t.contains("S3CRET")));
+    }
+
+    #[test]
+    fn a_bundle_that_is_not_there_is_told() {
+        let env = BTreeMap::from([(CERT_FILE.to_owned(), "/nope".to_owned())]);
+        let config = Config::new(Engine::default(), &env);
+        let mut facts = Facts::default();
+        assert!(warning(&config, &facts).is_some_and(|text| text.contains("`/nope`")));
+        facts.paths.insert("/nope".into(), crate::facts::Entry::File(0o644));
+        assert_eq!(warning(&config, &facts), None);
+        assert_eq!(warning(&Config::new(Engine::default(), &BTreeMap::new()), &Facts::default()), None);
     }
 
     #[test]

@@ -69,7 +69,8 @@ pub fn command(config: &Config, facts: &Facts) -> EngineCommand {
     let daemon_json::Merged { args, mut notices, .. } =
         merged.unwrap_or_else(|_| daemon_json::Merged { args, ..Default::default() });
     notices.extend(listeners.notices);
-    let warnings: Vec<String> = listeners.warnings.into_iter().chain(tls::warning(config, facts)).collect();
+    let mut warnings = listeners.warnings;
+    warnings.extend(tls::warning(config, facts).into_iter().chain(certificates::warning(config, facts)));
     notices.extend(certificates::notices(facts));
     let mut path = config.path.clone();
     let private_bin = format!("{PRIVATE}/bin");
