@@ -251,6 +251,11 @@ fn ns_what_may_be_a_mistake_is_told() {
     assert!(told.contains("did you mean DOCKER_TLS_CERTDIR?"), "{told}");
     let there = run(&engine("exit 0", "exit 0"), &[("SSL_CERT_FILE", "/x.crt")], &[("x.crt", CERTIFICATE)]);
     assert!(!text(&there).contains("no such file"), "{}", text(&there));
+    let system = engine("exit 0", "exit 0");
+    system.configure(&[("DOCKER_TLS_SAN", "URI:spiffe://a")], &[], "");
+    assert!(
+        text(&system.launch(&["plan"])).contains("note  `URI:spiffe://a` in DOCKER_TLS_SAN is passed over")
+    );
 }
 
 /// Everything that we print, with secrets planted wherever there may be one.

@@ -31,7 +31,7 @@ variables! {
     CERTDIR = "DOCKER_TLS_CERTDIR", "a directory, `/certs` unless set",
         "Where certificates are kept and made; set and empty: no TLS, and TCP on 2375 for whoever reaches it.";
     SAN = "DOCKER_TLS_SAN", "names and addresses, separated by commas",
-        "What the server's certificate is valid for besides this machine's own; `DNS:x` and `IP:y` are understood too.";
+        "What the server's certificate is valid for besides this machine's own; `DNS:x` and `IP:y` are understood too, other kinds of OpenSSL are passed over.";
     IPTABLES_LEGACY = "DOCKER_IPTABLES_LEGACY", "set, empty or unset",
         "Set: the legacy tables; empty: nf_tables; unset: what the kernel has.";
     REAP = "DOCKER_LAUNCH_REAP", "true or false",

@@ -69,6 +69,9 @@ pub fn command(config: &Config, facts: &Facts) -> EngineCommand {
     let daemon_json::Merged { args, mut notices, .. } =
         merged.unwrap_or_else(|_| daemon_json::Merged { args, ..Default::default() });
     notices.extend(listeners.notices);
+    if let listeners::Tls::Directory(_) = listeners.tls {
+        notices.extend(config.tls.notices.iter().cloned());
+    }
     let mut warnings = listeners.warnings;
     warnings.extend(tls::warning(config, facts).into_iter().chain(certificates::warning(config, facts)));
     notices.extend(certificates::notices(facts));

@@ -42,7 +42,7 @@ pub fn make(config: &Config, facts: &Facts) -> Verdict {
         Ok(directory) => directory,
         Err(skipped) => return skipped,
     };
-    if let Some(problem) = config.tls.mistakes.first() {
+    if let Some(problem) = &config.tls.mistakes {
         return Verdict::Blocked { problem: problem.clone() };
     }
     let store = Store { directory: &directory, tls: &facts.tls };
@@ -68,7 +68,7 @@ pub fn renew(config: &Config, facts: &Facts) -> Verdict {
     if store.is_of_user() {
         return Verdict::skipped("the certificate is the user's own");
     }
-    if store.half_of_user().or_else(|| store.problem()).is_some() || !config.tls.mistakes.is_empty() {
+    if store.half_of_user().or_else(|| store.problem()).is_some() || config.tls.mistakes.is_some() {
         return Verdict::skipped("there is none to renew");
     }
     Verdict::needed_or(
