@@ -1,5 +1,7 @@
 //! Secrets never leave in what we print: what is told to people goes through [`masked`], and JSON through [`masked_json`].
 
+use serde::Serialize as _;
+
 /// What stands for a secret, as in dockerd's own messages (daemon/config, `MaskCredentials`).
 const MASK: &str = "xxxxx";
 
@@ -72,7 +74,7 @@ fn string_length(text: &str) -> usize {
 
 /// A file: each string of a JSON text is a value.
 fn masked_file(text: &str) -> String {
-    let is_json = serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
+    let is_json = serde_json::from_str::<serde_json::Value>(text).is_ok();
     if is_json { mask_strings(text, masked_word) } else { masked(text) }
 }
 
@@ -97,7 +99,7 @@ pub(crate) fn serialize_words<S: serde::Serializer>(
     words: &[String],
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(words.iter().map(|word| masked_word(word)))
+    words.iter().map(|word| masked_word(word)).collect::<Vec<_>>().serialize(serializer)
 }
 
 /// For serde: variables, masked.
@@ -105,7 +107,8 @@ pub(crate) fn serialize_variables<S: serde::Serializer>(
     variables: &[(String, String)],
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(variables.iter().map(|(name, value)| (name, masked_word(value))))
+    let masked = variables.iter().map(|(name, value)| (name.clone(), masked_word(value)));
+    masked.collect::<Vec<_>>().serialize(serializer)
 }
 
 /// `user:password@`, with a scheme before it or, as proxies may be written, without.

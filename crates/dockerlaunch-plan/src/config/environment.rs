@@ -221,11 +221,10 @@ impl Environment {
 /// What to tell of a variable that is one slip of the finger away from one of ours. It may be somebody else's: `DOCKER_*` is not
 /// ours alone.
 fn slip(name: &str) -> Option<String> {
+    const OURS: &[&str] = &[CERTDIR, DEBUG, EXTRA_CA, REAP, SAN, TLS_VERIFY];
     let may_be_ours = ["DOCKER_TLS_", "DOCKER_EXTRA_", "DOCKER_LAUNCH_"].iter().any(|p| name.starts_with(p));
-    let distance = |variable: &&Variable| strsim::osa_distance(name, variable.name);
-    let meant = VARIABLES.iter().filter(|_| may_be_ours).find(|variable| distance(variable) <= 1)?;
-    (meant.name != name)
-        .then(|| format!("{name} means nothing to the launcher; did you mean {}?", meant.name))
+    let meant = OURS.iter().filter(|_| may_be_ours).find(|ours| strsim::osa_distance(name, ours) <= 1)?;
+    (*meant != name).then(|| format!("{name} means nothing to the launcher; did you mean {meant}?"))
 }
 
 /// A variable whose value makes no sense.

@@ -1,7 +1,6 @@
 //! daemon.json: the user's file, `DOCKERD_CONFIG_JSON` over it, less what the command line says. dockerd refuses a directive
 //! that stands in both places (moby, daemon/config/config.go, `findConfigurationConflicts`).
 
-use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::config::Config;
@@ -72,7 +71,7 @@ fn all_in_one(problems: &[Problem]) -> Option<Problem> {
 /// One of the two texts is no JSON object, has what cannot be merged, or the file that was named is not there.
 pub fn merge(config: &Config, file: &ConfigFile, args: &[String], always: bool) -> Result<Merged, Problem> {
     let from_environment = |flag: &str| config.environment.secret.iter().any(|secret| secret == flag);
-    merge_hiding(config, file, args, always, |flag, is_in_file| is_in_file || from_environment(flag))
+    merge_hiding(config, file, args, always, &|flag, is_in_file| is_in_file || from_environment(flag))
 }
 
 /// `hides` says of a flag in [`SECRET`], and whether the file has it too, that it is for the file alone.
@@ -81,7 +80,7 @@ fn merge_hiding(
     file: &ConfigFile,
     args: &[String],
     always: bool,
-    hides: impl Fn(&str, bool) -> bool,
+    hides: &dyn Fn(&str, bool) -> bool,
 ) -> Result<Merged, Problem> {
     let mut notices = Vec::new();
     let is_named = given(&config.engine.args).iter().any(|option| option.name == "config-file");
@@ -168,7 +167,7 @@ pub fn refresh(
     hidden
         .for_each(|option| add(&mut all, format!("--{}={}", option.name, option.value.unwrap_or_default())));
     let Merged { file, args: wanted, mut notices } =
-        merge_hiding(config, file, &all, true, |flag, _| !is_on_line(flag))?;
+        merge_hiding(config, file, &all, true, &|flag, _| !is_on_line(flag))?;
     let more = wanted.iter().filter(|arg| !args.contains(arg));
     notices.extend(more.map(|arg| format!("`{}` waits for a new start of the engine", masked_word(arg))));
     Ok(file.map(|content| (content, notices)))
@@ -187,8 +186,7 @@ pub fn before_start(config: &Config, facts: &Facts) -> Result<Merged, Problem> {
     const TLS: [&str; 5] = ["tls", "tlsverify", "tlscacert", "tlscert", "tlskey"];
     let options = TLS.map(|name| format!("--{name}"));
     let mut all = merge(config, file, &without(args, &options.each_ref().map(String::as_str)), true)?;
-    let mut merged: Map<String, Value> =
-        all.file.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+    let mut merged = object(&all.file.unwrap_or_default(), MERGED_CONFIG)?;
     TLS.iter().for_each(|name| drop(take(&mut merged, name)));
     all.file = Some(text(&merged));
     Ok(all)
@@ -201,7 +199,7 @@ pub fn view(config: &Config, file: &ConfigFile) -> DaemonJson {
         overlay(&mut merged, over, "", &mut Vec::new());
     }
     merged.retain(|_, value| !value.is_null());
-    DaemonJson::deserialize(Value::Object(merged)).unwrap_or_default()
+    serde_json::from_value(Value::Object(merged)).unwrap_or_default()
 }
 
 fn read_file(
@@ -257,27 +255,38 @@ fn object(text: &str, name: &str) -> Result<Map<String, Value>, Problem> {
 /// What our own rules follow must be of the kind that dockerd wants, or they would go on without it: a list of listeners that
 /// is none would open the default ones. `null` is as good as nothing.
 fn understood(map: Map<String, Value>, name: &str) -> Result<Map<String, Value>, Problem> {
-    let is_wrong = |(key, value): &(&String, &Value)| {
-        let alone = Map::from_iter([((*key).clone(), (*value).clone())]);
-        !value.is_null() && DaemonJson::deserialize(Value::Object(alone)).is_err()
-    };
-    let wrong: Vec<_> = map.iter().filter(is_wrong).collect();
-    let Some((first, _)) = wrong.first() else { return Ok(map) };
-    let problem = Problem::new(format!("`{first}` of {name} makes no sense"));
-    let problem = wrong.iter().fold(problem, |problem, (key, value)| {
-        problem.cause(format!("`{key}` is {}, expected {}", kind(value), expected(key).0))
-    });
-    Err(problem.remedy("write it like this", format!("{{\"{first}\": {}}}", expected(first).1)))
+    let wrong: Vec<(&String, &Value, Expected)> = map
+        .iter()
+        .filter_map(|(key, value)| Some((key, value, expected(key)?)))
+        .filter(|(_, value, expected)| !value.is_null() && !(expected.is)(value))
+        .collect();
+    let Some((first, _, Expected { example, .. })) = wrong.first() else { return Ok(map) };
+    let problem = Problem::new(format!("`{first}` of {name} makes no sense"))
+        .remedy("write it like this", format!("{{\"{first}\": {example}}}"));
+    Err(wrong.iter().fold(problem, |problem, (key, value, Expected { what, .. })| {
+        problem.cause(format!("`{key}` is {}, expected {what}", kind(value)))
+    }))
 }
 
-/// What a directive must be that our own rules follow, and an example.
-fn expected(key: &str) -> (&'static str, &'static str) {
-    match key {
-        "hosts" => ("a list of texts", "[\"unix:///var/run/docker.sock\"]"),
-        "mtu" | "shutdown-timeout" => ("a whole number", "1450"),
-        "tls" | "tlsverify" => ("true or false", "true"),
-        _ => ("a text", "\"…\""),
-    }
+/// What a directive must be.
+struct Expected {
+    is: fn(&Value) -> bool,
+    what: &'static str,
+    example: &'static str,
+}
+
+/// What dockerd wants of the directives in [`DaemonJson`].
+fn expected(key: &str) -> Option<Expected> {
+    let is_list = |value: &Value| value.as_array().is_some_and(|list| list.iter().all(Value::is_string));
+    let (is, what, example): (fn(&Value) -> bool, _, _) = match key {
+        "hosts" => (is_list, "a list of texts", "[\"unix:///var/run/docker.sock\"]"),
+        "mtu" | "shutdown-timeout" => (Value::is_i64, "a whole number", "1450"),
+        "tls" | "tlsverify" => (Value::is_boolean, "true or false", "true"),
+        "bip" | "bip6" | "bridge" | "data-root" | "exec-root" | "group" | "storage-driver" | "tlscacert"
+        | "tlscert" | "tlskey" => (Value::is_string, "a text", "\"…\""),
+        _ => return None,
+    };
+    Some(Expected { is, what, example })
 }
 
 /// serde_json's words without the place, which we have told.
@@ -712,6 +721,10 @@ mod tests {
                 assert!(problem.what.contains(key) && problem.what.contains(place), "{problem}");
                 assert!(problem.causes[0].contains(expected) && !problem.hints.is_empty(), "{problem}");
             }
+        }
+        let ours = serde_json::to_value(DaemonJson::default()).expect("plain");
+        for key in ours.as_object().expect("a struct").keys() {
+            assert!(expected(key).is_some(), "{key}");
         }
         let both = merged("", None, Some(r#"{"tls": 1, "mtu": "x"}"#)).expect_err("two");
         assert_eq!(both.causes.len(), 2);

@@ -48,19 +48,17 @@ pub(super) fn take(map: &mut Map<String, Value>, flag: &str) -> Vec<(String, Val
 
 /// Sets in the file what a flag says with these values, the last of which counts.
 pub(super) fn put(map: &mut Map<String, Value>, flag: &str, values: &[String]) {
-    let (outer, entries): (_, Vec<(&str, &str)>) = match flag {
-        "log-opt" => {
-            ("log-opts", values.iter().map(|value| value.split_once('=').unwrap_or((value, ""))).collect())
-        }
-        _ => ("proxies", values.iter().map(|value| (flag, value.as_str())).collect()),
-    };
-    let place = map.entry(outer).or_insert(Value::Null);
+    let is_map = flag == "log-opt";
+    let place = map.entry(if is_map { "log-opts" } else { "proxies" }).or_insert(Value::Null);
     if place.is_null() {
         *place = Value::Object(Map::new());
     }
     // What else stands there, dockerd refuses.
-    if let Value::Object(place) = place {
-        place.extend(entries.into_iter().map(|(key, value)| (key.to_owned(), value.into())));
+    let Value::Object(place) = place else { return };
+    for value in values {
+        let (key, value) =
+            if is_map { value.split_once('=').unwrap_or((value, "")) } else { (flag, value.as_str()) };
+        place.insert(key.to_owned(), value.into());
     }
 }
 
