@@ -12,8 +12,10 @@ use crate::image::{self, BOX};
 use crate::up::Instance;
 
 mod starts;
+mod supervised;
 
 pub use starts::every_start_serves_every_client;
+pub use supervised::{jobs, probes_restart_and_stop};
 
 /// An outer engine, and what a test has made in it: gone when this goes.
 struct Host {
@@ -121,7 +123,13 @@ pub fn gitlab_service_with_tls(outer: Arc<Instance>) -> Result<()> {
     let mut host = Host::new(outer);
     host.network("job")?;
     host.volume("certs")?;
-    let options = ["--network", "job", "--network-alias", "docker", "-v", "certs:/certs/client"];
+    // GitLab gives a service all variables of the job.
+    let options: Vec<&str> =
+        ["--network", "job", "--network-alias", "docker", "-e", "DOCKER_DRIVER=overlay2"]
+            .iter()
+            .chain(BY_TLS)
+            .copied()
+            .collect();
     let command =
         ["--mtu=1450", "--registry-mirror=https://mirror.invalid", "--insecure-registry=registry.invalid"];
     host.start("service", &options, IMAGE, &command)?;
@@ -148,8 +156,17 @@ pub fn gitlab_service_with_tls(outer: Arc<Instance>) -> Result<()> {
 pub fn gitlab_service_without_tls(outer: Arc<Instance>) -> Result<()> {
     let mut host = Host::new(outer);
     host.network("job")?;
-    let options = ["--network", "job", "--network-alias", "docker", "-e", "DOCKER_TLS_CERTDIR="];
-    host.start("service", &options, IMAGE, &[])?;
+    let options = [
+        "--network",
+        "job",
+        "--network-alias",
+        "docker",
+        "-e",
+        "DOCKER_TLS_CERTDIR=",
+        "-e",
+        "DOCKER_HOST=tcp://docker:2375",
+    ];
+    host.start("service", &options, IMAGE, &["dockerd-entrypoint.sh", "--mtu=1450"])?;
     let job = ["--network", "job", "-e", "DOCKER_HOST=tcp://docker:2375"];
     host.client(&job, &["docker", "version"])?.success().with_context(|| host.log("service"))?;
     let log = host.try_docker(&["logs", "service"])?;
@@ -194,7 +211,8 @@ pub fn paths_of_docker_dind(outer: Arc<Instance>) -> Result<()> {
     Ok(())
 }
 
-/// A devcontainer's start line: a shell is PID 1, the engine comes from files added to another base.
+/// A devcontainer's start line: a shell is PID 1, the engine comes from files added to another base. It names the launcher, as
+/// `dockerd` alone would be Docker's own: it takes a base that has everything already, iptables included.
 pub fn devcontainer(outer: Arc<Instance>) -> Result<()> {
     let mut host = Host::new(outer);
     let context = host.outer.exchange().directory("devcontainer")?;

@@ -15,6 +15,8 @@ fn main() -> ExitCode {
         .test("gitlab_service_with_tls", &[], || dind::gitlab_service_with_tls(OUTER.get()?))
         .test("gitlab_service_without_tls", &[], || dind::gitlab_service_without_tls(OUTER.get()?))
         .test("kubernetes_runner", &[], || dind::kubernetes_runner(OUTER.get()?))
+        .test("jobs", &[], || dind::jobs(OUTER.get()?))
+        .test("probes_restart_and_stop", &[], || dind::probes_restart_and_stop(OUTER.get()?))
         .test("devcontainer", &[], || dind::devcontainer(OUTER.get()?))
         .test("every_start_serves_every_client", &[], || dind::every_start_serves_every_client(OUTER.get()?))
         .run(|| OUTER.take().and_then(Arc::into_inner).map_or(Ok(()), |mut outer| outer.tear_down()))

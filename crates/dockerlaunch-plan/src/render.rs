@@ -53,12 +53,7 @@ pub fn plan(plan: &Plan) -> String {
             if hook.executable { ("do", "run it") } else { ("skip", "it is not executable") };
         let _ = writeln!(out, "{word:<4}  {:<13}  {detail}: {}", "hooks", hook.path);
     }
-    for notice in &plan.engine.notices {
-        let _ = writeln!(out, "note  {notice}");
-    }
-    for warning in &plan.engine.warnings {
-        let _ = writeln!(out, "warn  {warning}");
-    }
+    out += &remarks(plan);
     let args: Vec<String> = plan.engine.args.iter().map(|arg| masked_word(arg)).collect();
     let _ = writeln!(out, "run   {} {}", plan.engine.program, args.join(" "));
     masked(out.trim_end()) + "\n"
@@ -67,10 +62,17 @@ pub fn plan(plan: &Plan) -> String {
 /// Every problem of a plan, or the word that there is none.
 pub fn check(plan: &Plan) -> String {
     let problems: Vec<&Problem> = plan.blockers().into_iter().chain(plan.degradations()).collect();
+    let mut out = problems.iter().map(|p| self::problem(p)).collect::<Vec<_>>().join("\n");
     if problems.is_empty() {
-        return "ok: Docker can run here\n".to_owned();
+        out += "ok: Docker can run here\n";
     }
-    problems.iter().map(|p| self::problem(p)).collect::<Vec<_>>().join("\n")
+    masked(&(out + &remarks(plan)))
+}
+
+/// What gives way, and what is dangerous.
+fn remarks(plan: &Plan) -> String {
+    let notices = plan.engine.notices.iter().map(|notice| format!("note  {notice}\n"));
+    notices.chain(plan.engine.warnings.iter().map(|warning| format!("warn  {warning}\n"))).collect()
 }
 
 /// Why the steps are there, or one of them.

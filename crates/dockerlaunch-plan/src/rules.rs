@@ -53,7 +53,7 @@ pub const RULES: &[Rule] = &[
     rule("cgroup.nest",   Main,  cgroup_v2::nest,       degrade("resource limits of containers may not work"),   "limits reach containers only from a cgroup without processes of its own"),
     rule("files.etc",     Main,  files::etc_defaults,   degrade("a default file is missing"),                    "users, groups, CA certificates and name resolution"),
     rule("files.ca",      Main,  certificates::decide,  Abort,                "registries and proxies of a company have certificates of its own"),
-    rule("config",        Main,  daemon_json::decide,   Abort,                "dockerd refuses a setting that stands both on its command line and in daemon.json"),
+    rule("config",        Main,  daemon_json::decide,   Abort,                "settings reach dockerd by its command line and by daemon.json, and by one of them only"),
     rule("leftovers",     Main,  leftovers::decide,     Abort,                "a crashed predecessor's pid and state files stop a new daemon"),
     rule("limits",        Main,  limits::nofile,        degrade("many containers at once may run out of descriptors"), "dockerd and containerd open many files"),
     rule("net.loopback",  Main,  network::loopback,     degrade("ports published on 127.0.0.1 do not work"),     "clients and published ports use loopback"),

@@ -182,8 +182,11 @@ fn nobody_can_connect_before_certificates_are_current() {
 fn the_readmes_pictures_show_the_steps_of_today() {
     let (plan, error) =
         (include_str!("../../../docs/pictures/plan.svg"), include_str!("../../../docs/pictures/error.svg"));
+    let mut rest = plan;
     for rule in RULES {
-        assert!(plan.contains(&format!("{:<13}", rule.id)), "plan.svg has no {}", rule.id);
+        let at = rest.find(&format!("  {:<13}  ", rule.id));
+        rest = &rest[at.unwrap_or_else(|| panic!("plan.svg does not have {} in its place", rule.id))..];
     }
-    assert!(error.contains(&format!(" of {}: ", RULES.len())), "error.svg counts other steps");
+    let place = 1 + RULES.iter().position(|rule| rule.id.0 == "privileges").expect("a step");
+    assert!(error.contains(&format!("{place} of {}: ", RULES.len())), "error.svg counts other steps");
 }

@@ -28,8 +28,20 @@ pub fn exec(command: &[OsString]) -> (Problem, u8) {
     if let Some(meant) = meant(&program).filter(|_| error.kind() == io::ErrorKind::NotFound) {
         problem.hints.insert(0, Hint::new(format!("did you mean `{meant}`?")));
     }
+    if SHELLS.contains(&program.rsplit('/').next().unwrap_or_default())
+        && error.kind() == io::ErrorKind::NotFound
+    {
+        problem = problem
+            .cause("this image has no shell")
+            .remedy("a certificate needs none", "DOCKER_EXTRA_CA=/path/ca.crt")
+            .remedy("nor does daemon.json", "DOCKERD_CONFIG_JSON={\"mtu\": 1450}")
+            .remedy("nor an option", "DOCKERD_MTU=1450");
+    }
     (problem.remedy("to start the engine, name it", "dockerlaunch dockerd …"), handoff::exec_status(&error))
 }
+
+/// What people begin with when they want to change something before the engine starts.
+const SHELLS: [&str; 4] = ["sh", "bash", "ash", "dash"];
 
 /// Runs the program and waits for its end; for the kernel's init, which must not become it. Returns its exit status.
 pub fn run(command: &[OsString]) -> u8 {

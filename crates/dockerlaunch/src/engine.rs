@@ -334,9 +334,6 @@ impl Launch {
     fn prepare(&mut self, signals: Option<&mut Signals>) -> Result<(Facts, Plan), LaunchFailure> {
         self.early()?;
         self.read_environment();
-        for notice in &self.config.engine.notices {
-            say!(Info, "{notice}");
-        }
         let (facts, main) = self.plan();
         let mut report = self.apply(&main, Stage::Main, &facts)?;
         if !main.hooks.is_empty() {
@@ -344,6 +341,9 @@ impl Launch {
                 .map_err(|problem| failure(&facts, vec![problem], status::LAUNCHER_FAILED))?;
             // What they have changed counts: only what is missing now is done.
             let (facts, anew) = self.plan();
+            // What is not wanted any more must not reach the engine: it may have no TLS now.
+            let wanted = listeners::decide(&self.config, &facts).unwrap_or_default().names();
+            self.bound.retain(|listener| wanted.contains(&listener.name));
             report = self.apply(&anew, Stage::Main, &facts)?;
         }
         for problem in &report.degraded {

@@ -4,7 +4,7 @@ use std::process::Output;
 
 mod empty_system;
 
-use empty_system::{EmptySystem, assert_status, text};
+use empty_system::{EmptySystem, READY, assert_status, text};
 
 const HELP: &str = include_str!("../../dockerlaunch-plan/fixtures/dockerd/help-28.5.txt");
 
@@ -64,6 +64,24 @@ fn ns_flags_and_files_are_made_one() {
     }
     assert!(text.contains("\nHTTPS_PROXY=http://proxy:3128\n"), "{text}");
     assert!(text.contains("\nno_proxy=localhost,127.0.0.1,::1,docker\n"), "{text}");
+}
+
+#[test]
+fn ns_a_hangup_brings_the_users_file_up_to_date_before_the_engine_hears_of_it() {
+    let start = format!(
+        r#"trap 'cat /run/dockerlaunch/daemon.json; exit 0' HUP
+        {READY} sleep 0.3; echo '{{"mtu": 1400, "debug": false}}' > /etc/docker/daemon.json; kill -HUP $PPID
+        for i in 1 2 3 4 5 6 7 8 9; do sleep 1; done; exit 1"#
+    );
+    let system = engine("exit 0", &start);
+    system.configure(
+        &[("MTU", "1450")],
+        &[("etc/docker/daemon.json", r#"{"mtu": 1400, "debug": true}"#)],
+        "",
+    );
+    let output = system.launch(&["dockerd"]);
+    assert_status(&output, 0);
+    assert!(text(&output).contains("{\n  \"debug\": false\n}\n"), "{}", text(&output));
 }
 
 #[test]

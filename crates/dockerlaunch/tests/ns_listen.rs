@@ -153,6 +153,25 @@ fn ns_hosts_of_daemon_json_are_no_conflict() {
 }
 
 #[test]
+fn ns_a_listener_that_a_hook_takes_back_is_closed() {
+    for (written, fds) in
+        [(r#"{"hosts": ["unix:///var/run/docker.sock"]}"#, "fds 1\n"), (r#"{"tls": false}"#, "fds 2\n")]
+    {
+        let system = engine("echo fds $LISTEN_FDS; connect 127.0.0.1 2376");
+        let hook = format!("#!/bin/sh\nmkdir -p /etc/docker; echo '{written}' > /etc/docker/daemon.json\n");
+        system.configure(
+            &[],
+            &[("etc/dockerlaunch/pre.d/hook", &hook)],
+            "chmod 755 etc/dockerlaunch/pre.d/hook",
+        );
+        let output = system.launch(&[]);
+        assert_status(&output, 0);
+        assert_has(&output, &[fds]);
+        assert!(!text(&output).contains("reached 127.0.0.1 2376"), "{}", text(&output));
+    }
+}
+
+#[test]
 fn ns_a_port_that_is_taken_is_told_with_who_has_it() {
     let system = engine("echo the engine runs");
     let holder = r#"perl -MIO::Socket::INET -e '$0 = "holder"; $s = IO::Socket::INET->new(Listen => 1, LocalAddr => "0.0.0.0:2376") or die $!; open(F, ">held"); sleep 60' &

@@ -108,6 +108,9 @@ impl Environment {
         out.check_api_version(get(MIN_API_VERSION));
         out.read_driver(get(DRIVER));
         out.notices.extend(env.keys().filter_map(|name| slip(name)));
+        if env.keys().any(|name| name.starts_with("DOCKERD_ROOTLESS_")) {
+            out.notices.push("DOCKERD_ROOTLESS_* say nothing here: the engine runs as root".to_owned());
+        }
         (out.proxies, out.problems) = {
             let (proxies, mut problems, mut notices) = proxy::read(env);
             out.notices.append(&mut notices);

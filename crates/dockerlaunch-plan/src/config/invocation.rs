@@ -299,7 +299,9 @@ fn timeout(word: &str, args: &[String]) -> Result<Option<Duration>, UsageError> 
     };
     duration::parse(value).map(Some).ok_or_else(|| {
         usage(
-            &format!("`{word}` takes a time, as `--timeout 60s`"),
+            &format!(
+                "`{word}` takes a time: `--timeout 60s`, `1m30s`, `200ms`, or a whole number of seconds"
+            ),
             &format!("dockerlaunch {word} --timeout 60s"),
         )
     })

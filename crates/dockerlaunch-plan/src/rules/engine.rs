@@ -66,8 +66,10 @@ pub fn command(config: &Config, facts: &Facts) -> EngineCommand {
     let (args, listeners) = listeners::arguments(config, facts);
     // What cannot be merged stops the launch in its own step.
     let merged = daemon_json::merge(config, &facts.config_file, &args, false);
-    let daemon_json::Merged { args, mut notices, .. } =
+    let daemon_json::Merged { args, notices: merged, .. } =
         merged.unwrap_or_else(|_| daemon_json::Merged { args, ..Default::default() });
+    let mut notices = config.engine.notices.clone();
+    notices.extend(merged);
     notices.extend(listeners.notices);
     if let listeners::Tls::Directory(_) = listeners.tls {
         notices.extend(config.tls.notices.iter().cloned());
