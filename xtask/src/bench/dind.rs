@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::launch::{DEADLINE, Instance, traced};
+use super::launch::{self, DEADLINE, Instance, RESIDENT, traced};
 use super::{Bench, Line, ROUNDS, median, seconds};
 use crate::process::output;
 
@@ -97,12 +97,22 @@ pub(super) fn container(bench: &Bench) -> Result<Vec<Line>> {
 /// The launcher's own trace, in a container with TLS: the first start makes the certificates, the second finds them.
 pub(super) fn tls(bench: &Bench) -> Result<Vec<Line>> {
     let instance = outer(bench)?;
-    let (mut make, mut present) = (Vec::new(), Vec::new());
+    let (mut make, mut present, mut memory) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         for times in [&mut make, &mut present] {
-            let options = ["--name", "service", "-e", "DOCKER_LAUNCH_DEBUG=true", "-v", "certs:/certs"];
+            let options = [
+                "--name",
+                "service",
+                "-e",
+                "DOCKER_LAUNCH_DEBUG=true",
+                "-e",
+                "DOCKERD_MTU=1450",
+                "-v",
+                "certs:/certs",
+            ];
             docker(&instance, &[&["run", "-d", "--privileged"], &options[..], &[IMAGE]].concat())?;
             times.push(trace(&instance)?);
+            memory.push(resident(&instance)?);
             docker(&instance, &["rm", "--force", "--volumes", "service"])?;
         }
         docker(&instance, &["volume", "rm", "certs"])?;
@@ -116,7 +126,27 @@ pub(super) fn tls(bench: &Bench) -> Result<Vec<Line>> {
             met: measured < bar,
         })
     };
-    Ok(vec![line("to make", make, MAKE)?, line("present", present, PRESENT)?])
+    let (resident, measured) = (RESIDENT, median(memory)?);
+    let memory = Line {
+        what: "resident as PID 1 of that container".to_owned(),
+        measured: format!("{measured:.2} MB"),
+        bar: format!("{resident} MB"),
+        met: measured <= resident,
+    };
+    Ok(vec![line("to make", make, MAKE)?, line("present", present, PRESENT)?, memory])
+}
+
+/// MB of the launcher in the container, once its engine serves.
+fn resident(instance: &Instance<'_>) -> Result<f64> {
+    docker(instance, &["exec", "service", "dockerlaunch", "ready"])?;
+    let container = docker(instance, &["inspect", "--format", "{{.Id}}", "service"])?;
+    for entry in fs::read_dir("/proc")?.flatten() {
+        let read = |name: &str| fs::read_to_string(entry.path().join(name)).unwrap_or_default();
+        if read("comm").trim() == "dockerlaunch" && read("cgroup").contains(container.trim()) {
+            return launch::resident(&read("status"));
+        }
+    }
+    bail!("the launcher is nowhere")
 }
 
 /// Between two lines that count from the same moment: the process was runc's before it became the launcher's.

@@ -27,7 +27,7 @@ const UP_EXTRA: f64 = 200.0;
 
 /// MB of the launcher on disk, and of its resident memory as PID 1.
 const LAUNCHER: f64 = 2.5;
-const RESIDENT: f64 = 3.0;
+pub(super) const RESIDENT: f64 = 3.0;
 
 /// Where everything that the bench starts is.
 const CGROUP: &str = "/from-scratch/bench";
@@ -235,10 +235,7 @@ pub(super) fn launcher(bench: &Bench) -> Result<Vec<Line>> {
     instance.up()?;
     let pid = instance.pid()?;
     let size = fs::metadata(format!("/proc/{pid}/exe"))?.len() as f64 / 1e6;
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let field = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    let kilobytes: f64 = field.trim().trim_end_matches(" kB").parse()?;
-    let resident = kilobytes * 1024.0 / 1e6;
+    let resident = resident(&fs::read_to_string(format!("/proc/{pid}/status"))?)?;
     let line = |what: &str, measured: f64, bar: f64| Line {
         what: what.to_owned(),
         measured: format!("{measured:.2} MB"),
@@ -246,4 +243,11 @@ pub(super) fn launcher(bench: &Bench) -> Result<Vec<Line>> {
         met: measured <= bar,
     };
     Ok(vec![line("launcher, stripped", size, LAUNCHER), line("… resident as PID 1", resident, RESIDENT)])
+}
+
+/// MB, from the text of `/proc/PID/status`.
+pub(super) fn resident(status: &str) -> Result<f64> {
+    let field = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    let kilobytes: f64 = field.trim().trim_end_matches(" kB").parse()?;
+    Ok(kilobytes * 1024.0 / 1e6)
 }
