@@ -30,7 +30,6 @@ pub use environment::{Environment, Setting};
 pub use host::{HANDED_OVER, Host};
 pub use invocation::{Invocation, Output, UsageError, first_words, parse};
 pub use nearest::nearest;
-pub(crate) use options::without;
 pub use settings::Settings;
 pub use tls::Tls;
 

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::config::duration::show;
 use crate::config::settings::{LogFormat, LogLevel};
+use crate::facts::tls::date;
 use crate::facts::{Facts, Version};
 use crate::rules::{engine, listeners};
 use crate::supervise::News;
@@ -61,19 +62,11 @@ pub fn problem(format: LogFormat, problem: &Problem, now: Duration) -> String {
 
 /// Seconds and milliseconds since 1970 as RFC 3339 has them, in UTC.
 fn rfc3339(now: Duration) -> String {
-    let seconds = now.as_secs();
-    let (day, second) = (seconds / 86_400, seconds % 86_400);
-    // Years that begin in March put the leap day at their end (Hinnant, "chrono-compatible low-level date algorithms").
-    let day = day + 719_468;
-    let (era, day) = (day / 146_097, day % 146_097);
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let date = day - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = era * 400 + year + u64::from(month <= 2);
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{date:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", now.subsec_millis())
+    let date = date(now.as_secs());
+    match date.strip_suffix('Z') {
+        Some(date) => format!("{date}.{:03}Z", now.subsec_millis()),
+        None => date,
+    }
 }
 
 type Decision = (&'static str, fn(&Config, &Facts, &Plan) -> Option<String>);
@@ -94,13 +87,13 @@ const DECISIONS: &[Decision] = &[
         _ => None,
     }),
     ("storage", |config, facts, _| {
-        let on_line = || config.engine.option("--storage-driver", Some("-s"));
+        let on_line = || config.engine.option("storage-driver");
         let driver = config.environment.driver.as_deref().or_else(on_line);
         let driver = driver.or(facts.daemon_json.storage_driver.as_deref()).unwrap_or("dockerd's choice");
-        Some(format!("{driver}, in {}", engine::data_root(config, facts)))
+        Some(format!("{driver}, in {}", engine::data_root(config, &facts.daemon_json)))
     }),
     ("mtu", |config, facts, _| {
-        let on_line = config.engine.option("--mtu", None).map(str::to_owned);
+        let on_line = config.engine.option("mtu").map(str::to_owned);
         let named = on_line.or_else(|| facts.daemon_json.mtu.map(|mtu| mtu.to_string()));
         Some(named.unwrap_or_else(|| "1500, dockerd's own".to_owned()))
     }),
@@ -136,11 +129,12 @@ pub fn engine_failed(status: i32, restarts: u32, last_lines: &[String], log: Opt
     if !last_lines.is_empty() {
         problem = problem.cause(format!("its last lines:\n    {}", last_lines.join("\n    ")));
     }
-    match log {
+    let problem = match log {
         Some(log) => problem.hint(format!("see its log: {log}")),
         None if last_lines.is_empty() => problem.hint("see its own lines above"),
         None => problem,
-    }
+    };
+    problem.remedy("see what is wrong with this place", "dockerlaunch check")
 }
 
 fn ended(status: i32) -> String {
@@ -213,6 +207,7 @@ mod tests {
         let failed = engine_failed(1, 2, &["a".into(), "b".into()], None);
         let text = problem(LogFormat::Json, &failed, Duration::ZERO);
         assert_eq!(text.lines().count(), 1);
+        assert!(!failed.hints.is_empty(), "its last lines alone are no remedy");
         assert!(text.contains("\"causes\":[") && text.contains("its last lines:\\n    a\\n    b"), "{text}");
         assert!(problem(LogFormat::Text, &failed, Duration::ZERO).contains("    a\n    b\n"));
     }

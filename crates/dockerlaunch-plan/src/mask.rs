@@ -49,7 +49,7 @@ fn mask_strings(json: &str, mask: fn(&str) -> String) -> String {
             let is_key = rest.trim_start().starts_with(':');
             out += &quoted(&if is_value_of_secret { MASK.to_owned() } else { mask(&text) });
             is_value_of_secret = is_key && is_secret(&text);
-        } else if is_value_of_secret && length > 0 && (first == '-' || first.is_ascii_digit()) {
+        } else if is_value_of_secret && (first == '-' || first.is_ascii_digit()) {
             out += &quoted(MASK);
             is_value_of_secret = false;
         } else {

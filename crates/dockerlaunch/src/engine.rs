@@ -279,7 +279,8 @@ impl Launch {
 
     /// Where the engine mounts, by the names that the kernel uses.
     fn mounts(&self, facts: &Facts) -> Mounts {
-        let dirs = [engine::data_root(&self.config, facts), engine::exec_root(&self.config, facts)];
+        let (config, file) = (&self.config, &facts.daemon_json);
+        let dirs = [engine::data_root(config, file), engine::exec_root(config, file)];
         let real = |dir: String| match std::fs::canonicalize(&dir) {
             Ok(path) => path.to_string_lossy().into_owned(),
             // It comes with the engine.

@@ -11,7 +11,7 @@ use dockerlaunch_plan::facts::{
     self, CGROUP_ROOT, Entry, Facts, Firewall, Link, Mount, PRIVATE, Process, cgroups, kernel, mountinfo,
     process, state_files,
 };
-use dockerlaunch_plan::rules::{daemon_json, dist};
+use dockerlaunch_plan::rules::{daemon_json, dist, engine};
 
 use crate::netlink;
 
@@ -44,8 +44,7 @@ impl Probe {
         let etc_defaults = self.etc_defaults();
         let config_file = self.config_file(config);
         let daemon_json = daemon_json::view(config, &config_file);
-        let data_root = config.engine.option("--data-root", None).or(daemon_json.data_root.as_deref());
-        let data_root = data_root.unwrap_or("/var/lib/docker").to_owned();
+        let data_root = engine::data_root(config, &daemon_json);
         Facts {
             process: self.process(mountinfo.as_deref()),
             kernel: kernel::Kernel {

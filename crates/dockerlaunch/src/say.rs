@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use dockerlaunch_plan::config::Settings;
 use dockerlaunch_plan::config::settings::{LogFormat, LogLevel};
-use dockerlaunch_plan::{Problem, log};
+use dockerlaunch_plan::{Problem, log, masked};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 static JSON: AtomicBool = AtomicBool::new(false);
@@ -36,8 +36,6 @@ fn format() -> LogFormat {
 fn now() -> Duration {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
-
-use dockerlaunch_plan::masked;
 
 /// Writes a line of the launcher's own to standard error.
 pub(crate) fn line(level: LogLevel, step: Option<&str>, text: Arguments<'_>) {

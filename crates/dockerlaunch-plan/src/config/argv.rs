@@ -11,10 +11,18 @@ pub struct Given<'a> {
     pub value: Option<&'a str>,
 }
 
-/// The short names, which are the same in every dockerd since 17.
+impl Given<'_> {
+    /// Whether a switch is on; the words for "off" are those of Go's `strconv.ParseBool`.
+    pub fn is_on(&self) -> bool {
+        !matches!(self.value, Some("0" | "f" | "F" | "false" | "FALSE" | "False"))
+    }
+}
+
+/// The short names, which are the same in every dockerd since 17; `-d` made a daemon of the `docker` of old.
 const SHORT: &[(&str, &str)] = &[
     ("-b", "bridge"),
     ("-D", "debug"),
+    ("-d", "daemon"),
     ("-G", "group"),
     ("-H", "host"),
     ("-h", "help"),
@@ -29,17 +37,23 @@ const SHORT: &[(&str, &str)] = &[
 /// everybody reads.
 pub(crate) const SECRET: &[&str] = &["http-proxy", "https-proxy", "log-opt", "no-proxy"];
 
+/// The long name of an option as it is spelled, without dashes.
+fn long_name(spelled: &str) -> Option<&str> {
+    let by_short = SHORT.iter().find(|(short, _)| *short == spelled).map(|(_, long)| *long);
+    by_short.or_else(|| spelled.strip_prefix("--")).filter(|name| !name.is_empty())
+}
+
 /// The options of a command line; each of its words must be one option, as in every [`super::Engine`].
 pub fn given(args: &[String]) -> Vec<Given<'_>> {
-    let long = |name| SHORT.iter().find(|(short, _)| *short == name).map(|(_, long)| *long);
     scan(args)
-        .filter_map(|option| {
-            let name = long(option.name)
-                .or_else(|| option.name.strip_prefix("--"))
-                .filter(|name| !name.is_empty())?;
-            Some(Given { name, value: option.value })
-        })
+        .filter_map(|option| Some(Given { name: long_name(option.name)?, value: option.value }))
         .collect()
+}
+
+/// The command line without these options and their values. Each word must be one option.
+pub(crate) fn without(args: &[String], names: &[&str]) -> Vec<String> {
+    let is_one = |spelled| long_name(spelled).is_some_and(|name| names.contains(&name));
+    scan(args).filter(|option| !is_one(option.name)).flat_map(|option| option.words.to_vec()).collect()
 }
 
 /// Adds an option where dockerd reads it as one: not behind `--`, nor behind an option that lacks its value.
@@ -70,6 +84,21 @@ mod tests {
         ];
         assert_eq!(seen[..4], wanted[..4]);
         assert_eq!(seen.last(), Some(&wanted[4]));
+    }
+
+    #[test]
+    fn switches_are_off_by_the_words_of_go() {
+        let args = words("--tls=false --iptables=0 --debug=true --icc -D=F");
+        let on: Vec<bool> = given(&args).iter().map(Given::is_on).collect();
+        assert_eq!(on, [false, false, true, true, false]);
+    }
+
+    #[test]
+    fn options_are_left_out_however_they_are_spelled() {
+        assert_eq!(
+            without(&words("-D -Hx --host y --mtu 1 -H=z -- -H"), &["host", "mtu"]),
+            words("-D -- -H")
+        );
     }
 
     #[test]

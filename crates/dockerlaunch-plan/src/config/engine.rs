@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::argv::{Given, given, without};
 use super::{HANDED_OVER, options, removed};
 use crate::Problem;
 
@@ -75,8 +76,7 @@ impl Engine {
             Some((dir, _)) => format!("{dir}/dockerd"),
             None => "dockerd".into(),
         };
-        let mut engine =
-            Self::new(&program, &options::without(&options::split_clusters(args), &["-d", "--daemon"]));
+        let mut engine = Self::new(&program, &without(&options::split_clusters(args), &["daemon"]));
         engine.notices.insert(0, format!("`{old}` is now `dockerd`"));
         engine
     }
@@ -97,35 +97,37 @@ impl Engine {
         plain.chain(dist).collect()
     }
 
-    /// The value of an option; the last one counts.
-    pub fn option(&self, long: &str, short: Option<&str>) -> Option<&str> {
-        self.values(long, short).last()
+    /// The value of an option, by its long name; the last one counts.
+    pub fn option(&self, name: &str) -> Option<&str> {
+        self.values(name).last()
     }
 
     /// Listeners that the user named.
     pub fn hosts(&self) -> Vec<&str> {
-        self.values("--host", Some("-H")).collect()
+        self.values("host").collect()
     }
 
-    fn values(&self, long: &str, short: Option<&str>) -> impl Iterator<Item = &str> {
-        let named = move |name: &str| name == long || Some(name) == short;
-        options::scan(&self.args).filter(move |given| named(given.name)).filter_map(|given| given.value)
+    fn values(&self, name: &str) -> impl Iterator<Item = &str> {
+        given(&self.args)
+            .into_iter()
+            .filter(move |option| option.name == name)
+            .filter_map(|option| option.value)
     }
 
     /// Whether a switch is given, and on or off; the last one counts.
-    pub fn switch(&self, long: &str) -> Option<bool> {
-        options::scan(&self.args).filter(|given| given.name == long).last().map(|given| given.is_on())
+    pub fn switch(&self, name: &str) -> Option<bool> {
+        given(&self.args).iter().rfind(|option| option.name == name).map(Given::is_on)
     }
 
     /// Whether the engine only prints something and ends: nothing needs to be prepared for that.
     pub fn only_informs(&self) -> bool {
-        let informs = |name| matches!(name, "--version" | "-v" | "--help" | "-h" | "--validate");
-        options::scan(&self.args).any(|given| informs(given.name) && given.is_on())
+        let informs = |name| matches!(name, "version" | "help" | "validate");
+        given(&self.args).iter().any(|option| informs(option.name) && option.is_on())
     }
 
     /// The arguments without these options.
     pub fn without(&self, names: &[&str]) -> Vec<String> {
-        options::without(&self.args, names)
+        without(&self.args, names)
     }
 
     /// What to tell when the engine has failed with an option that only older ones know.
@@ -182,7 +184,7 @@ mod tests {
         assert_eq!(engine.program, "/usr/bin/dockerd");
         assert_eq!(engine.args, args("--storage-driver overlay2 --data-root /x --data-root /y"));
         assert_eq!(engine.notices.len(), 4);
-        assert_eq!(engine.option("--data-root", None), Some("/y"));
+        assert_eq!(engine.option("data-root"), Some("/y"));
     }
 
     #[test]
@@ -226,7 +228,7 @@ mod tests {
         let engine = |words| Engine::new("dockerd", &args(words));
         assert!(engine("-Dv").only_informs() && engine("--validate --config-file /x").only_informs());
         assert!(!engine("--validate=false --label -v -- --help").only_informs());
-        assert_eq!(engine("--iptables --iptables=F").switch("--iptables"), Some(false));
+        assert_eq!(engine("--iptables --iptables=F").switch("iptables"), Some(false));
     }
 
     #[test]
@@ -237,11 +239,7 @@ mod tests {
     #[test]
     fn short_options_may_touch_their_value() {
         for words in ["-G ci", "-Gci", "-G=ci", "--group ci", "--group=ci"] {
-            assert_eq!(
-                Engine::new("dockerd", &args(words)).option("--group", Some("-G")),
-                Some("ci"),
-                "{words}"
-            );
+            assert_eq!(Engine::new("dockerd", &args(words)).option("group"), Some("ci"), "{words}");
         }
     }
 }

@@ -48,13 +48,6 @@ pub(super) struct Given<'a> {
     pub(super) words: &'a [String],
 }
 
-impl Given<'_> {
-    /// Whether a switch is on; the words for "off" are those of Go's `strconv.ParseBool`.
-    pub(super) fn is_on(&self) -> bool {
-        !matches!(self.value, Some("0" | "f" | "F" | "false" | "FALSE" | "False"))
-    }
-}
-
 /// The options in order. Each word must be one option: see [`split_clusters`].
 pub(super) fn scan(args: &[String]) -> impl Iterator<Item = Given<'_>> {
     let mut rest = args;
@@ -94,11 +87,6 @@ pub(super) fn split_clusters(args: &[String]) -> Vec<String> {
         }
     }
     out
-}
-
-/// The command line without these options and their values. Each word must be one option.
-pub(crate) fn without(args: &[String], names: &[&str]) -> Vec<String> {
-    scan(args).filter(|given| !names.contains(&given.name)).flat_map(|given| given.words.to_vec()).collect()
 }
 
 /// An option's name and the value in the same word; another word is all name.
@@ -143,8 +131,6 @@ mod tests {
     #[test]
     fn switches_take_no_word() {
         assert_eq!(seen("--debug x --tls=false -D=0 y"), "--debug x --tls(false) -D(0) y");
-        let words = args("--tls=false --iptables=0 --debug=true --icc");
-        assert_eq!(scan(&words).map(|g| g.is_on()).collect::<Vec<_>>(), [false, false, true, true]);
     }
 
     #[test]

@@ -12,12 +12,12 @@ const DOCKERS_OWN: &str = "docker0";
 /// What `-b` says for "no bridge at all".
 const NO_BRIDGE: &str = "none";
 
-const NAME: &str = "--bridge";
-const ADDRESSES: [&str; 2] = ["--bip", "--bip6"];
+const NAME: &str = "bridge";
+const ADDRESSES: [&str; 2] = ["bip", "bip6"];
 
 /// What dockerd has on its command line, or in its configuration file; empty is as good as absent.
-fn given<'a>(config: &'a Config, long: &str, short: Option<&str>) -> Option<&'a str> {
-    config.engine.option(long, short).filter(|value| !value.is_empty())
+fn given<'a>(config: &'a Config, option: &str) -> Option<&'a str> {
+    config.engine.option(option).filter(|value| !value.is_empty())
 }
 
 fn in_file(value: &Option<String>) -> Option<&str> {
@@ -26,14 +26,14 @@ fn in_file(value: &Option<String>) -> Option<&str> {
 
 /// The addresses of `--bip` and `--bip6`, each with its option.
 fn wanted(config: &Config) -> impl Iterator<Item = (&'static str, &str)> {
-    ADDRESSES.into_iter().filter_map(|option| Some((option, given(config, option, None)?)))
+    ADDRESSES.into_iter().filter_map(|option| Some((option, given(config, option)?)))
 }
 
 /// Options that dockerd must not see: the addresses, or with `docker0`, which it makes itself, the name.
 pub fn not_for_dockerd(config: &Config, facts: &Facts) -> &'static [&'static str] {
-    match given(config, NAME, Some("-b")) {
+    match given(config, NAME) {
         _ if wanted(config).next().is_none() => &[],
-        Some(DOCKERS_OWN) => &[NAME, "-b"],
+        Some(DOCKERS_OWN) => &[NAME],
         None if in_file(&facts.daemon_json.bridge).is_none() => &[],
         _ => &ADDRESSES,
     }
@@ -42,7 +42,7 @@ pub fn not_for_dockerd(config: &Config, facts: &Facts) -> &'static [&'static str
 /// Makes the bridge, gives it its addresses, brings it up; what is so already is left alone.
 pub fn decide(config: &Config, facts: &Facts) -> Verdict {
     let file = &facts.daemon_json;
-    let on_command_line = given(config, NAME, Some("-b"));
+    let on_command_line = given(config, NAME);
     let Some(name) = on_command_line.or(in_file(&file.bridge)) else {
         return Verdict::skipped("dockerd makes its own bridge");
     };
@@ -90,15 +90,15 @@ fn actions(name: &str, config: &Config, there: Option<&Link>) -> Result<Vec<Acti
     }
     for (option, text) in wanted(config) {
         let refused = |cause: String| {
-            let example = if option == "--bip" { "10.20.0.1/24" } else { "fd00:20::1/64" };
-            Problem::new(format!("`{option} {text}` does not say which address the bridge `{name}` gets"))
+            let example = if option == "bip" { "10.20.0.1/24" } else { "fd00:20::1/64" };
+            Problem::new(format!("`--{option} {text}` does not say which address the bridge `{name}` gets"))
                 .cause(cause)
-                .remedy("write", format!("{option} {example}"))
+                .remedy("write", format!("--{option} {example}"))
         };
         let address: Cidr = text.parse().map_err(|error| refused(format!("`{text}` is {error}")))?;
-        if address.address.is_ipv4() != (option == "--bip") {
-            let family = if option == "--bip" { "IPv4" } else { "IPv6" };
-            return Err(refused(format!("`{option}` takes an address of {family}")));
+        if address.address.is_ipv4() != (option == "bip") {
+            let family = if option == "bip" { "IPv4" } else { "IPv6" };
+            return Err(refused(format!("`--{option}` takes an address of {family}")));
         }
         let rivals = there.iter().flat_map(|link| &link.addresses).filter(|other| rivals(other, &address));
         let rivals: Vec<&Cidr> = rivals.collect();
@@ -110,7 +110,7 @@ fn actions(name: &str, config: &Config, there: Option<&Link>) -> Result<Vec<Acti
                     "the bridge `{name}` is there, without the address {address}"
                 ))
                 .cause(format!("its address is {other}"))
-                .remedy("use it as it is", format!("{option} {other}"))
+                .remedy("use it as it is", format!("--{option} {other}"))
                 .remedy("or have another bridge made", format!("-b {name}0")));
             }
         }

@@ -3,7 +3,7 @@
 use crate::config::EngineCommand;
 use crate::config::variables::{CERT_FILE, CERT_PATH, DRIVER, TLS_VERIFY};
 use crate::facts::certificates::BUNDLE;
-use crate::facts::{Entry, Facts, PRIVATE};
+use crate::facts::{DaemonJson, Entry, Facts, PRIVATE};
 use crate::{Config, Problem, Verdict};
 
 use super::{certificates, daemon_json, files, firewall, listeners, tls};
@@ -120,13 +120,13 @@ pub fn command(config: &Config, facts: &Facts) -> EngineCommand {
 }
 
 /// The directory of images and containers (dockerd reference, `--data-root`).
-pub fn data_root(config: &Config, facts: &Facts) -> String {
-    let named = config.engine.option("--data-root", None).or(facts.daemon_json.data_root.as_deref());
+pub fn data_root(config: &Config, file: &DaemonJson) -> String {
+    let named = config.engine.option("data-root").or(file.data_root.as_deref());
     named.unwrap_or("/var/lib/docker").to_owned()
 }
 
 /// The directory of what must not outlive the machine (dockerd reference, `--exec-root`).
-pub fn exec_root(config: &Config, facts: &Facts) -> String {
-    let named = config.engine.option("--exec-root", None).or(facts.daemon_json.exec_root.as_deref());
+pub fn exec_root(config: &Config, file: &DaemonJson) -> String {
+    let named = config.engine.option("exec-root").or(file.exec_root.as_deref());
     named.unwrap_or("/var/run/docker").to_owned()
 }

@@ -34,7 +34,7 @@ pub fn choose(config: &Config, facts: &Facts) -> (Backend, &'static str) {
 
 /// Says what was chosen; the choice itself is the engine's `PATH` (see [`super::engine::command`]).
 pub fn backend(config: &Config, facts: &Facts) -> Verdict {
-    if config.engine.switch("--iptables") == Some(false) {
+    if config.engine.switch("iptables") == Some(false) {
         return Verdict::skipped("--iptables=false");
     }
     let (backend, why) = choose(config, facts);

@@ -150,7 +150,7 @@ fn unix(config: &Config, facts: &Facts, paths: Vec<String>) -> Result<Vec<UnixSo
     if paths.is_empty() {
         return Ok(vec![UnixSocket { path: PROBE_SOCKET.into(), gid: None, mode: 0o600 }]);
     }
-    let on_line = config.engine.option("--group", Some("-G"));
+    let on_line = config.engine.option("group");
     let group = on_line.or(config.settings.socket_group.as_deref()).or(facts.daemon_json.group.as_deref());
     let gid = match group {
         // Without that group it is root's alone, as with dockerd.
@@ -176,11 +176,11 @@ fn number(facts: &Facts, group: &str) -> Result<u32, Problem> {
 /// else than `--tls=false` or an empty directory a no (moby, daemon/command, `loadDaemonCliConfig`).
 fn tls_asked(config: &Config, facts: &Facts) -> bool {
     let (engine, file) = (&config.engine, &facts.daemon_json);
-    if engine.switch("--tlsverify").or(file.tlsverify).is_some() {
+    if engine.switch("tlsverify").or(file.tlsverify).is_some() {
         return true;
     }
     let by_default = engine.default_listeners && config.tls.directory.is_some();
-    engine.switch("--tls").or(file.tls).unwrap_or(by_default)
+    engine.switch("tls").or(file.tls).unwrap_or(by_default)
 }
 
 /// Where certificates come from: from us, unless the user names them all or named an engine.
@@ -202,8 +202,7 @@ fn is_set(config: &Config, facts: &Facts, name: &str) -> bool {
 }
 
 fn is_on_line(config: &Config, name: &str) -> bool {
-    let option = format!("--{name}");
-    config.engine.option(&option, None).is_some() || config.engine.switch(&option).is_some()
+    config.engine.option(name).is_some() || config.engine.switch(name).is_some()
 }
 
 /// What dockerd would refuse: listeners on the command line and others in daemon.json.
@@ -220,7 +219,7 @@ fn is_open(config: &Config, facts: &Facts, listeners: &Listeners) -> Option<Stri
     let open = open.map(|address| format!("tcp://{address}"));
     let left = listeners.left.iter().filter(|host| host.starts_with("tcp://")).cloned();
     let open = open.chain(left).collect::<Vec<_>>().join(", ");
-    let verifies = config.engine.switch("--tlsverify").or(facts.daemon_json.tlsverify).unwrap_or(true);
+    let verifies = config.engine.switch("tlsverify").or(facts.daemon_json.tlsverify).unwrap_or(true);
     let what = match listeners.tls {
         _ if open.is_empty() => return None,
         Tls::Off => "is without TLS",
@@ -287,7 +286,7 @@ pub fn arguments(config: &Config, facts: &Facts) -> (Vec<String>, Listeners) {
         args.push("--tls=false".to_owned());
     }
     // Behind ours: what the user wrote may end with `--`, or with an option that lacks its value.
-    taken_out.extend(["--host", "-H"]);
+    taken_out.push("host");
     args.extend(config.engine.without(&taken_out));
     (args, listeners)
 }

@@ -25,7 +25,7 @@ const SOONER: Duration = Duration::from_secs(1);
 
 /// What the user gives the engine, on its command line or in its configuration file.
 fn asked_for(config: &Config, facts: &Facts) -> Option<i64> {
-    let on_line = config.engine.option("--shutdown-timeout", None).and_then(|text| text.parse().ok());
+    let on_line = config.engine.option("shutdown-timeout").and_then(|text| text.parse().ok());
     on_line.or(facts.daemon_json.shutdown_timeout)
 }
 
