@@ -5,11 +5,14 @@ use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
 use super::{BY_TLS, Host};
 use crate::build::IMAGE;
+use crate::command::eventually;
+use crate::environment::Environment;
 use crate::image::{self, BOX};
 use crate::need;
 use crate::up::Instance;
@@ -136,7 +139,7 @@ pub fn every_start_serves_every_client(outer: Arc<Instance>) -> Result<()> {
         host.exec("service", &["docker", "version"])?.success()?;
         host.client(&job, &["docker", "version"])?.success()?;
         if round == 0 {
-            let environment: &dyn crate::environment::Environment = &*host.outer;
+            let environment: &dyn Environment = &*host.outer;
             let import = ["exec", "-i", "service", "docker", "import", "-", BOX];
             environment.docker_with_input(&import, &image::busybox_rootfs()?)?.success()?;
         }
@@ -162,15 +165,11 @@ pub fn every_start_serves_every_client(outer: Arc<Instance>) -> Result<()> {
     }
     drop(busy);
     let mut left = Vec::new();
-    crate::command::eventually(
-        "nothing is left of the services",
-        std::time::Duration::from_secs(30),
-        || {
-            left = before.left(&Inventory::of(&host.outer)?);
-            ensure!(left.is_empty(), "there is more than before: {}", left.join(", "));
-            Ok(true)
-        },
-    )?;
+    eventually("nothing is left of the services", Duration::from_secs(30), || {
+        left = before.left(&Inventory::of(&host.outer)?);
+        ensure!(left.is_empty(), "there is more than before: {}", left.join(", "));
+        Ok(true)
+    })?;
     host.start("service", &options, IMAGE, &[])?;
     let containers = host.exec("service", &["docker", "ps", "--all", "--quiet"])?.success()?;
     ensure!(containers.is_empty(), "containers of earlier starts are still there: {containers}");

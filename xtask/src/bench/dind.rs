@@ -6,9 +6,10 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use jiff::Timestamp;
 
 use super::launch::{self, DEADLINE, Instance, RESIDENT, traced};
 use super::{Bench, Line, ROUNDS, median, seconds};
@@ -52,14 +53,13 @@ fn answered(instance: &Instance<'_>, options: &[&str], image: &[&str]) -> Result
         ensure!(begun.elapsed() < DEADLINE, "it did not answer within {DEADLINE:?}");
         thread::sleep(Duration::from_millis(1));
     }
-    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    let now = Timestamp::now();
     ensure!(start.wait()?.success(), "docker start failed");
     let started = docker(instance, &["inspect", "--format", "{{.State.StartedAt}}", "service"])?;
-    let date = output(Command::new("date").args(["+%s.%N", "--date", started.trim()]))?;
-    let started = Duration::from_secs_f64(date.trim().parse()?);
+    let started: Timestamp = started.trim().parse()?;
     docker(instance, &["rm", "--force", "--volumes", "service"])?;
     let _ = fs::remove_file(&socket);
-    now.checked_sub(started).context("it answered before it was started")
+    now.duration_since(started).try_into().context("it answered before it was started")
 }
 
 /// What `docker version` asks the engine.
