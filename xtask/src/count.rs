@@ -20,8 +20,10 @@ impl std::ops::AddAssign for Count {
 /// filtered out, which another tier runs.
 pub(crate) fn read(output: &str) -> Count {
     let mut count = Count::default();
+    // What a test that failed under nextest has printed holds the closing line of its own runner.
+    let nextest = output.lines().any(|line| line.trim().starts_with("Summary ["));
     for line in output.lines().map(str::trim) {
-        if let Some(rest) = line.strip_prefix("test result: ") {
+        if let Some(rest) = line.strip_prefix("test result: ").filter(|_| !nextest) {
             count += Count {
                 passed: before(rest, "passed"),
                 failed: before(rest, "failed"),
@@ -36,6 +38,28 @@ pub(crate) fn read(output: &str) -> Count {
         }
     }
     count
+}
+
+/// The lines of one output that tell which tests failed, and why: their names, and what stands below each panic.
+pub(crate) fn failures(output: &str) -> Vec<&str> {
+    const BELOW: usize = 25;
+    let mut told = Vec::new();
+    let mut left = 0;
+    for line in output.lines() {
+        let start = line.trim_start();
+        if line.contains("panicked at ") {
+            left = BELOW;
+        }
+        let is_name = ["FAIL [", "TIMEOUT [", "SIGNAL [", "error: ", "error["]
+            .iter()
+            .any(|word| start.starts_with(word))
+            || start.starts_with("test ") && start.ends_with("FAILED");
+        if left > 0 || is_name && !told.contains(&line) {
+            told.push(line);
+        }
+        left = left.saturating_sub(1);
+    }
+    told
 }
 
 /// The number that stands before `word`.
@@ -63,6 +87,21 @@ mod tests {
         let bad =
             "     Summary [  61.3s] 12 tests run: 9 passed (1 slow), 2 failed, 1 timed out, 0 skipped\n";
         assert_eq!(read(bad), Count { passed: 9, failed: 3, ignored: 0 });
+    }
+
+    #[test]
+    fn a_failure_under_nextest_counts_once() {
+        let output = "test result: FAILED. 0 passed; 1 failed; 0 ignored\n  Summary [ 3.0s] 2 tests run: 1 passed, 1 failed, 0 skipped\n";
+        assert_eq!(read(output), Count { passed: 1, failed: 1, ignored: 0 });
+    }
+
+    #[test]
+    fn what_failed_is_found_in_a_long_log() {
+        let output = "PASS [ 0.1s] a\nFAIL [ 0.1s] (2/3) x ns_b\n\nthread 'ns_b' panicked at b.rs:1:\nleft: 1\nPASS c\nFAIL [ 0.1s] (2/3) x ns_b\n";
+        let told = failures(output);
+        assert_eq!(told.first(), Some(&"FAIL [ 0.1s] (2/3) x ns_b"));
+        assert!(told.contains(&"left: 1") && !told.contains(&"PASS [ 0.1s] a"), "{told:?}");
+        assert_eq!(failures("test x ... ok\ntest y ... FAILED\n"), ["test y ... FAILED"]);
     }
 
     #[test]

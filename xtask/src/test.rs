@@ -59,6 +59,8 @@ struct Line {
     verdict: Verdict,
     count: Count,
     took: Duration,
+    /// Which tests failed, and why.
+    failures: Vec<String>,
 }
 
 /// Runs the tiers; the exit status is a failure if one failed, or was left out under `--ci`.
@@ -84,12 +86,13 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 fn run_tier(tier: &'static Tier, options: &Options, runner: &Runner) -> Line {
     let start = Instant::now();
     let mut count = Count::default();
+    let mut failures = Vec::new();
     let verdict = match tier.needs.iter().find(|need| !need.met()) {
         Some(need) if options.ci => {
             Verdict::Failed(format!("needs {}, and nothing may be left out here", need.told()))
         }
         Some(need) => Verdict::LeftOut(format!("needs {}", need.told())),
-        None => run_steps(tier, options, runner, &mut count),
+        None => run_steps(tier, options, runner, &mut count, &mut failures),
     };
     let verdict = match verdict {
         Verdict::Ok if tier.has_tests && count.passed == 0 && options.ci => {
@@ -100,10 +103,16 @@ fn run_tier(tier: &'static Tier, options: &Options, runner: &Runner) -> Line {
         }
         other => other,
     };
-    Line { tier, verdict, count, took: start.elapsed() }
+    Line { tier, verdict, count, took: start.elapsed(), failures }
 }
 
-fn run_steps(tier: &Tier, options: &Options, runner: &Runner, count: &mut Count) -> Verdict {
+fn run_steps(
+    tier: &Tier,
+    options: &Options,
+    runner: &Runner,
+    count: &mut Count,
+    failures: &mut Vec<String>,
+) -> Verdict {
     let mut log = String::new();
     let mut failed = None;
     let mut commands = Vec::new();
@@ -130,6 +139,7 @@ fn run_steps(tier: &Tier, options: &Options, runner: &Runner, count: &mut Count)
                 *count += count::read(&text);
                 log.push_str(&format!("$ {name}\n{text}\n"));
                 if !ok {
+                    failures.extend(count::failures(&text).into_iter().map(str::to_owned));
                     failed.get_or_insert(format!("`{name}` failed"));
                 }
             }
@@ -236,6 +246,10 @@ fn summary(lines: &[Line], options: &Options, took: Duration) -> ExitCode {
     let mut total = Count::default();
     let mut bad = false;
     if options.ci || options.verbose {
+        // A long log is often kept by its end alone.
+        for line in lines.iter().filter(|line| !line.failures.is_empty()) {
+            println!("\n── what failed in {}\n{}", line.tier.name, line.failures.join("\n"));
+        }
         println!();
         lines.iter().for_each(|line| println!("{}", row(line)));
     }
@@ -282,6 +296,7 @@ mod tests {
             verdict: Verdict::LeftOut("needs root".to_owned()),
             count: Count::default(),
             took: Duration::ZERO,
+            failures: Vec::new(),
         };
         assert!(row(&line).starts_with("unit     left out"), "{}", row(&line));
         assert!(row(&line).ends_with("needs root"));

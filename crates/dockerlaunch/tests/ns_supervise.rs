@@ -101,7 +101,7 @@ fn ns_statuses_of_the_engine_are_ours() {
 fn ns_an_engine_that_ignores_sigterm_is_ended_at_the_deadline() {
     let engine = "trap 'echo term' TERM; kill -TERM $PPID; kill -TERM $PPID; while :; do sleep 0.05; done";
     let start = Instant::now();
-    let output = Case::new(engine).env("DOCKERLAUNCH_STOP_TIMEOUT=1s").launch(&["dockerd"]);
+    let output = Case::new(engine).env("DOCKERLAUNCH_STOP_TIMEOUT=3s").launch(&["dockerd"]);
     assert_status(&output, 137);
     assert_eq!(text(&output).matches("term\n").count(), 1, "one SIGTERM: {}", text(&output));
     assert_has(&output, &["ended by force"]);
@@ -202,11 +202,12 @@ fn ns_below_another_init_hooks_leave_nothing_behind() {
 #[test]
 fn ns_readiness_is_passed_on() {
     let outer = r#"perl -MSocket -e '$| = 1; socket(S, AF_UNIX, SOCK_DGRAM, 0); bind(S, pack_sockaddr_un("NAME")) or die $!;
-      open(F, ">bound"); while (recv(S, $m, 99, 0), 1) { print "outer $m" }' & while [ ! -e bound ]; do sleep 0.01; done"#;
+      open(F, ">bound"); while (recv(S, $m, 99, 0), 1) { print "outer $m"; open(F, ">heard-$m") }' & while [ ! -e bound ]; do sleep 0.01; done"#;
     // The second one is an abstract name.
     for (variable, name) in [("/outer", "outer"), ("@outer", r"\0outer")] {
         let engine = format!(
-            "trap 'sleep 0.3; exit 3' TERM; {READY} sleep 0.3; kill -TERM $PPID; while :; do sleep 0.05; done"
+            "heard() {{ while ! ls /heard-$1* >/dev/null 2>&1; do sleep 0.05; done; }}
+            trap 'heard STOPPING; exit 3' TERM; {READY} heard READY; kill -TERM $PPID; while :; do sleep 0.05; done"
         );
         let output = Case::new(&engine)
             .env(&format!("NOTIFY_SOCKET={variable}"))
@@ -387,11 +388,11 @@ fn ns_a_job_that_is_not_there_or_not_executable() {
 
 #[test]
 fn ns_an_engine_that_dies_under_a_job_is_no_success() {
-    let engine = format!("{READY} sleep 0.5; exit 0");
+    let engine = format!("{READY} while [ ! -e /trapped ]; do sleep 0.05; done; exit 0");
     for (job, status) in [
-        ("trap 'echo job was told; exit 0' TERM; while :; do sleep 0.05; done", 1),
-        ("trap 'exit 8' TERM; while :; do sleep 0.05; done", 8),
-        ("trap '' TERM; while :; do sleep 0.05; done", 137),
+        ("trap 'echo job was told; exit 0' TERM; : > /trapped; while :; do sleep 0.05; done", 1),
+        ("trap 'exit 8' TERM; : > /trapped; while :; do sleep 0.05; done", 8),
+        ("trap '' TERM; : > /trapped; while :; do sleep 0.05; done", 137),
     ] {
         let output =
             Case::new(&engine).env("DOCKERLAUNCH_STOP_TIMEOUT=1s").launch(&["run", "--", "sh", "-c", job]);
@@ -445,8 +446,9 @@ fn ns_a_hook_that_fails_stops_the_launch() {
         ("#!/no/shell\n", "it is a script for `/no/shell`, and this image may have no shell"),
         ("#!/bin/sh\nsleep 1000", "it has not ended within 500ms"),
     ] {
-        let case = Case::new("echo engine").env("DOCKERLAUNCH_HOOK_TIMEOUT=500ms").hook(script);
-        let output = case.launch(&["dockerd"]);
+        let hangs = script.contains("sleep");
+        let limit = if hangs { "DOCKERLAUNCH_HOOK_TIMEOUT=500ms" } else { "DOCKERLAUNCH_HOOK_TIMEOUT=1m" };
+        let output = Case::new("echo engine").env(limit).hook(script).launch(&["dockerd"]);
         assert_status(&output, 125);
         assert_has(&output, &["hook `/etc/dockerlaunch/pre.d/1` failed", wanted, "hint: "]);
         assert!(!text(&output).contains("engine\n"), "{}", text(&output));
