@@ -206,7 +206,7 @@ fn ns_readiness_is_passed_on() {
     // The second one is an abstract name.
     for (variable, name) in [("/outer", "outer"), ("@outer", r"\0outer")] {
         let engine = format!(
-            "heard() {{ while ! ls /heard-$1* >/dev/null 2>&1; do sleep 0.05; done; }}
+            "heard() {{ while [ ! -e /heard-$1=1 ]; do sleep 0.05; done; }}
             trap 'heard STOPPING; exit 3' TERM; {READY} heard READY; kill -TERM $PPID; while :; do sleep 0.05; done"
         );
         let output = Case::new(&engine)
