@@ -247,11 +247,11 @@ impl Action {
             Self::WriteFile { path, mode, .. } => {
                 facts.paths.insert(path.clone(), Entry::File(*mode));
             }
-            Self::ReplaceFile { path, content, .. } => {
-                if path == crate::facts::MERGED_CONFIG {
-                    facts.config_file.merged = Some(content.clone());
-                }
-            }
+            Self::ReplaceFile { path, content, .. } => match path.as_str() {
+                crate::facts::MERGED_CONFIG => facts.config_file.merged = Some(content.clone()),
+                crate::rules::containerd::CONFIG => facts.containerd_config = Some(content.clone()),
+                _ => {}
+            },
             Self::BundleCertificates { .. } => facts.extra_ca.bundled = true,
             Self::ListenTcp { address } => facts.listening.push(format!("tcp://{address}")),
             Self::ListenUnix { path, .. } => facts.listening.push(format!("unix://{path}")),

@@ -52,6 +52,8 @@ pub struct Facts {
     pub config_file: ConfigFile,
     /// What it sets, together with `DOCKERD_CONFIG_JSON`.
     pub daemon_json: DaemonJson,
+    /// What the configuration of our own containerd holds.
+    pub containerd_config: Option<String>,
     /// CA certificates besides the system's.
     pub extra_ca: certificates::ExtraCa,
     /// Programs to run before the engine.
@@ -126,6 +128,10 @@ pub struct DaemonJson {
     pub storage_driver: Option<String>,
     /// The MTU of dockerd's own bridge.
     pub mtu: Option<i64>,
+    /// A containerd of the user's own.
+    pub containerd: Option<String>,
+    /// Whether it serves Kubernetes too.
+    pub cri_containerd: Option<bool>,
     /// The directory of what must not outlive the machine.
     pub exec_root: Option<String>,
     /// Seconds that the engine gives its shutdown.
@@ -235,6 +241,7 @@ pub const WATCHED_PATHS: &[&str] = &[
     "/sys",
     "/sys/fs/cgroup",
     "/tmp",
+    "/usr/lib/dockerlaunch/bin/containerd",
     "/usr/lib/dockerlaunch/bin/modprobe",
     "/usr/lib/dockerlaunch/iptables-legacy/iptables",
     "/usr/lib/dockerlaunch/xtables",
@@ -283,6 +290,7 @@ impl Facts {
         let hidden = |path: &str| is_below(path, target) || is_link && other_name(path);
         self.leftovers.pid_files.retain(|file| !hidden(&file.path));
         self.config_file.merged.take_if(|_| hidden(MERGED_CONFIG));
+        self.containerd_config.take_if(|_| hidden(crate::rules::containerd::CONFIG));
         self.extra_ca.bundled &= !hidden(certificates::BUNDLE);
         self.listening.retain(|host| host.strip_prefix("unix://").is_none_or(|path| !hidden(path)));
         self.tls.files.retain(|path, _| !hidden(path));

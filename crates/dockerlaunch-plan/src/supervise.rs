@@ -20,7 +20,7 @@ pub use tail::Tail;
 pub const AFTER_KILL: Duration = Duration::from_millis(1500);
 
 /// What the engine needs, once its containers have ended, to end itself: it waits 5 s for requests that are still open
-/// (moby daemon/command/daemon.go, `apiShutdownCancel`), and looks after containerd once a second.
+/// (moby daemon/command/daemon.go, `apiShutdownCancel`).
 const ENGINE_NEEDS: Duration = Duration::from_secs(6);
 
 /// Where an engine has no way to say that it is ready, it is taken to be after this long.

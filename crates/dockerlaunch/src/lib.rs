@@ -16,6 +16,7 @@ pub mod apply;
 mod atomic;
 mod cert;
 pub mod client;
+mod companion;
 pub mod drain;
 pub mod end;
 pub mod engine;

@@ -14,6 +14,7 @@ use dockerlaunch_plan::supervise::{AFTER_KILL, Event, News, Policy, Reaction, Re
 use dockerlaunch_plan::{Problem, log};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::companion::Companion;
 use crate::end::{self, Mounts, reap};
 use crate::handoff;
 use crate::output::Output;
@@ -80,7 +81,10 @@ pub fn run(watch: Watch<'_>, signals: &Signals) -> io::Result<End> {
         stop: watch.stop,
     };
     let peer = watch.settings.exit_with.as_ref().map(peer::Watched::new).transpose()?;
+    let log = watch.settings.engine_log.as_deref();
+    let companion = watch.engine.containerd.as_ref().map(|what| Companion::new(what, watch.engine, log));
     let mut running = Loop {
+        companion,
         state: Supervisor::new(policy),
         signals,
         readiness,
@@ -93,6 +97,7 @@ pub fn run(watch: Watch<'_>, signals: &Signals) -> io::Result<End> {
         output: Output::Ours,
         failure: None,
         stopped: false,
+        forced: false,
         end_by: None,
         watch,
     };
@@ -150,8 +155,10 @@ struct Loop<'a> {
     drain: i32,
     engine_start: Instant,
     output: Output,
+    companion: Option<Companion<'a>>,
     failure: Option<Problem>,
     stopped: bool,
+    forced: bool,
     /// When all that was ended by force must be gone.
     end_by: Option<Instant>,
 }
@@ -167,8 +174,13 @@ impl Loop<'_> {
             // In the order in which things happened; what follows from an event, before the next one.
             events.reverse();
             while let Some(event) = events.pop() {
-                if matches!(event, Event::Exited { pid, .. } if pid == self.job) {
-                    self.job = 0;
+                if let Event::Exited { pid, status } = event {
+                    if pid == self.job {
+                        self.job = 0;
+                    }
+                    if self.companion.as_mut().is_some_and(|c| c.ended(pid, status, self.stopped)) {
+                        continue;
+                    }
                 }
                 for reaction in self.state.react(self.begun.elapsed(), event) {
                     if let Reaction::Exit(status) = reaction {
@@ -195,6 +207,10 @@ impl Loop<'_> {
             }
             Reaction::EndContainers => end::end_containers(),
             Reaction::EndEverything => {
+                // The engine has ended: what it used may do so in order, unless the time is over.
+                if let Some(companion) = self.companion.as_mut().filter(|_| !self.forced) {
+                    companion.stop();
+                }
                 self.end_by.get_or_insert_with(|| Instant::now() + AFTER_KILL);
                 end::end_everything();
             }
@@ -206,6 +222,7 @@ impl Loop<'_> {
                 if let Some((level, step, text)) = log::news(news) {
                     say::line(level, Some(step), format_args!("{text}"));
                 }
+                self.forced |= matches!(news, News::Forced);
                 if matches!(news, News::Stopping(_)) {
                     self.stopped = true;
                     sockets::notify("STOPPING=1\n");
@@ -222,6 +239,9 @@ impl Loop<'_> {
         let is_first = self.engine == 0;
         if !is_first {
             (self.watch.clean)();
+        }
+        if let Some(companion) = &mut self.companion {
+            companion.start();
         }
         match self.spawn_engine() {
             Ok(pid) => {
@@ -299,7 +319,8 @@ impl Loop<'_> {
     fn wait(&mut self) -> Vec<Event> {
         let timeout = self.state.wake().map(|wake| wake.saturating_sub(self.begun.elapsed()));
         // A millisecond more, so as not to wake up a moment before the time.
-        let timeout = timeout.map(|time| time + Duration::from_millis(1));
+        let pause = self.companion.as_ref().and_then(Companion::pause);
+        let timeout = timeout.into_iter().chain(pause).min().map(|time| time + Duration::from_millis(1));
         let timeout = timeout.and_then(|time| Timespec::try_from(time).ok());
         let mut fds = vec![PollFd::from_borrowed_fd(self.signals.as_fd(), PollFlags::IN)];
         fds.extend(self.readiness.as_ref().map(|readiness| PollFd::new(readiness.socket(), PollFlags::IN)));
@@ -309,6 +330,9 @@ impl Loop<'_> {
         match result {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => say!(Warn, "poll: {error}"),
+        }
+        if let Some(companion) = self.companion.as_mut().filter(|c| c.pause() == Some(Duration::ZERO)) {
+            companion.start();
         }
         // Before the signals: an engine that was ready, and then ended, was ready.
         let mut events = Vec::new();

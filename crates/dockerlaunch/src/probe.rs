@@ -11,7 +11,7 @@ use dockerlaunch_plan::facts::{
     self, CGROUP_ROOT, Entry, Facts, Firewall, Link, Mount, PRIVATE, Process, cgroups, kernel, mountinfo,
     process, state_files,
 };
-use dockerlaunch_plan::rules::{daemon_json, dist, engine};
+use dockerlaunch_plan::rules::{containerd, daemon_json, dist, engine};
 
 use crate::netlink;
 
@@ -77,6 +77,7 @@ impl Probe {
             config_file,
             groups: self.groups(config, &daemon_json),
             daemon_json,
+            containerd_config: self.read(containerd::CONFIG),
             listening: Vec::new(),
             tls: self.tls(config),
             extra_ca: self.extra_ca(config),

@@ -35,7 +35,8 @@ pub fn probes_restart_and_stop(outer: Arc<Instance>) -> Result<()> {
         Ok(host.docker(&health)? == "healthy")
     })?;
 
-    kill_engine(&host.docker(&["inspect", "--format", "{{.Id}}", "supervised"])?)?;
+    let id = host.docker(&["inspect", "--format", "{{.Id}}", "supervised"])?;
+    kill("dockerd", &id)?;
     // The socket has stayed: no second try.
     host.exec("supervised", &["docker", "ps"])?.success().with_context(|| host.log("supervised"))?;
     let log = host.try_docker(&["logs", "supervised"])?.stderr;
@@ -44,6 +45,10 @@ pub fn probes_restart_and_stop(outer: Arc<Instance>) -> Result<()> {
     let environment: &dyn Environment = &*host.outer;
     let import = ["exec", "-i", "supervised", "docker", "import", "-", BOX];
     environment.docker_with_input(&import, &image::busybox_rootfs()?)?.success()?;
+    kill("containerd", &id)?;
+    eventually("containers run again once containerd is back", Duration::from_secs(30), || {
+        Ok(host.exec("supervised", &["docker", "run", "--rm", BOX, "true"])?.status == 0)
+    })?;
     host.exec("supervised", &["docker", "run", "-d", BOX, "sh", "-c", STUBBORN])?.success()?;
     // The ten seconds that everybody has.
     host.docker(&["stop", "supervised"])?;
@@ -52,16 +57,16 @@ pub fn probes_restart_and_stop(outer: Arc<Instance>) -> Result<()> {
     host.remove("supervised")
 }
 
-/// Kills dockerd in the container with this id, as the kernel would for want of memory.
-fn kill_engine(container: &str) -> Result<()> {
+/// Kills a program in the container with this id, as the kernel would for want of memory.
+fn kill(program: &str, container: &str) -> Result<()> {
     for entry in fs::read_dir("/proc")?.flatten() {
         let read = |name: &str| fs::read_to_string(entry.path().join(name)).unwrap_or_default();
-        if read("comm").trim() == "dockerd" && read("cgroup").contains(container) {
+        if read("comm").trim() == program && read("cgroup").contains(container) {
             let pid = entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw);
             return Ok(kill_process(pid.context("no pid")?, Signal::KILL)?);
         }
     }
-    anyhow::bail!("no dockerd runs in {container}")
+    anyhow::bail!("no {program} runs in {container}")
 }
 
 /// `IMAGE run -- CMD`: the job's own status, and nothing but its output on standard output.

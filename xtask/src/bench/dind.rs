@@ -19,6 +19,9 @@ use crate::process::output;
 const MAKE: f64 = 60.0;
 const PRESENT: f64 = 25.0;
 
+/// Milliseconds of `docker stop`, the outer engine's own work in it.
+const STOP: f64 = 1000.0;
+
 /// Until a client is answered, as many times what bare dockerd takes.
 const FACTOR: f64 = 1.10;
 
@@ -97,7 +100,7 @@ pub(super) fn container(bench: &Bench) -> Result<Vec<Line>> {
 /// The launcher's own trace, in a container with TLS: the first start makes the certificates, the second finds them.
 pub(super) fn tls(bench: &Bench) -> Result<Vec<Line>> {
     let instance = outer(bench)?;
-    let (mut make, mut present, mut memory) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut make, mut present, mut memory, mut stops) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         for times in [&mut make, &mut present] {
             let options = [
@@ -113,6 +116,7 @@ pub(super) fn tls(bench: &Bench) -> Result<Vec<Line>> {
             docker(&instance, &[&["run", "-d", "--privileged"], &options[..], &[IMAGE]].concat())?;
             times.push(trace(&instance)?);
             memory.push(resident(&instance)?);
+            stops.push(seconds(|| docker(&instance, &["stop", "service"]).map(drop))? * 1e3);
             docker(&instance, &["rm", "--force", "--volumes", "service"])?;
         }
         docker(&instance, &["volume", "rm", "certs"])?;
@@ -133,7 +137,14 @@ pub(super) fn tls(bench: &Bench) -> Result<Vec<Line>> {
         bar: format!("{resident} MB"),
         met: measured <= resident,
     };
-    Ok(vec![line("to make", make, MAKE)?, line("present", present, PRESENT)?, memory])
+    let measured = median(stops)?;
+    let stop = Line {
+        what: "`docker stop` of that container, idle".to_owned(),
+        measured: format!("{measured:.0} ms"),
+        bar: format!("{STOP} ms"),
+        met: measured < STOP,
+    };
+    Ok(vec![line("to make", make, MAKE)?, line("present", present, PRESENT)?, memory, stop])
 }
 
 /// MB of the launcher in the container, once its engine serves.

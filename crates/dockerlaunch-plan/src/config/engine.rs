@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::argv::{Given, given, without};
 use super::{HANDED_OVER, options, removed};
 use crate::Problem;
+use crate::rules::containerd::Containerd;
 
 /// The engine that the user wants, as it will be looked up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +36,8 @@ pub struct EngineCommand {
     /// Settings that gave way to others, one line each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notices: Vec<String>,
+    /// The containerd to start beside it.
+    pub containerd: Option<Containerd>,
     /// Variables that it must not see.
     pub env_without: Vec<String>,
     /// What is dangerous about it.

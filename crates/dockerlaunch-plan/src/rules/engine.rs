@@ -6,7 +6,7 @@ use crate::facts::certificates::BUNDLE;
 use crate::facts::{DaemonJson, Entry, Facts, PRIVATE};
 use crate::{Config, Problem, Verdict};
 
-use super::{certificates, daemon_json, files, firewall, listeners, tls};
+use super::{certificates, containerd, daemon_json, files, firewall, listeners, tls};
 
 /// Why there is no engine to start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +63,9 @@ pub fn present(config: &Config, facts: &Facts) -> Verdict {
 /// The command line, in accord with daemon.json, and what the engine's environment gets.
 pub fn command(config: &Config, facts: &Facts) -> EngineCommand {
     let program = resolve(config, facts).unwrap_or_else(|_| config.engine.program.clone());
-    let (args, listeners) = listeners::arguments(config, facts);
+    let (mut args, listeners) = listeners::arguments(config, facts);
+    let containerd = containerd::own(config, facts);
+    args.splice(..0, containerd.iter().map(|own| format!("--containerd={}", own.socket)));
     // What cannot be merged stops the launch in its own step.
     let merged = daemon_json::merge(config, &facts.config_file, &args, false);
     let daemon_json::Merged { args, notices: merged, .. } =
@@ -114,6 +116,7 @@ pub fn command(config: &Config, facts: &Facts) -> EngineCommand {
         env,
         hands_over_sockets: listeners.hands_over,
         notices,
+        containerd,
         env_without,
         warnings,
     }

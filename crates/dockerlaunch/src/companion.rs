@@ -1,0 +1,113 @@
+//! Our containerd, beside the engine: started before it, started again when it ends, told to stop after it.
+
+use std::fs;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use dockerlaunch_plan::config::EngineCommand;
+use dockerlaunch_plan::rules::containerd::{CONFIG, Containerd};
+
+use crate::end::reap;
+use crate::handoff;
+use crate::output;
+use crate::say::say;
+use crate::sys;
+
+/// Before it is started again; dockerd's own pause.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// How long it may take to end once the engine has: it has nothing left to do.
+const LEAVE: Duration = Duration::from_millis(500);
+
+/// Our containerd.
+#[derive(Debug)]
+pub(crate) struct Companion<'a> {
+    what: &'a Containerd,
+    engine: &'a EngineCommand,
+    log: Option<&'a str>,
+    /// 0 while it does not run.
+    pid: i32,
+    /// When it is started again.
+    again: Option<Instant>,
+}
+
+impl<'a> Companion<'a> {
+    pub(crate) fn new(what: &'a Containerd, engine: &'a EngineCommand, log: Option<&'a str>) -> Self {
+        Self { what, engine, log, pid: 0, again: None }
+    }
+
+    /// Starts it, unless it runs.
+    pub(crate) fn start(&mut self) {
+        self.again = None;
+        if self.pid != 0 {
+            return;
+        }
+        match self.spawn() {
+            Ok(pid) => self.pid = pid,
+            Err(error) => {
+                say!(Warn, "containerd cannot be started: {error}");
+                self.again = Some(Instant::now() + PAUSE);
+            }
+        }
+    }
+
+    fn spawn(&self) -> io::Result<i32> {
+        // The engine takes a socket that is there for one that is served, and gives up for a second.
+        match fs::remove_file(&self.what.socket) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let none: [std::os::fd::OwnedFd; 0] = [];
+        let mut command: Command =
+            handoff::command(self.what.program.as_ref(), &["--config", CONFIG], &none)?;
+        command.envs(self.engine.env.iter().map(|(k, v)| (k, v))).env_remove("NOTIFY_SOCKET");
+        match self.log {
+            Some(log) => {
+                let file = output::open_log(log)?;
+                command.stdout(file.try_clone()?).stderr(file);
+            }
+            // Standard output may be a job's.
+            None => {
+                command.stdout(sys::stderr()?);
+            }
+        }
+        Ok(command.process_group(0).spawn()?.id().cast_signed())
+    }
+
+    /// Somebody has ended; whether it was this one. While everything stops, it does not come again.
+    pub(crate) fn ended(&mut self, pid: i32, status: i32, stops: bool) -> bool {
+        let is_it = self.pid != 0 && self.pid == pid;
+        if is_it {
+            self.pid = 0;
+        }
+        if is_it && !stops {
+            say!(Warn, "containerd has ended with status {status}; it starts again");
+            self.again = Some(Instant::now() + PAUSE);
+        }
+        is_it
+    }
+
+    /// How long until it is to be started again.
+    pub(crate) fn pause(&self) -> Option<Duration> {
+        self.again.map(|at| at.saturating_duration_since(Instant::now()))
+    }
+
+    /// After the engine's end: it ends too, in order.
+    pub(crate) fn stop(&mut self) {
+        self.again = None;
+        let pid = std::mem::take(&mut self.pid);
+        if pid == 0 || sys::kill(pid, libc::SIGTERM).is_err() {
+            return;
+        }
+        let until = Instant::now() + LEAVE;
+        while Instant::now() < until {
+            let reaped = reap();
+            if !reaped.others_live || reaped.ended.iter().any(|(ended, _)| *ended == pid) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
