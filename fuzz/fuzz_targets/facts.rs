@@ -1,7 +1,7 @@
 //! What the kernel writes in /proc: mount points and cgroups carry names that users choose.
 #![no_main]
 
-use dockerlaunch_plan::facts::{cgroups, kernel, mountinfo, process};
+use dockerlaunch_plan::facts::{cgroups, confinement, kernel, mountinfo, process};
 use dockerlaunch_plan::supervise::tree::Process;
 use libfuzzer_sys::fuzz_target;
 
@@ -10,7 +10,12 @@ fuzz_target!(|text: &str| {
     assert!(mounts.len() <= text.lines().count());
     mountinfo::root_has_parent(text);
     cgroups::parse_controllers(text);
-    cgroups::parse_membership(text);
+    let cgroups = cgroups::Cgroups { membership: cgroups::parse_membership(text), ..Default::default() };
+    for mount in &mounts {
+        let _ = cgroups.place_in(mount);
+    }
+    confinement::parse_apparmor(text);
+    confinement::is_gvisor(text);
     kernel::parse_filesystems(text);
     assert!(kernel::parse_parameters(text).iter().all(|word| !word.contains(char::is_whitespace)));
     process::parse_effective_capabilities(text);

@@ -144,18 +144,27 @@ pub enum Action {
         /// Its new value.
         value: String,
     },
-    /// Move every process of one cgroup into another, until none is left.
-    MoveProcesses {
-        /// Source cgroup directory.
-        from: String,
-        /// Target cgroup directory; created.
-        to: String,
+    /// Give this process a cgroup namespace of its own, whose root is the cgroup that it is in (cgroup_namespaces(7)).
+    PrivateCgroups,
+    /// Take a mount away (umount2(2), `MNT_DETACH`). One that a user namespace has locked stays, to be covered.
+    Unmount {
+        /// Mount point.
+        target: String,
     },
-    /// Enable every available controller for the children of a cgroup, one by one (`cgroup.subtree_control`), so that
-    /// one that is refused does not lose the others.
-    EnableControllers {
+    /// Let a mount that was bound or remounted read-only be written again.
+    RemountWritable {
+        /// Mount point.
+        target: String,
+        /// Its other flags, which stay.
+        flags: Vec<String>,
+    },
+    /// Move every process of a cgroup into a child of it, and enable every available controller for its children, one by
+    /// one (`cgroup.subtree_control`), so that one that is refused does not lose the others. Again, while processes enter.
+    NestCgroup {
         /// The cgroup directory.
         cgroup: String,
+        /// The child's name.
+        leaf: String,
     },
     /// Make a bridge (rtnetlink(7), `RTM_NEWLINK` of kind `bridge`).
     CreateBridge {
@@ -267,14 +276,26 @@ impl Action {
             Self::WriteKnob { path, value } => {
                 facts.knobs.insert(path.clone(), value.clone());
             }
-            Self::MoveProcesses { from, .. } => {
-                if let Some(unified) = facts.cgroups.unified.as_mut().filter(|_| from == cgroups::CGROUP_ROOT)
-                {
-                    unified.has_processes = false;
+            Self::PrivateCgroups => {
+                // What was mounted of our own cgroup is the root of its hierarchy now.
+                for mount in &mut facts.mounts {
+                    if facts.cgroups.place_in(mount).is_some_and(|place| place.path == mount.root) {
+                        "/".clone_into(&mut mount.root);
+                    }
+                }
+                facts.cgroups.membership.iter_mut().for_each(|place| "/".clone_into(&mut place.path));
+            }
+            Self::Unmount { target } => {
+                facts.mounts.retain(|mount| !crate::facts::is_below(&mount.target, target));
+            }
+            Self::RemountWritable { target, .. } => {
+                for mount in facts.mounts.iter_mut().filter(|mount| mount.target == *target) {
+                    mount.options.retain(|option| option != "ro");
                 }
             }
-            Self::EnableControllers { .. } => {
+            Self::NestCgroup { .. } => {
                 if let Some(unified) = &mut facts.cgroups.unified {
+                    unified.has_processes = false;
                     unified.enabled = unified.controllers.get_or_insert_default().clone();
                 }
             }
@@ -344,8 +365,15 @@ impl std::fmt::Display for Action {
             Self::InstallFile { from, to, .. } => write!(f, "copy {from} over {to}"),
             Self::CopyFile { from, to } => write!(f, "copy {from} to {to}"),
             Self::WriteKnob { path, value } => write!(f, "write {value} to {path}"),
-            Self::MoveProcesses { from, to } => write!(f, "move processes from {from} to {to}"),
-            Self::EnableControllers { cgroup } => write!(f, "enable controllers below {cgroup}"),
+            Self::PrivateCgroups => f.write_str("make a cgroup namespace of our own"),
+            Self::Unmount { target } => write!(f, "unmount {target}"),
+            Self::RemountWritable { target, .. } => write!(f, "remount {target} writable"),
+            Self::NestCgroup { cgroup, leaf } => {
+                write!(
+                    f,
+                    "move processes from {cgroup} to {cgroup}/{leaf}, and enable controllers below {cgroup}"
+                )
+            }
             Self::CreateBridge { name } => write!(f, "create the bridge {name}"),
             Self::AddAddress { name, address } => write!(f, "give {name} the address {address}"),
             Self::LinkUp { name } => write!(f, "bring {name} up"),

@@ -63,6 +63,8 @@ pub struct Config {
     pub only_looking: bool,
     /// `DOCKERLAUNCH_*`: our own settings.
     pub settings: Settings,
+    /// Kubernetes started us: remedies are lines of a pod's spec.
+    pub in_pod: bool,
     /// What in them, and in `DOCKER_HOST`, makes no sense.
     pub mistakes: Option<Problem>,
 }
@@ -85,6 +87,7 @@ impl Config {
             supervise: reap.as_ref().ok().copied().flatten().unwrap_or(true),
             only_looking: false,
             settings,
+            in_pod: env.contains_key("KUBERNETES_SERVICE_HOST"),
             mistakes: settings::joined(mistakes.into_iter().chain(mistake).chain(reap.err())),
         }
     }

@@ -60,8 +60,8 @@ fn with_remedy(problem: Problem, action: &Action, errno: i32, facts: &Facts) -> 
         (_, EPERM | EACCES) => privileges(problem, facts),
         (_, EROFS) => read_only(problem, facts),
         (_, ENOSPC) => problem.hint("free some space on that file system, or mount a volume there"),
-        (Action::MoveProcesses { .. } | Action::EnableControllers { .. }, EBUSY) => problem
-            .hint("a process keeps entering the cgroup (a health check, `exec`); stop it, or start the container again"),
+        (Action::NestCgroup { .. }, EBUSY) => problem
+            .hint("end what stays in or keeps entering the cgroup (a health check, `exec`), or start the container again"),
         (Action::WriteKnob { path, .. }, ENOENT) => problem.hint(format!("the kernel lacks the feature behind {path}")),
         (Action::CoverRoot, EINVAL) => problem.hint("boot with the image as an initramfs on a tmpfs root"),
         (Action::CreateBridge { .. }, EOPNOTSUPP) => problem
@@ -109,7 +109,8 @@ mod tests {
             Action::CoverRoot,
             Action::Mkdir { path: "/x".into(), mode: 0 },
             Action::WriteKnob { path: "/proc/sys/x".into(), value: "1".into() },
-            Action::MoveProcesses { from: "/a".into(), to: "/b".into() },
+            Action::NestCgroup { cgroup: "/a".into(), leaf: "b".into() },
+            Action::PrivateCgroups,
             Action::ListenTcp { address: ([0, 0, 0, 0], 2376).into() },
             Action::ListenUnix { path: "/x".into(), gid: None, mode: 0 },
             Action::MakeKey { path: "/x".into(), mode: 0 },

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 pub mod certificates;
 pub mod cgroups;
 pub mod cidr;
+pub mod confinement;
 pub mod dockerd_flags;
 pub mod kernel;
 pub mod mountinfo;
@@ -17,6 +18,7 @@ pub mod tls;
 
 pub use cgroups::{CGROUP_ROOT, Cgroups, Version};
 pub use cidr::Cidr;
+pub use confinement::Confinement;
 pub use mountinfo::Mount;
 pub use process::{Capability, Process};
 pub use tls::Tls;
@@ -30,6 +32,8 @@ pub const PRIVATE: &str = "/usr/lib/dockerlaunch";
 pub struct Facts {
     /// Who we are.
     pub process: Process,
+    /// What holds us back besides missing capabilities.
+    pub confinement: Confinement,
     /// The kernel.
     pub kernel: kernel::Kernel,
     /// `/proc/self/mountinfo`; without `/proc`, the API file systems that statfs(2) shows.
@@ -253,7 +257,13 @@ pub const WATCHED_PATHS: &[&str] = &[
 ];
 
 /// Knobs whose value some rule asks for.
-pub const WATCHED_KNOBS: &[&str] = &["/proc/sys/kernel/modprobe", "/proc/sys/net/ipv4/ip_forward"];
+pub const WATCHED_KNOBS: &[&str] = &[
+    "/proc/sys/fs/inotify/max_user_instances",
+    "/proc/sys/fs/inotify/max_user_watches",
+    "/proc/sys/kernel/keys/maxkeys",
+    "/proc/sys/kernel/modprobe",
+    "/proc/sys/net/ipv4/ip_forward",
+];
 
 impl Facts {
     /// The uppermost mount at exactly this path.

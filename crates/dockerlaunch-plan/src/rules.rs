@@ -7,6 +7,7 @@ use crate::step::{OnFailure, Rule, Stage, StepId};
 pub mod api_mounts;
 pub mod bridge;
 pub mod certificates;
+pub mod cgroup_ns;
 pub mod cgroup_v1;
 pub mod cgroup_v2;
 pub mod containerd;
@@ -15,6 +16,7 @@ pub mod dist;
 pub mod engine;
 pub mod files;
 pub mod firewall;
+pub mod gvisor;
 pub mod leftovers;
 pub mod limits;
 pub mod listeners;
@@ -36,6 +38,7 @@ pub const RULES: &[Rule] = &[
     rule("tls.renew",     Main,  tls::renew,            degrade("clients refuse the certificate under a name that it lacks, or once it has ended"), "addresses change, and certificates end"),
     rule("listen.tcp",    Main,  listeners::tcp,        Abort,                "a client that comes early waits instead of failing"),
     rule("privileges",    Main,  privileges::decide,    Abort,                "Docker mounts, makes namespaces and sets up networks"),
+    rule("api.writable",  Main,  privileges::writable,  degrade("Docker cannot write kernel settings and cgroups"), "runtimes mount them read-only for containers that are not privileged"),
     rule("engine",        Main,  engine::present,       Abort,                "it is what is being launched"),
     rule("root.pivot",    Main,  root::pivotable,       Abort,                "runc changes the root with pivot_root, which the kernel's first root refuses"),
     rule("api.dev",       Main,  api_mounts::dev,       Abort,                "device nodes for Docker and its containers"),
@@ -49,6 +52,7 @@ pub const RULES: &[Rule] = &[
     rule("listen.unix",   Main,  listeners::unix_sockets, Abort,              "a client that comes early waits instead of failing"),
     rule("root.rshared",  Main,  root::shared,          degrade("mounts made on one side of a volume do not show on the other (--mount bind-propagation=shared)"), "mount propagation between containers"),
     rule("modules",       Main,  modules::autoload,     degrade("the kernel loads no modules by itself"),        "features that the kernel has as modules load when first used"),
+    rule("cgroup.own",    Main,  cgroup_ns::decide,     Abort,                "containers stay within this container's limits, and nothing of them outside"),
     rule("cgroup.v1",     Main,  cgroup_v1::decide,     Abort,                "resource limits of containers"),
     rule("cgroup.v2",     Main,  cgroup_v2::mount,      Abort,                "resource limits of containers"),
     rule("cgroup.nest",   Main,  cgroup_v2::nest,       degrade("resource limits of containers may not work"),   "limits reach containers only from a cgroup without processes of its own"),
@@ -58,6 +62,7 @@ pub const RULES: &[Rule] = &[
     rule("containerd",    Main,  containerd::configured, Abort,               "beside the engine it starts sooner, takes less memory, and no stop waits for it"),
     rule("leftovers",     Main,  leftovers::decide,     Abort,                "a crashed predecessor's pid and state files stop a new daemon"),
     rule("limits",        Main,  limits::nofile,        degrade("many containers at once may run out of descriptors"), "dockerd and containerd open many files"),
+    rule("limits.kernel", Main,  limits::of_the_kernel, degrade("many containers at once may fail"),       "containers take keys, and programs in them watch files"),
     rule("net.loopback",  Main,  network::loopback,     degrade("ports published on 127.0.0.1 do not work"),     "clients and published ports use loopback"),
     rule("net.forward",   Main,  network::forwarding,   degrade("containers cannot reach other networks"),       "packets pass between containers and the outside"),
     rule("net.bridge",    Main,  bridge::decide,        Abort,                "dockerd takes a bridge of one's own only when it is there with its address"),

@@ -44,8 +44,9 @@ fn mounts() -> impl Strategy<Value = Vec<Mount>> {
 
 fn cgroup_facts() -> impl Strategy<Value = cgroups::Cgroups> {
     let names = ["cpu", "cpuacct", "memory", "pids"];
-    (proptest::collection::vec((0u32..3, any::<bool>()), 4), any::<(bool, bool, bool)>()).prop_map(
-        move |(states, (unified, is_true_root, has_processes))| {
+    (proptest::collection::vec((0u32..3, any::<bool>()), 4), any::<(bool, bool, bool, bool)>()).prop_map(
+        move |(states, (unified, is_true_root, has_processes, is_private))| {
+            let path = if is_private { "/" } else { "/docker/x" };
             let controllers: Vec<_> = names
                 .iter()
                 .zip(&states)
@@ -66,22 +67,23 @@ fn cgroup_facts() -> impl Strategy<Value = cgroups::Cgroups> {
                     (!set.is_empty()).then(|| cgroups::Membership {
                         hierarchy,
                         controllers,
-                        path: "/".into(),
+                        path: path.into(),
                     })
                 })
                 .collect();
             membership.push(cgroups::Membership {
                 hierarchy: 0,
                 controllers: String::new(),
-                path: "/".into(),
+                path: path.into(),
             });
             let unified = unified.then(|| cgroups::Unified {
                 is_true_root,
                 controllers: Some(vec!["cpu".into(), "memory".into()]),
                 enabled: if has_processes { vec![] } else { vec!["cpu".into()] },
                 has_processes,
+                kind: None,
             });
-            cgroups::Cgroups { controllers, membership, unified }
+            cgroups::Cgroups { controllers, membership, unified, foreign: Vec::new() }
         },
     )
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use dockerlaunch_plan::facts::{Cidr, certificates};
 use dockerlaunch_plan::{Action, ActionError, Executor};
@@ -13,7 +13,7 @@ use rustix::fs::{CWD, FileType, Mode, OFlags};
 use crate::listener::{self, Listener};
 use crate::mount::{self, failed};
 use crate::say::say;
-use crate::{atomic, cert, netlink};
+use crate::{atomic, cert, cgroup, netlink};
 
 /// Performs actions on this system, and at log level `debug` tells each one with its time.
 #[derive(Debug, Default)]
@@ -62,8 +62,10 @@ fn perform(action: &Action) -> Result<(), ActionError> {
         Action::ListenTcp { .. } | Action::ListenUnix { .. } => Ok(()),
         Action::CopyFile { from, to } => copy_new(from, to),
         Action::WriteKnob { path, value } => fs::write(path, value).map_err(io_failed("write")),
-        Action::MoveProcesses { from, to } => move_processes(from, to),
-        Action::EnableControllers { cgroup } => enable_controllers(cgroup),
+        Action::PrivateCgroups => cgroup::private(),
+        Action::Unmount { target } => mount::detach(target),
+        Action::RemountWritable { target, flags } => mount::remount_writable(target, flags),
+        Action::NestCgroup { cgroup, leaf } => cgroup::nest(cgroup, leaf, cgroup::PATIENCE),
         Action::CreateBridge { name } => {
             netlink::create_bridge(name).map_err(io_failed("netlink(RTM_NEWLINK, bridge)"))
         }
@@ -160,59 +162,4 @@ fn copy_new(from: &str, to: &str) -> Result<(), ActionError> {
         fs::create_dir_all(parent).map_err(io_failed("mkdir"))?;
     }
     write_new(to, &content, mode & 0o777)
-}
-
-/// How long processes may keep appearing in a cgroup that is being emptied.
-const EVACUATION: Duration = Duration::from_secs(5);
-
-/// Moves processes until none is left; an `exec` or health check may slip in at any time.
-fn move_processes(from: &str, to: &str) -> Result<(), ActionError> {
-    mkdir(to, 0o755)?;
-    let (source, target) = (format!("{from}/cgroup.procs"), format!("{to}/cgroup.procs"));
-    let deadline = Instant::now() + EVACUATION;
-    loop {
-        let text = fs::read_to_string(&source).map_err(io_failed("read"))?;
-        // Pid 0 is a process of another pid namespace: it cannot be named, so it cannot be moved either.
-        let pids: Vec<&str> = text.lines().filter(|pid| *pid != "0").collect();
-        if pids.is_empty() {
-            return Ok(());
-        }
-        let mut stuck = String::new();
-        for pid in pids {
-            match fs::write(&target, pid) {
-                Ok(()) => {}
-                // It has ended meanwhile.
-                Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
-                Err(error) => stuck = format!("process {pid} ({}) stays: {error}", comm(pid)),
-            }
-        }
-        if Instant::now() > deadline {
-            let reason = if stuck.is_empty() { "new processes keep entering".into() } else { stuck };
-            return Err(ActionError { call: format!("write {target}"), reason, errno: libc::EBUSY });
-        }
-        if !stuck.is_empty() {
-            std::thread::sleep(Duration::from_millis(2));
-        }
-    }
-}
-
-fn comm(pid: &str) -> String {
-    fs::read_to_string(format!("/proc/{pid}/comm")).map_or_else(|_| "?".into(), |c| c.trim().to_owned())
-}
-
-/// One controller at a time: one that is refused must not lose the others.
-fn enable_controllers(cgroup: &str) -> Result<(), ActionError> {
-    let available = fs::read_to_string(format!("{cgroup}/cgroup.controllers")).map_err(io_failed("read"))?;
-    let control = format!("{cgroup}/cgroup.subtree_control");
-    let mut refused = None;
-    for controller in available.split_whitespace() {
-        if let Err(error) = fs::write(&control, format!("+{controller}")) {
-            refused = Some(ActionError {
-                call: format!("write +{controller} to {control}"),
-                reason: error.to_string(),
-                errno: error.raw_os_error().unwrap_or(0),
-            });
-        }
-    }
-    refused.map_or(Ok(()), Err)
 }

@@ -12,15 +12,18 @@ use nix::unistd::Pid;
 use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::{WaitOptions, wait};
 
+use crate::cgroup::Below;
 use crate::say::say;
 
-/// Directories in which the engine mounts, and what was mounted before it came.
+/// Directories in which the engine mounts, and what was there before it came.
 #[derive(Debug, Default)]
 pub struct Mounts {
     /// Data root and exec root.
     pub dirs: Vec<String>,
     /// The mounts of before.
     pub before: Vec<Mount>,
+    /// The cgroups of before, where all others are ours to remove.
+    pub cgroups: Option<Below>,
 }
 
 /// Every process that `/proc` shows.
@@ -70,7 +73,7 @@ fn end(pid: i32) {
     }
 }
 
-/// Ends everything, waits until it is gone or the time has come, and unmounts what is left.
+/// Ends everything, waits until it is gone or the time has come, unmounts what is left and removes its cgroups.
 pub(crate) fn finish(mounts: &Mounts, by: Instant) {
     // While they are being ended, processes may still start others.
     while reap().others_live && Instant::now() < by {
@@ -82,6 +85,9 @@ pub(crate) fn finish(mounts: &Mounts, by: Instant) {
         if let Err(error) = unmount(target.as_str(), UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
             say!(Warn, "unmount {target}: {error}");
         }
+    }
+    if let Some(before) = &mounts.cgroups {
+        before.remove_others();
     }
 }
 

@@ -11,11 +11,12 @@ use std::time::Instant;
 use dockerlaunch_plan::config::{Config, Engine, EngineCommand};
 use dockerlaunch_plan::facts::MERGED_CONFIG;
 use dockerlaunch_plan::rules::engine::resolve;
-use dockerlaunch_plan::rules::{daemon_json, engine, leftovers, listeners, stop};
+use dockerlaunch_plan::rules::{cgroup_ns, daemon_json, engine, leftovers, listeners, stop};
 use dockerlaunch_plan::supervise::AFTER_KILL;
 use dockerlaunch_plan::{Executor, Facts, Plan, Problem, Report, Stage, apply, log, plan};
 
 use crate::apply::System;
+use crate::cgroup::Below;
 use crate::end::{self, Mounts};
 use crate::failure::{LaunchFailure, end_if_asked, failure, is_about_engine, status, status_of};
 use crate::listener::{self, Listener};
@@ -52,6 +53,8 @@ pub struct Launch {
     config: Config,
     inherited: Vec<OwnedFd>,
     bound: Vec<Listener>,
+    /// Cgroups of somebody else that were there before us; what we mount ourselves says nothing of the outer runtime.
+    foreign_cgroups: Option<Vec<String>>,
 }
 
 impl Launch {
@@ -77,7 +80,7 @@ impl Launch {
         let inherited = sys::take_inherited(config.inherited_sockets);
         config.inherited_sockets = inherited.len();
         sys::close_on_exec_from(sys::FIRST_SOCKET);
-        Self { config, inherited, bound: Vec::new() }
+        Self { config, inherited, bound: Vec::new(), foreign_cgroups: None }
     }
 
     /// The configuration.
@@ -145,6 +148,9 @@ impl Launch {
     pub fn plan(&self) -> (Facts, Plan) {
         let mut facts = probe::probe(&self.config);
         facts.listening = self.listening(&facts);
+        if let Some(at_first) = &self.foreign_cgroups {
+            facts.cgroups.foreign.clone_from(at_first);
+        }
         let plan = plan(&self.config, &facts);
         (facts, plan)
     }
@@ -286,7 +292,8 @@ impl Launch {
             // It comes with the engine.
             Err(_) => dir.replacen("/var/run/", "/run/", 1),
         };
-        Mounts { dirs: dirs.map(real).into(), before: facts.mounts.clone() }
+        let cgroups = cgroup_ns::is_ours_alone(config, facts).then(Below::now);
+        Mounts { dirs: dirs.map(real).into(), before: facts.mounts.clone(), cgroups }
     }
 
     /// The file for the engine's output, if the user wants one.
@@ -336,6 +343,7 @@ impl Launch {
         self.early()?;
         self.read_environment();
         let (facts, main) = self.plan();
+        self.foreign_cgroups = Some(facts.cgroups.foreign.clone());
         let mut report = self.apply(&main, Stage::Main, &facts)?;
         if !main.hooks.is_empty() {
             hooks::run(&main.hooks, &main.engine.env, self.config.settings.hook_timeout, signals)

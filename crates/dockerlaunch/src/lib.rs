@@ -15,6 +15,7 @@
 pub mod apply;
 mod atomic;
 mod cert;
+mod cgroup;
 pub mod client;
 mod companion;
 pub mod drain;

@@ -6,6 +6,7 @@ use dockerlaunch_plan::ActionError;
 use rustix::io::Errno;
 use rustix::mount::{
     self, FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags,
+    UnmountFlags,
 };
 
 /// An error of one call.
@@ -69,19 +70,39 @@ fn attribute(flag: &str) -> MountAttrFlags {
     }
 }
 
+/// umount2(2). A mount that a user namespace took over with others is locked to them (mount_namespaces(7)): it stays, and
+/// what is mounted next covers it.
+pub(crate) fn detach(target: &str) -> Result<(), ActionError> {
+    match mount::unmount(target, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
+        Ok(()) | Err(Errno::INVAL) => Ok(()),
+        Err(errno) => Err(failed("umount2")(errno)),
+    }
+}
+
+/// mount(2) with `MS_REMOUNT | MS_BIND`, which changes the flags of this mount alone.
+pub(crate) fn remount_writable(target: &str, flags: &[String]) -> Result<(), ActionError> {
+    mount::mount_remount(target, MountFlags::BIND | mount_flags(flags), c"")
+        .map_err(failed("mount(MS_REMOUNT)"))
+}
+
 /// mount(2).
 fn classic(fstype: &str, target: &str, flags: &[String], data: &[String]) -> Result<(), ActionError> {
-    let flags = flags.iter().fold(MountFlags::empty(), |all, flag| {
+    let data = std::ffi::CString::new(data.join(",")).unwrap_or_default();
+    mount::mount(fstype, target, fstype, mount_flags(flags), Some(data.as_c_str())).map_err(failed("mount"))
+}
+
+fn mount_flags(flags: &[String]) -> MountFlags {
+    flags.iter().fold(MountFlags::empty(), |all, flag| {
         all | match flag.as_str() {
             "nosuid" => MountFlags::NOSUID,
             "nodev" => MountFlags::NODEV,
             "noexec" => MountFlags::NOEXEC,
             "ro" => MountFlags::RDONLY,
+            "relatime" => MountFlags::RELATIME,
+            "noatime" => MountFlags::NOATIME,
             _ => MountFlags::empty(),
         }
-    });
-    let data = std::ffi::CString::new(data.join(",")).unwrap_or_default();
-    mount::mount(fstype, target, fstype, flags, Some(data.as_c_str())).map_err(failed("mount"))
+    })
 }
 
 /// `mount --make-rshared`.

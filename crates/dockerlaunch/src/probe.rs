@@ -13,11 +13,14 @@ use dockerlaunch_plan::facts::{
 };
 use dockerlaunch_plan::rules::{containerd, daemon_json, dist, engine};
 
+use rustix::fs::{Access, AtFlags, CWD};
+use rustix::io::Errno;
+
 use crate::netlink;
 
 mod config;
+mod confinement;
 mod tls;
-#[cfg_attr(not(test), expect(dead_code, reason = "the probes of networks and storage come next"))]
 pub(crate) mod trial;
 
 /// Reads everything that the rules ask for. What cannot be read is absent from the facts, never an error: without
@@ -42,6 +45,7 @@ impl Probe {
     /// The facts.
     pub fn facts(&self, config: &Config) -> Facts {
         let mountinfo = self.read("/proc/self/mountinfo");
+        let mounts = mountinfo.as_deref().map_or_else(|| self.mounts_by_statfs(), mountinfo::parse);
         let release = rustix::system::uname().release().to_string_lossy().into_owned();
         let etc_defaults = self.etc_defaults();
         let config_file = self.config_file(config);
@@ -63,8 +67,9 @@ impl Probe {
                     .unwrap_or_default(),
                 release,
             },
-            mounts: mountinfo.as_deref().map_or_else(|| self.mounts_by_statfs(), mountinfo::parse),
-            cgroups: self.cgroups(),
+            cgroups: self.cgroups(&mounts),
+            mounts,
+            confinement: self.confinement(),
             paths: self.paths(config, &etc_defaults),
             knobs: facts::WATCHED_KNOBS
                 .iter()
@@ -141,12 +146,14 @@ impl Probe {
             .collect()
     }
 
-    fn cgroups(&self) -> cgroups::Cgroups {
+    fn cgroups(&self, mounts: &[Mount]) -> cgroups::Cgroups {
         let words = |path: &str| -> Option<Vec<String>> {
             Some(self.read(&format!("{CGROUP_ROOT}/{path}"))?.split_whitespace().map(str::to_owned).collect())
         };
+        let kind = self.read(&format!("{CGROUP_ROOT}/cgroup.type")).map(|kind| kind.trim_end().to_owned());
         let unified = words("cgroup.controllers").map(|controllers| cgroups::Unified {
-            is_true_root: !self.path(&format!("{CGROUP_ROOT}/cgroup.type")).exists(),
+            is_true_root: kind.is_none(),
+            kind: kind.filter(|kind| kind != "domain"),
             controllers: Some(controllers),
             enabled: words("cgroup.subtree_control").unwrap_or_default(),
             has_processes: words("cgroup.procs").is_some_and(|pids| !pids.is_empty()),
@@ -161,7 +168,18 @@ impl Probe {
                 .map(|t| cgroups::parse_membership(&t))
                 .unwrap_or_default(),
             unified,
+            foreign: mounts
+                .iter()
+                .filter(|mount| mount.fstype.starts_with("cgroup") && self.is_refused(&mount.target))
+                .map(|mount| mount.target.clone())
+                .collect(),
         }
+    }
+
+    /// Whether nothing can be made in this directory, since it belongs to somebody that our user namespace does not have.
+    fn is_refused(&self, directory: &str) -> bool {
+        let flags = AtFlags::EACCESS;
+        rustix::fs::accessat(CWD, self.path(directory), Access::WRITE_OK, flags) == Err(Errno::ACCESS)
     }
 
     fn paths(&self, config: &Config, etc_defaults: &[String]) -> BTreeMap<String, Entry> {

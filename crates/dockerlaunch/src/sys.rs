@@ -133,6 +133,16 @@ pub(crate) fn spawn_unblocked(command: &mut Command) -> io::Result<Child> {
     unsafe { command.pre_exec(crate::signals::unblock_all) }.spawn()
 }
 
+/// Whether the question for a keyring (keyctl(2), `KEYCTL_GET_KEYRING_ID`) is refused. The kernel itself gives a number, or
+/// says that there is none.
+pub(crate) fn refuses_keyctl() -> bool {
+    const GET_KEYRING_ID: libc::c_int = 0;
+    const SESSION_KEYRING: libc::c_int = -3;
+    // SAFETY: touches no memory of ours, and with 0 nothing is created.
+    let answer = unsafe { libc::syscall(libc::SYS_keyctl, GET_KEYRING_ID, SESSION_KEYRING, 0) };
+    answer < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
+}
+
 /// Loads a kernel module from an open file (finit_module(2)); the kernel decompresses where it can.
 pub(crate) fn finit_module(file: BorrowedFd<'_>, compressed: bool) -> io::Result<()> {
     const MODULE_INIT_COMPRESSED_FILE: libc::c_int = 4;

@@ -29,8 +29,16 @@ pub struct Membership {
     pub path: String,
 }
 
+impl Membership {
+    /// Whether the mount is the v1 hierarchy with these controllers.
+    pub fn is_of(&self, mount: &Mount) -> bool {
+        self.controllers.split(',').all(|one| mount.super_options.iter().any(|option| option == one))
+    }
+}
+
 /// The cgroup2 file system at [`CGROUP_ROOT`], when there is one.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Unified {
     /// Whether this is the hierarchy's true root (no `cgroup.type` there), as in a VM.
     pub is_true_root: bool,
@@ -40,6 +48,8 @@ pub struct Unified {
     pub enabled: Vec<String>,
     /// Whether processes sit in the root cgroup itself (`cgroup.procs` is not empty).
     pub has_processes: bool,
+    /// `cgroup.type`, where it is not `domain`.
+    pub kind: Option<String>,
 }
 
 /// Everything about cgroups.
@@ -51,6 +61,9 @@ pub struct Cgroups {
     pub membership: Vec<Membership>,
     /// The cgroup2 root at [`CGROUP_ROOT`].
     pub unified: Option<Unified>,
+    /// Mount points of hierarchies in which we may not make cgroups: they belong to somebody else (EACCES).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub foreign: Vec<String>,
 }
 
 /// Which version of cgroups Docker will use here.
@@ -64,6 +77,15 @@ pub enum Version {
 }
 
 impl Cgroups {
+    /// Our place in the hierarchy that is mounted there.
+    pub fn place_in(&self, mount: &Mount) -> Option<&Membership> {
+        self.membership.iter().find(|place| match mount.fstype.as_str() {
+            "cgroup2" => place.hierarchy == 0,
+            "cgroup" => place.hierarchy != 0 && place.is_of(mount),
+            _ => false,
+        })
+    }
+
     /// The version in use: v1 as soon as one controller sits in a v1 hierarchy, since it is then lost to v2.
     pub fn version(&self, mounts: &[Mount], filesystems: &[String]) -> Option<Version> {
         if let Some(at_root) = mounts.iter().rev().find(|m| m.target == CGROUP_ROOT) {

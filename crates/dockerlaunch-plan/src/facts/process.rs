@@ -35,7 +35,15 @@ pub const REQUIRED: &[(Capability, &str)] = &[
     (Capability::Setgid, "groups in containers"),
     (Capability::Setpcap, "capability bounds of containers"),
     (Capability::Setfcap, "file capabilities in images"),
+    (Capability::Fsetid, OF_CONTAINERS),
+    (Capability::Kill, OF_CONTAINERS),
+    (Capability::NetBindService, OF_CONTAINERS),
+    (Capability::NetRaw, OF_CONTAINERS),
+    (Capability::AuditWrite, OF_CONTAINERS),
 ];
+
+/// moby daemon/pkg/oci/caps/defaults.go: runc cannot give away what we do not have.
+const OF_CONTAINERS: &str = "every container gets it, unless told otherwise";
 
 /// A capability, with its bit number (linux/capability.h).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,15 +52,20 @@ pub enum Capability {
     Chown = 0,
     DacOverride = 1,
     Fowner = 3,
+    Fsetid = 4,
+    Kill = 5,
     Setgid = 6,
     Setuid = 7,
     Setpcap = 8,
+    NetBindService = 10,
     NetAdmin = 12,
+    NetRaw = 13,
     SysModule = 16,
     SysChroot = 18,
     SysAdmin = 21,
     SysResource = 24,
     Mknod = 27,
+    AuditWrite = 29,
     Setfcap = 31,
 }
 
@@ -63,15 +76,20 @@ impl Capability {
             Self::Chown => "CHOWN",
             Self::DacOverride => "DAC_OVERRIDE",
             Self::Fowner => "FOWNER",
+            Self::Fsetid => "FSETID",
+            Self::Kill => "KILL",
             Self::Setgid => "SETGID",
             Self::Setuid => "SETUID",
             Self::Setpcap => "SETPCAP",
+            Self::NetBindService => "NET_BIND_SERVICE",
             Self::NetAdmin => "NET_ADMIN",
+            Self::NetRaw => "NET_RAW",
             Self::SysModule => "SYS_MODULE",
             Self::SysChroot => "SYS_CHROOT",
             Self::SysAdmin => "SYS_ADMIN",
             Self::SysResource => "SYS_RESOURCE",
             Self::Mknod => "MKNOD",
+            Self::AuditWrite => "AUDIT_WRITE",
             Self::Setfcap => "SETFCAP",
         }
     }
