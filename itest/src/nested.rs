@@ -15,7 +15,12 @@ use crate::up::Instance;
 
 /// An engine to nest in, with our image in it.
 pub fn outer(purpose: &str) -> Result<Instance> {
-    let instance = Instance::start(purpose)?;
+    outer_with(purpose, &[])
+}
+
+/// [`outer`] with options for its dockerd.
+pub fn outer_with(purpose: &str, engine_options: &[&str]) -> Result<Instance> {
+    let instance = Instance::start_with(purpose, engine_options)?;
     let archive = build::output(purpose, "docker", "image.tar")?;
     std::fs::rename(archive, instance.exchange().outside.join("image.tar"))?;
     let environment: &dyn Environment = &instance;

@@ -9,8 +9,8 @@ use anyhow::{Context, Result, ensure};
 
 use crate::{build, command, image, need, product};
 
-/// Emulated, a boot with a few containers takes about two minutes on two cores.
-const DEADLINE: Duration = Duration::from_secs(600);
+/// Emulated, a boot with a few containers takes about four minutes on two cores.
+const DEADLINE: Duration = Duration::from_secs(1200);
 
 /// Every line that the test's script prints starts so; the rest of the serial log is the kernel's and the launcher's.
 pub const MARK: &str = "itest:";

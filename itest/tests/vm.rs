@@ -46,6 +46,26 @@ docker network create named > /dev/null
 docker run -d --name server --network named box sh -c 'mkdir /www; echo by-name > /www/index.html; exec httpd -f -p 80 -h /www' > /dev/null
 $b sleep 2
 say network "$(docker run --rm --network named box sh -c 'timeout 20 wget -q -O - http://server/; exit $?')"
+# A pod as Kubernetes makes it: privileged, and in the host's cgroup namespace. Fifty processes enter while it starts.
+here="-v /usr:/usr:ro -v /itest:/itest -v /var/lib/docker"
+dind="box /usr/bin/dockerlaunch dockerd"
+docker run -d --name pod --privileged --cgroupns host --memory 1g $here $dind > /dev/null
+i=0; while [ $i -lt 50 ]; do docker exec pod /itest/busybox true && echo yes >> /itest/stormed & i=$((i+1)); done; wait
+say storm "$($b wc -l < /itest/stormed)"
+docker exec pod docker import /itest/box.tar box > /dev/null
+pod=$(docker inspect --format '{{.Id}}' pod)
+inner=$(docker exec pod docker run -d --memory 64m --network none box sleep 1000)
+say pod_inner "$([ -n "$inner" ] && $b find /sys/fs/cgroup -type d -name "$inner" | $b sed "s/$pod/POD/; s/$inner/INNER/")"
+say pod_own "$($b cat /sys/fs/cgroup/docker/$pod/cgroup.procs | $b wc -l)"
+docker rm -f -v pod > /dev/null
+say pod_left "$($b find /sys/fs/cgroup -type d -name "$inner" | $b wc -l)"
+# The least that is enough; and a score that its containers could not leave.
+least="--cap-add SYS_ADMIN --cap-add NET_ADMIN --security-opt seccomp=unconfined"
+docker run -d --name least $least $here $dind > /dev/null
+docker exec least docker import /itest/box.tar box > /dev/null
+say least "$(docker exec least docker run --rm --memory 64m box echo works)"
+docker rm -f -v least > /dev/null
+say score "$(docker run --rm --oom-score-adj 500 $least $here box /usr/bin/dockerlaunch check | $b grep -c 'docker run --cap-add SYS_RESOURCE …')"
 say modules "$($b awk '{printf "%s ", $1}' /proc/modules)"
 docker kill server > /dev/null
 say zombies "$($b ps -o stat,comm | $b grep -c '^Z')"
@@ -89,6 +109,14 @@ fn main() -> ExitCode {
             expect("up_down", "0")?;
             expect("up_traceless", "0")
         })
+        .test("vm_execs_while_it_starts_on_cgroup_v2_pain_5", &[], || expect("storm", "50"))
+        .test("vm_pod_in_the_hosts_cgroups_pain_6", &[], || {
+            expect("pod_inner", "/sys/fs/cgroup/docker/POD/docker/INNER")?;
+            expect("pod_own", "0")?;
+            expect("pod_left", "0")
+        })
+        .test("vm_two_capabilities_on_cgroup_v2_pains_23_41", &[], || expect("least", "works"))
+        .test("vm_a_score_that_containers_cannot_leave_pain_35", &[], || expect("score", "1"))
         .test("vm_network_by_name", &[], || expect("network", "by-name"))
         .test("vm_modules_by_need", &[], || {
             let modules = boot()?.said("modules")?;

@@ -139,7 +139,7 @@ pub(crate) const TIERS: &[Tier] = &[
         name: "nested",
         proves: "the image inside itself, and in other bases",
         needs: NESTED,
-        steps: &[Step::Scenarios("nested"), Step::Scenarios("dind")],
+        steps: &[Step::Scenarios("nested"), Step::Scenarios("dind"), Step::Scenarios("places")],
         has_tests: true,
         long: false,
     },
