@@ -1,5 +1,6 @@
 //! A launch, from the facts to the running engine.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::ffi::OsString;
@@ -9,7 +10,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use dockerlaunch_plan::config::{Config, Engine, EngineCommand};
-use dockerlaunch_plan::facts::MERGED_CONFIG;
+use dockerlaunch_plan::facts::{Firewall, MERGED_CONFIG};
 use dockerlaunch_plan::rules::engine::resolve;
 use dockerlaunch_plan::rules::{daemon_json, engine, leftovers, listeners, stop};
 use dockerlaunch_plan::supervise::AFTER_KILL;
@@ -52,6 +53,8 @@ pub struct Launch {
     config: Config,
     inherited: Vec<OwnedFd>,
     bound: Vec<Listener>,
+    /// Tried once: it is the one look at the system that costs milliseconds.
+    firewall: OnceCell<Firewall>,
 }
 
 impl Launch {
@@ -77,7 +80,7 @@ impl Launch {
         let inherited = sys::take_inherited(config.inherited_sockets);
         config.inherited_sockets = inherited.len();
         sys::close_on_exec_from(sys::FIRST_SOCKET);
-        Self { config, inherited, bound: Vec::new() }
+        Self { config, inherited, bound: Vec::new(), firewall: OnceCell::new() }
     }
 
     /// The configuration.
@@ -144,6 +147,7 @@ impl Launch {
     /// What a launch would do, without doing it.
     pub fn plan(&self) -> (Facts, Plan) {
         let mut facts = probe::probe(&self.config);
+        facts.firewall = self.firewall.get_or_init(|| probe::firewall(&self.config, &facts)).clone();
         facts.listening = self.listening(&facts);
         let plan = plan(&self.config, &facts);
         (facts, plan)
@@ -326,8 +330,9 @@ impl Launch {
     }
 
     fn early(&mut self) -> Result<(), LaunchFailure> {
-        let (facts, early) = self.plan();
-        self.apply(&early, Stage::Early, &facts)?;
+        let facts = probe::probe(&self.config);
+        let report = self.apply(&plan(&self.config, &facts), Stage::Early, &facts)?;
+        report.degraded.iter().for_each(warn);
         Ok(())
     }
 
@@ -341,6 +346,7 @@ impl Launch {
             hooks::run(&main.hooks, &main.engine.env, self.config.settings.hook_timeout, signals)
                 .map_err(|problem| failure(&facts, vec![problem], status::LAUNCHER_FAILED))?;
             // What they have changed counts: only what is missing now is done.
+            self.firewall = OnceCell::new();
             let (facts, anew) = self.plan();
             // What is not wanted any more must not reach the engine: it may have no TLS now.
             let wanted = listeners::decide(&self.config, &facts).unwrap_or_default().names();

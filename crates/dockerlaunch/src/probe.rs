@@ -8,19 +8,21 @@ use std::path::{Path, PathBuf};
 
 use dockerlaunch_plan::Config;
 use dockerlaunch_plan::facts::{
-    self, CGROUP_ROOT, Entry, Facts, Firewall, Link, Mount, PRIVATE, Process, cgroups, kernel, mountinfo,
-    process, state_files,
+    self, CGROUP_ROOT, Entry, Facts, Link, Mount, PRIVATE, Process, cgroups, kernel, mountinfo, process,
+    state_files,
 };
 use dockerlaunch_plan::rules::{containerd, daemon_json, dist, engine};
 
 use crate::netlink;
 
 mod config;
+mod firewall;
 mod tls;
-#[cfg_attr(not(test), expect(dead_code, reason = "the probes of networks and storage come next"))]
 pub(crate) mod trial;
 
-/// Reads everything that the rules ask for. What cannot be read is absent from the facts, never an error: without
+pub(crate) use firewall::firewall;
+
+/// Reads everything that the rules ask for, but for the firewall. What cannot be read is absent from the facts, never an error: without
 /// `/proc` hardly anything can be.
 pub fn probe(config: &Config) -> Facts {
     Probe { root: PathBuf::from("/") }.facts(config)
@@ -42,7 +44,8 @@ impl Probe {
     /// The facts.
     pub fn facts(&self, config: &Config) -> Facts {
         let mountinfo = self.read("/proc/self/mountinfo");
-        let release = rustix::system::uname().release().to_string_lossy().into_owned();
+        let uname = rustix::system::uname();
+        let release = uname.release().to_string_lossy().into_owned();
         let etc_defaults = self.etc_defaults();
         let config_file = self.config_file(config);
         let daemon_json = daemon_json::view(config, &config_file);
@@ -61,6 +64,7 @@ impl Probe {
                     .read("/proc/filesystems")
                     .map(|t| kernel::parse_filesystems(&t))
                     .unwrap_or_default(),
+                is_gvisor: kernel::is_gvisor(&release, &uname.version().to_string_lossy()),
                 release,
             },
             mounts: mountinfo.as_deref().map_or_else(|| self.mounts_by_statfs(), mountinfo::parse),
@@ -72,7 +76,8 @@ impl Probe {
                 .collect(),
             links: self.links(),
             etc_defaults,
-            firewall: self.firewall(),
+            // Only a try can tell, and not every reading of the facts needs one: see `firewall`.
+            firewall: facts::Firewall::default(),
             leftovers: self.leftovers(&data_root),
             config_file,
             groups: self.groups(config, &daemon_json),
@@ -246,14 +251,6 @@ impl Probe {
         }
         found.sort();
         found
-    }
-
-    fn firewall(&self) -> Firewall {
-        let in_use = |path: &str| self.read(path).is_some_and(|tables| !tables.trim().is_empty());
-        Firewall {
-            nft: (self.root == Path::new("/")).then(netlink::has_nf_tables).flatten(),
-            legacy_tables_in_use: in_use("/proc/net/ip_tables_names") || in_use("/proc/net/ip6_tables_names"),
-        }
     }
 
     fn leftovers(&self, data_root: &str) -> state_files::Leftovers {

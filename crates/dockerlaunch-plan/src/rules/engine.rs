@@ -78,13 +78,14 @@ pub fn command(config: &Config, facts: &Facts) -> EngineCommand {
     }
     let mut warnings = listeners.warnings;
     warnings.extend(tls::warning(config, facts).into_iter().chain(certificates::warning(config, facts)));
+    warnings.extend(firewall::warning(config, facts));
     notices.extend(certificates::notices(facts));
     let mut path = config.path.clone();
     let private_bin = format!("{PRIVATE}/bin");
     if !path.contains(&private_bin) && facts.exists(&format!("{private_bin}/modprobe")) {
         path.insert(0, private_bin);
     }
-    if firewall::choose(config, facts).0 == firewall::Backend::Legacy {
+    if matches!(firewall::choose(config, facts), Ok((firewall::Backend::Legacy, _))) {
         path.insert(0, firewall::legacy_dir());
     }
     let mut env = vec![("PATH".to_owned(), path.join(":"))];
