@@ -222,3 +222,33 @@ fn request(attempt: Attempt, family: u8, seq: u32) -> Vec<u8> {
     };
     message(SUBSYSTEM << 8 | kind, flags, seq, &[&genmsg(family, 0)[..], &attributes.concat()].concat())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use dockerlaunch_plan::config::Engine;
+
+    use super::*;
+
+    #[test]
+    fn dockerds_own_backend_takes_its_option_and_the_program_nft_pain_1() {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().to_string_lossy().into_owned();
+        let config = Config::new(Engine::default(), &BTreeMap::from([("PATH".to_owned(), path)]));
+        let engine = |option: &str| {
+            let script = format!("#!/bin/sh\necho '      --{option} string   Whatever it is for'\n");
+            let file = dir.path().join("dockerd");
+            fs::write(&file, script).expect("write");
+            fs::set_permissions(file, fs::Permissions::from_mode(0o755)).expect("chmod");
+        };
+        engine("firewall-backend");
+        assert!(!has_native(&config), "there is no nft");
+        fs::write(dir.path().join("nft"), "").expect("write");
+        assert!(has_native(&config));
+        engine("bridge");
+        assert!(!has_native(&config), "an engine before 29");
+    }
+}
