@@ -319,7 +319,8 @@ impl Launch {
         if !self.config.engine.only_informs() || is_kernel_init() {
             return Ok(());
         }
-        let (facts, plan) = self.plan();
+        let facts = probe::probe(&self.config);
+        let plan = plan(&self.config, &facts);
         if let Err(missing) = resolve(&self.config, &facts) {
             let problems = plan.blockers().into_iter().filter(|p| is_about_engine(p)).cloned().collect();
             return Err(failure(&facts, problems, status_of(missing)));

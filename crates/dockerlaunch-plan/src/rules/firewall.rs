@@ -138,9 +138,11 @@ pub fn forwarding_is_fixed(facts: &Facts) -> bool {
 /// What the user has to do that we cannot.
 pub fn warning(config: &Config, facts: &Facts) -> Option<String> {
     matches!(choose(config, facts), Ok((Backend::Off, _))).then(|| {
-        "gVisor: containers on bridge networks get no published ports, and a way out only by a rule of your own, such as \
-         `iptables-legacy -t nat -A POSTROUTING -o eth0 -j SNAT --to-source ADDRESS` in a hook"
-            .to_owned()
+        let iptables = legacy_iptables();
+        format!(
+            "gVisor: containers on bridge networks get no published ports, and a way out only by a rule of your own, such \
+             as `{iptables} -t nat -A POSTROUTING -o eth0 -j SNAT --to-source ADDRESS` in a hook"
+        )
     })
 }
 
@@ -391,6 +393,17 @@ mod tests {
         assert_eq!(written(""), 1);
         assert_eq!(written("--firewall-backend=nftables"), 3);
         assert_eq!(written("--firewall-backend=nftables --ip-forward=false"), 0);
+    }
+
+    /// The lock of a host whose network is ours too.
+    #[test]
+    fn a_lock_that_is_mounted_is_not_hidden_pain_43() {
+        let run = |facts: &Facts| crate::rules::api_mounts::run(&config("", None), facts);
+        let mut facts = Facts::default();
+        facts.process.pid = 1;
+        assert!(matches!(run(&facts), Verdict::Needed { .. }));
+        facts.mounts.push(Mount::new("/run/xtables.lock", "tmpfs", &["rw"], &["rw"], false));
+        assert!(matches!(run(&facts), Verdict::Skipped { .. }));
     }
 
     #[test]
