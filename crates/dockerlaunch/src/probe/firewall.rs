@@ -203,12 +203,12 @@ fn request(attempt: Attempt, family: u8, seq: u32) -> Vec<u8> {
             };
             let (expression, data): (&[u8], _) = match rule {
                 Attempt::Match => {
-                    (b"match\0", xtables(b"addrtype\0", 1, &LOCAL.map(u16::to_ne_bytes).concat()))
+                    (b"match\0", xtables(b"addrtype\0", 1, LOCAL.map(u16::to_ne_bytes).as_flattened()))
                 }
                 Attempt::Target if family == libc::NFPROTO_IPV4 as u8 => {
                     // struct nf_nat_ipv4_multi_range_compat: one range, which is empty.
                     let ranges = [1u32, 0, 0, 0, 0, 0];
-                    (b"target\0", xtables(b"MASQUERADE\0", 0, &ranges.map(u32::to_ne_bytes).concat()))
+                    (b"target\0", xtables(b"MASQUERADE\0", 0, ranges.map(u32::to_ne_bytes).as_flattened()))
                 }
                 // struct nf_nat_range.
                 Attempt::Target => (b"target\0", xtables(b"MASQUERADE\0", 0, &[0; 40])),
