@@ -21,25 +21,26 @@ pub struct Instance {
     exchange: Exchange,
     socket: PathBuf,
     engine_options: Vec<String>,
+    variables: Vec<(String, String)>,
     down: bool,
 }
 
 impl Instance {
     /// Starts one, with the base image in it, after clearing what a killed run left behind under the same name.
     pub fn start(purpose: &str) -> Result<Self> {
-        Self::start_with(purpose, &[])
+        Self::start_with(purpose, &[], &[])
     }
 
-    /// [`Instance::start`] with options for dockerd.
-    pub fn start_with(purpose: &str, engine_options: &[&str]) -> Result<Self> {
-        let instance = Self::start_bare(purpose, engine_options)?;
+    /// [`Instance::start`] with options for dockerd and variables for the launcher.
+    pub fn start_with(purpose: &str, engine_options: &[&str], variables: &[(&str, &str)]) -> Result<Self> {
+        let instance = Self::start_bare(purpose, engine_options, variables)?;
         let environment: &dyn Environment = &instance;
         environment.docker_with_input(&["import", "-", image::BOX], &image::busybox_rootfs()?)?.success()?;
         Ok(instance)
     }
 
     /// An instance without any image in it.
-    pub fn start_bare(purpose: &str, engine_options: &[&str]) -> Result<Self> {
+    pub fn start_bare(purpose: &str, engine_options: &[&str], variables: &[(&str, &str)]) -> Result<Self> {
         let name = product::instance_name(purpose);
         let outside = product::target().join("itest-run").join(purpose);
         let mut instance = Instance {
@@ -49,6 +50,7 @@ impl Instance {
             exchange: Exchange { outside: outside.join("exchange"), inside: EXCHANGE.to_owned() },
             socket: PathBuf::new(),
             engine_options: engine_options.iter().map(ToString::to_string).collect(),
+            variables: variables.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
             down: false,
         };
         // What a killed run left behind.
@@ -96,6 +98,7 @@ impl Instance {
     /// Runs `up` and reports how it went.
     pub fn run_up(&self) -> Result<Outcome> {
         let mut up = self.command("up")?;
+        up.envs(self.variables.iter().map(|(name, value)| (name, value)));
         up.args(["--network", "none", "-v"])
             .arg(format!("{}:{EXCHANGE}", self.exchange.outside.display()))
             // An image that is unpacked already, to test one without building it.

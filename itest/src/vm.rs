@@ -9,6 +9,8 @@ use anyhow::{Context, Result, ensure};
 
 use crate::{build, command, image, need, product};
 
+pub mod firewall;
+
 /// Emulated, a boot with a few containers takes about four minutes on two cores.
 const DEADLINE: Duration = Duration::from_secs(1200);
 
@@ -44,6 +46,11 @@ impl Boot {
 
 /// Boots the image with `script` (for busybox's sh) as the job that its engine is started for.
 pub fn boot(script: &str) -> Result<Boot> {
+    boot_without(&[], script)
+}
+
+/// The same with a kernel that lacks the modules whose names begin so.
+pub fn boot_without(modules: &[&str], script: &str) -> Result<Boot> {
     let scratch = build::scratch("vm")?;
     let (kernel, version) = product::kernel()?;
     let initramfs = scratch.join("initramfs");
@@ -51,7 +58,7 @@ pub fn boot(script: &str) -> Result<Boot> {
     // The kernel unpacks archives one after the other, each compressed as it likes.
     let mut bytes = fs::read(image)?;
     bytes.resize(bytes.len().next_multiple_of(512), 0);
-    bytes.extend(fs::read(extra_archive(&scratch, &kernel, &version, script)?)?);
+    bytes.extend(fs::read(extra_archive(&scratch, &kernel, &version, modules, script)?)?);
     fs::write(&initramfs, bytes)?;
 
     let log = scratch.join("serial.log");
@@ -90,7 +97,13 @@ pub fn boot(script: &str) -> Result<Boot> {
 }
 
 /// The kernel's modules, a busybox, the base image and the script: what the image itself does not bring.
-fn extra_archive(scratch: &Path, kernel: &Path, version: &str, script: &str) -> Result<PathBuf> {
+fn extra_archive(
+    scratch: &Path,
+    kernel: &Path,
+    version: &str,
+    without: &[&str],
+    script: &str,
+) -> Result<PathBuf> {
     let root = scratch.join("extra");
     if root.exists() {
         fs::remove_dir_all(&root)?;
@@ -105,6 +118,12 @@ fn extra_archive(scratch: &Path, kernel: &Path, version: &str, script: &str) -> 
         if directory.exists() {
             fs::remove_dir_all(directory)?;
         }
+    }
+    for prefix in without {
+        let mut find = Command::new("find");
+        find.arg(root.join(&modules)).args(["-name", &format!("{prefix}*.ko*"), "-print", "-delete"]);
+        let removed = command::run(&mut find, b"")?.success()?;
+        ensure!(!removed.is_empty(), "the kernel has no modules `{prefix}*` to leave out");
     }
     fs::copy(product::busybox(), root.join("itest/busybox"))?;
     add_host_command(&root)?;

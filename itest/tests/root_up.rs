@@ -20,6 +20,7 @@ fn main() -> ExitCode {
         .test("command::side_by_side", &[], host_command::side_by_side)
         .test("command::killed_and_started_again", &[], host_command::killed_and_started_again)
         .test("command::socket_on_the_host", &[], || host_command::socket_on_the_host(&*UP.get()?))
+        .test("firewall::both_backends_pain_1", &[], itest::firewall::both_backends)
         .scenarios(&UP, SCENARIOS)
         .run(|| UP.take().map_or(Ok(()), take_down))
 }

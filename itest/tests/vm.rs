@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use anyhow::{Result, anyhow, ensure};
 use itest::Need;
 use itest::suite::{Suite, told};
-use itest::vm::{self, Boot};
+use itest::vm::{self, Boot, firewall};
 
 const NEEDS: &[Need] =
     &[Need::Busybox, Need::Kernel, Need::Program("qemu-system-x86_64"), Need::Program("cpio")];
@@ -126,6 +126,8 @@ fn main() -> ExitCode {
             Ok(())
         })
         .test("vm_no_zombies", &[], || expect("zombies", "0"))
+        .test("vm_firewall_where_nft_is_missing_pains_1_22", &[], firewall::legacy_alone)
+        .test("vm_firewall_where_legacy_is_missing_pain_1", &[], firewall::nft_alone)
         .run(|| Ok(()))
 }
 

@@ -9,6 +9,7 @@ pub mod cgroups;
 pub mod cidr;
 pub mod confinement;
 pub mod dockerd_flags;
+pub mod firewall;
 pub mod kernel;
 pub mod mountinfo;
 pub mod process;
@@ -19,6 +20,7 @@ pub mod tls;
 pub use cgroups::{CGROUP_ROOT, Cgroups, Version};
 pub use cidr::Cidr;
 pub use confinement::Confinement;
+pub use firewall::Firewall;
 pub use mountinfo::Mount;
 pub use process::{Capability, Process};
 pub use tls::Tls;
@@ -48,7 +50,7 @@ pub struct Facts {
     pub links: Vec<Link>,
     /// Files of the private `etc/`, relative to it.
     pub etc_defaults: Vec<String>,
-    /// Kernel firewall interfaces.
+    /// The kernel's packet filters.
     pub firewall: Firewall,
     /// What a predecessor may have left behind.
     pub leftovers: state_files::Leftovers,
@@ -136,6 +138,14 @@ pub struct DaemonJson {
     pub containerd: Option<String>,
     /// Whether it serves Kubernetes too.
     pub cri_containerd: Option<bool>,
+    /// Whether it programs the packet filter for IPv4.
+    pub iptables: Option<bool>,
+    /// The same for IPv6.
+    pub ip6tables: Option<bool>,
+    /// What it programs it by.
+    pub firewall_backend: Option<String>,
+    /// Whether it switches forwarding on.
+    pub ip_forward: Option<bool>,
     /// The directory of what must not outlive the machine.
     pub exec_root: Option<String>,
     /// Seconds that the engine gives its shutdown.
@@ -208,15 +218,6 @@ pub struct Link {
     pub addresses: Vec<Cidr>,
 }
 
-/// Which packet filter interfaces the kernel answers on, found by asking netlink and never by running iptables.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Firewall {
-    /// nf_tables answers `NFT_MSG_GETGEN`; `None` when it could not be asked.
-    pub nft: Option<bool>,
-    /// `/proc/net/ip_tables_names` or its IPv6 twin lists a table.
-    pub legacy_tables_in_use: bool,
-}
-
 /// Paths whose presence some rule asks for.
 pub const WATCHED_PATHS: &[&str] = &[
     "/dev",
@@ -263,6 +264,8 @@ pub const WATCHED_KNOBS: &[&str] = &[
     "/proc/sys/kernel/keys/maxkeys",
     "/proc/sys/kernel/modprobe",
     "/proc/sys/net/ipv4/ip_forward",
+    "/proc/sys/net/ipv6/conf/all/forwarding",
+    "/proc/sys/net/ipv6/conf/default/forwarding",
 ];
 
 impl Facts {

@@ -16,7 +16,6 @@ pub mod dist;
 pub mod engine;
 pub mod files;
 pub mod firewall;
-pub mod gvisor;
 pub mod leftovers;
 pub mod limits;
 pub mod listeners;
@@ -33,6 +32,7 @@ pub mod tls;
 pub const RULES: &[Rule] = &[
     rule("api.proc",      Early, api_mounts::proc,      Abort,                "dockerd and runc read and re-execute themselves through /proc"),
     rule("api.sys",       Early, api_mounts::sys,       Abort,                "cgroups and network interfaces appear below /sys"),
+    rule("modules",       Early, modules::autoload,     degrade("the kernel loads no modules by itself"),        "features that the kernel has as modules load when first used, be it by a probe"),
     rule("settings",      Main,  settings::understood,  Abort,                "a setting that nobody understands would be passed over in silence"),
     rule("tls",           Main,  tls::make,             Abort,                "the network reaches the engine by TLS alone"),
     rule("tls.renew",     Main,  tls::renew,            degrade("clients refuse the certificate under a name that it lacks, or once it has ended"), "addresses change, and certificates end"),
@@ -51,7 +51,6 @@ pub const RULES: &[Rule] = &[
     rule("api.run",       Main,  api_mounts::run,       Abort,                "pid files and sockets that must not survive a restart"),
     rule("listen.unix",   Main,  listeners::unix_sockets, Abort,              "a client that comes early waits instead of failing"),
     rule("root.rshared",  Main,  root::shared,          degrade("mounts made on one side of a volume do not show on the other (--mount bind-propagation=shared)"), "mount propagation between containers"),
-    rule("modules",       Main,  modules::autoload,     degrade("the kernel loads no modules by itself"),        "features that the kernel has as modules load when first used"),
     rule("cgroup.own",    Main,  cgroup_ns::decide,     Abort,                "containers stay within this container's limits, and nothing of them outside"),
     rule("cgroup.v1",     Main,  cgroup_v1::decide,     Abort,                "resource limits of containers"),
     rule("cgroup.v2",     Main,  cgroup_v2::mount,      Abort,                "resource limits of containers"),
@@ -66,7 +65,7 @@ pub const RULES: &[Rule] = &[
     rule("net.loopback",  Main,  network::loopback,     degrade("ports published on 127.0.0.1 do not work"),     "clients and published ports use loopback"),
     rule("net.forward",   Main,  network::forwarding,   degrade("containers cannot reach other networks"),       "packets pass between containers and the outside"),
     rule("net.bridge",    Main,  bridge::decide,        Abort,                "dockerd takes a bridge of one's own only when it is there with its address"),
-    rule("firewall",      Main,  firewall::backend,     degrade("networks of containers need a packet filter"),  "dockerd programs NAT through iptables"),
+    rule("firewall",      Main,  firewall::backend,     Abort,                "dockerd programs NAT through iptables, or does not start"),
 ];
 
 /// One line of the table above.

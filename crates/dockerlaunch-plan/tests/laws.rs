@@ -1,6 +1,7 @@
 //! The two laws of planning, over systems that nobody thought of.
 
 use dockerlaunch_plan::config::{Config, Engine};
+use dockerlaunch_plan::facts::firewall::{Family, Firewall};
 use dockerlaunch_plan::facts::{Capability, Entry, Facts, Link, Mount, certificates, cgroups, state_files};
 use dockerlaunch_plan::rules::dist;
 use dockerlaunch_plan::{RULES, plan};
@@ -88,6 +89,15 @@ fn cgroup_facts() -> impl Strategy<Value = cgroups::Cgroups> {
     )
 }
 
+fn families() -> impl Strategy<Value = Family> {
+    let lacks = || {
+        let names =
+            prop_oneof![Just(vec![]), Just(vec!["NFT_COMPAT".to_owned()]), Just(vec!["NF_TABLES".into()])];
+        proptest::option::of(names)
+    };
+    (lacks(), lacks()).prop_map(|(nft, legacy)| Family { nft, legacy })
+}
+
 prop_compose! {
     fn facts()(
         mounts in mounts(),
@@ -98,6 +108,7 @@ prop_compose! {
         (up, forward, has_modules, modern) in any::<(bool, bool, bool, bool)>(),
         (stale, certificates, bridge) in (any::<bool>(), any::<bool>(), proptest::option::of((any::<bool>(), 0usize..3))),
         programs in proptest::collection::vec(any::<bool>(), 8),
+        firewall in (families(), families(), any::<(bool, bool, bool)>()),
         daemon_json in proptest::option::of("\\{(\"hosts\": \\[\"fd://\"\\]|\"debug\": true)?\\}?"),
     ) -> Facts {
         let mut facts = Facts { mounts, cgroups, ..Facts::default() };
@@ -114,6 +125,11 @@ prop_compose! {
         if modern { facts.kernel.filesystems.push("cgroup2".into()); }
         facts.kernel.has_modules = has_modules;
         facts.knobs.insert("/proc/sys/net/ipv4/ip_forward".into(), if forward { "1" } else { "0" }.into());
+        let (ipv4, ipv6, (nft_in_use, legacy_in_use, native)) = firewall;
+        facts.firewall = Firewall { ipv4, ipv6, nft_in_use, legacy_in_use, native };
+        for knob in ["all", "default"] {
+            facts.knobs.insert(format!("/proc/sys/net/ipv6/conf/{knob}/forwarding"), "0".into());
+        }
         facts.knobs.insert("/proc/sys/kernel/modprobe".into(), "/sbin/modprobe".into());
         facts.links.push(Link { name: "lo".into(), loopback: true, up, ..Link::default() });
         if let Some((up, addresses)) = bridge {

@@ -1,5 +1,6 @@
 //! A launch, from the facts to the running engine.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::ffi::OsString;
@@ -9,7 +10,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use dockerlaunch_plan::config::{Config, Engine, EngineCommand};
-use dockerlaunch_plan::facts::MERGED_CONFIG;
+use dockerlaunch_plan::facts::{Firewall, MERGED_CONFIG};
 use dockerlaunch_plan::rules::engine::resolve;
 use dockerlaunch_plan::rules::{cgroup_ns, daemon_json, engine, leftovers, listeners, stop};
 use dockerlaunch_plan::supervise::AFTER_KILL;
@@ -55,6 +56,8 @@ pub struct Launch {
     bound: Vec<Listener>,
     /// Cgroups of somebody else that were there before us; what we mount ourselves says nothing of the outer runtime.
     foreign_cgroups: Option<Vec<String>>,
+    /// Tried once: it is the one look at the system that costs milliseconds.
+    firewall: OnceCell<Firewall>,
 }
 
 impl Launch {
@@ -80,7 +83,7 @@ impl Launch {
         let inherited = sys::take_inherited(config.inherited_sockets);
         config.inherited_sockets = inherited.len();
         sys::close_on_exec_from(sys::FIRST_SOCKET);
-        Self { config, inherited, bound: Vec::new(), foreign_cgroups: None }
+        Self { config, inherited, bound: Vec::new(), foreign_cgroups: None, firewall: OnceCell::new() }
     }
 
     /// The configuration.
@@ -147,6 +150,7 @@ impl Launch {
     /// What a launch would do, without doing it.
     pub fn plan(&self) -> (Facts, Plan) {
         let mut facts = probe::probe(&self.config);
+        facts.firewall = self.firewall.get_or_init(|| probe::firewall(&self.config, &facts)).clone();
         facts.listening = self.listening(&facts);
         if let Some(at_first) = &self.foreign_cgroups {
             facts.cgroups.foreign.clone_from(at_first);
@@ -322,7 +326,8 @@ impl Launch {
         if !self.config.engine.only_informs() || is_kernel_init() {
             return Ok(());
         }
-        let (facts, plan) = self.plan();
+        let facts = probe::probe(&self.config);
+        let plan = plan(&self.config, &facts);
         if let Err(missing) = resolve(&self.config, &facts) {
             let problems = plan.blockers().into_iter().filter(|p| is_about_engine(p)).cloned().collect();
             return Err(failure(&facts, problems, status_of(missing)));
@@ -333,8 +338,9 @@ impl Launch {
     }
 
     fn early(&mut self) -> Result<(), LaunchFailure> {
-        let (facts, early) = self.plan();
-        self.apply(&early, Stage::Early, &facts)?;
+        let facts = probe::probe(&self.config);
+        let report = self.apply(&plan(&self.config, &facts), Stage::Early, &facts)?;
+        report.degraded.iter().for_each(warn);
         Ok(())
     }
 
@@ -349,6 +355,7 @@ impl Launch {
             hooks::run(&main.hooks, &main.engine.env, self.config.settings.hook_timeout, signals)
                 .map_err(|problem| failure(&facts, vec![problem], status::LAUNCHER_FAILED))?;
             // What they have changed counts: only what is missing now is done.
+            self.firewall = OnceCell::new();
             let (facts, anew) = self.plan();
             // What is not wanted any more must not reach the engine: it may have no TLS now.
             let wanted = listeners::decide(&self.config, &facts).unwrap_or_default().names();

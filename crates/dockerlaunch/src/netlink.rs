@@ -1,4 +1,4 @@
-//! What we ask netlink: to make a bridge, to address and bring up a link, and whether nf_tables is there.
+//! What we ask netlink: to make a bridge, to address and bring up a link; and how anything is asked.
 
 use std::io;
 use std::net::IpAddr;
@@ -9,7 +9,7 @@ use netlink_bindings::consts::{NLM_F_ACK, NLM_F_REQUEST};
 use netlink_bindings::rt_addr::{self, IfaFlags, Ifaddrmsg};
 use netlink_bindings::rt_link::{self, IfinfoFlags, Ifinfomsg};
 use netlink_bindings::traits::{NetlinkRequest, Protocol};
-use netlink_sys::{Socket, SocketAddr, protocols};
+use netlink_sys::{Socket, SocketAddr};
 use nix::sys::socket::SockaddrStorage;
 
 /// Brings an interface up (rtnetlink(7), `RTM_NEWLINK`).
@@ -67,51 +67,65 @@ fn change(request: &impl NetlinkRequest) -> io::Result<()> {
     let Protocol::Raw { protonum, request_type } = request.protocol() else {
         return Err(io::ErrorKind::InvalidInput.into());
     };
-    let message = message(request_type, request.flags() | NLM_F_ACK as u16, request.payload());
-    match exchange(protonum.cast_signed().into(), &message)? {
-        0 => Ok(()),
-        errno => Err(io::Error::from_raw_os_error(errno)),
+    let message = message(request_type, request.flags() | NLM_F_ACK as u16, 0, request.payload());
+    match exchange(protonum.cast_signed().into(), &message)?.first() {
+        None => Err(io::ErrorKind::UnexpectedEof.into()),
+        Some(Answer { errno: 0, .. }) => Ok(()),
+        Some(answer) => Err(io::Error::from_raw_os_error(answer.errno)),
     }
 }
 
 /// A request with its header, struct nlmsghdr.
-fn message(kind: u16, flags: u16, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn message(kind: u16, flags: u16, seq: u32, payload: &[u8]) -> Vec<u8> {
     let header = Nlmsghdr {
         len: u32::try_from(Nlmsghdr::len() + payload.len()).unwrap_or_default(),
         r#type: kind,
         flags: flags | NLM_F_REQUEST as u16,
+        seq,
         ..Nlmsghdr::new()
     };
     [header.as_slice(), payload].concat()
 }
 
-/// Whether nf_tables answers: `NFT_MSG_GETGEN` (linux/netfilter/nf_tables.h) reads a counter and changes nothing.
-/// `None` when it could not be asked.
-pub(crate) fn has_nf_tables() -> Option<bool> {
-    const NFNL_SUBSYS_NFTABLES: u16 = 10;
-    const NFT_MSG_GETGEN: u16 = 16;
-    // struct nfgenmsg: family, version, resource id.
-    const NFGENMSG: &[u8] = &[0; 4];
-    let request = message(NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETGEN, 0, NFGENMSG);
-    match exchange(protocols::NETLINK_NETFILTER, &request) {
-        Ok(0) => Some(true),
-        Err(error) if error.raw_os_error() == Some(libc::EPROTONOSUPPORT) => Some(false),
-        Ok(libc::EPERM) | Err(_) => None,
-        Ok(_) => Some(false),
+/// An answer, as far as it matters here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Answer {
+    /// The type of the message; that of an error is [`Answer::ERROR`].
+    pub(crate) kind: u16,
+    /// The number of the request.
+    pub(crate) seq: u32,
+    /// The error number; 0 says that all went well.
+    pub(crate) errno: i32,
+}
+
+impl Answer {
+    /// `NLMSG_ERROR`.
+    pub(crate) const ERROR: u16 = 2;
+
+    fn parse(bytes: &[u8]) -> Self {
+        // struct nlmsghdr: length, type at 4, flags, number at 8, port; after it the negative error number.
+        let field =
+            |at: usize| bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, i32::from_ne_bytes);
+        let kind = bytes.get(4..6).and_then(|b| b.try_into().ok()).map_or(0, u16::from_ne_bytes);
+        let errno = if kind == Self::ERROR { -field(16) } else { 0 };
+        Self { kind, seq: field(8).cast_unsigned(), errno }
     }
 }
 
-/// Sends one request; 0, or the error number of the answer.
-fn exchange(protocol: isize, request: &[u8]) -> io::Result<i32> {
+/// Sends requests in one go, and gives the first message of every answer. The kernel has them ready when it has taken the
+/// requests.
+pub(crate) fn exchange(protocol: isize, requests: &[u8]) -> io::Result<Vec<Answer>> {
     let mut socket = Socket::new(protocol)?;
     socket.bind_auto()?;
     socket.connect(&SocketAddr::new(0, 0))?;
-    socket.send(request, 0)?;
-    let (answer, _) = socket.recv_from_full()?;
-    // struct nlmsghdr: length, type at 4, then for NLMSG_ERROR the negative error number at 16.
-    let field =
-        |at: usize| answer.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, i32::from_ne_bytes);
-    let kind = answer.get(4..6).and_then(|b| b.try_into().ok()).map_or(0, u16::from_ne_bytes);
-    const NLMSG_ERROR: u16 = 2;
-    Ok(if kind == NLMSG_ERROR { -field(16) } else { 0 })
+    socket.send(requests, 0)?;
+    socket.set_non_blocking(true)?;
+    let mut answers = Vec::new();
+    loop {
+        match socket.recv_from_full() {
+            Ok((answer, _)) => answers.push(Answer::parse(&answer)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(answers),
+            Err(error) => return Err(error),
+        }
+    }
 }

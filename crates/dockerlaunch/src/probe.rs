@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use dockerlaunch_plan::Config;
 use dockerlaunch_plan::facts::{
-    self, CGROUP_ROOT, Entry, Facts, Firewall, Link, Mount, PRIVATE, Process, cgroups, kernel, mountinfo,
-    process, state_files,
+    self, CGROUP_ROOT, Entry, Facts, Link, Mount, PRIVATE, Process, cgroups, kernel, mountinfo, process,
+    state_files,
 };
 use dockerlaunch_plan::rules::{containerd, daemon_json, dist, engine};
 
@@ -20,10 +20,13 @@ use crate::netlink;
 
 mod config;
 mod confinement;
+mod firewall;
 mod tls;
 pub(crate) mod trial;
 
-/// Reads everything that the rules ask for. What cannot be read is absent from the facts, never an error: without
+pub(crate) use firewall::firewall;
+
+/// Reads everything that the rules ask for, but for the firewall. What cannot be read is absent from the facts, never an error: without
 /// `/proc` hardly anything can be.
 pub fn probe(config: &Config) -> Facts {
     Probe { root: PathBuf::from("/") }.facts(config)
@@ -46,7 +49,8 @@ impl Probe {
     pub fn facts(&self, config: &Config) -> Facts {
         let mountinfo = self.read("/proc/self/mountinfo");
         let mounts = mountinfo.as_deref().map_or_else(|| self.mounts_by_statfs(), mountinfo::parse);
-        let release = rustix::system::uname().release().to_string_lossy().into_owned();
+        let uname = rustix::system::uname();
+        let release = uname.release().to_string_lossy().into_owned();
         let etc_defaults = self.etc_defaults();
         let config_file = self.config_file(config);
         let daemon_json = daemon_json::view(config, &config_file);
@@ -65,6 +69,7 @@ impl Probe {
                     .read("/proc/filesystems")
                     .map(|t| kernel::parse_filesystems(&t))
                     .unwrap_or_default(),
+                is_gvisor: kernel::is_gvisor(&release, &uname.version().to_string_lossy()),
                 release,
             },
             cgroups: self.cgroups(&mounts),
@@ -77,7 +82,8 @@ impl Probe {
                 .collect(),
             links: self.links(),
             etc_defaults,
-            firewall: self.firewall(),
+            // Only a try can tell, and not every reading of the facts needs one: see `firewall`.
+            firewall: facts::Firewall::default(),
             leftovers: self.leftovers(&data_root),
             config_file,
             groups: self.groups(config, &daemon_json),
@@ -264,14 +270,6 @@ impl Probe {
         }
         found.sort();
         found
-    }
-
-    fn firewall(&self) -> Firewall {
-        let in_use = |path: &str| self.read(path).is_some_and(|tables| !tables.trim().is_empty());
-        Firewall {
-            nft: (self.root == Path::new("/")).then(netlink::has_nf_tables).flatten(),
-            legacy_tables_in_use: in_use("/proc/net/ip_tables_names") || in_use("/proc/net/ip6_tables_names"),
-        }
     }
 
     fn leftovers(&self, data_root: &str) -> state_files::Leftovers {

@@ -113,6 +113,24 @@ pub(crate) fn is_pending(signal: i32) -> bool {
     unsafe { libc::sigpending(&mut set) == 0 && libc::sigismember(&set, signal) == 1 }
 }
 
+/// Asks the legacy packet filter for a table (`IPT_SO_GET_INFO`, linux/netfilter_ipv4/ip_tables.h, and its twin for IPv6);
+/// the kernel loads and makes it for that.
+pub(crate) fn find_table(socket: BorrowedFd<'_>, level: libc::c_int, name: &str) -> io::Result<()> {
+    const IPT_SO_GET_INFO: libc::c_int = 64;
+    // struct ipt_getinfo: a name of 32 bytes, 13 numbers.
+    const SIZE: libc::socklen_t = 32 + 13 * 4;
+    let mut info = [0u8; SIZE as usize];
+    info.iter_mut().zip(name.bytes()).for_each(|(to, from)| *to = from);
+    let mut size = SIZE;
+    // SAFETY: the kernel writes at most `size` bytes to `info`, which has as many.
+    match unsafe {
+        libc::getsockopt(socket.as_raw_fd(), level, IPT_SO_GET_INFO, info.as_mut_ptr().cast(), &mut size)
+    } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Sends a process a signal by its number.
 pub(crate) fn kill(pid: RawPid, signal: i32) -> io::Result<()> {
     // SAFETY: touches no memory of ours.

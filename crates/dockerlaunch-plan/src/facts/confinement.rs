@@ -1,4 +1,4 @@
-//! What an outer runtime, or the kernel that it is, refuses whatever capabilities we have.
+//! What an outer runtime refuses, whatever capabilities we have.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,8 +14,6 @@ pub struct Confinement {
     pub unmountable: Vec<String>,
     /// Our `oom_score_adj`, where we could not lower it to the 0 of containers.
     pub oom_score: Option<i32>,
-    /// The kernel is gVisor's.
-    pub is_gvisor: bool,
 }
 
 /// A proc that is mounted nowhere.
@@ -24,11 +22,6 @@ pub const DETACHED_PROC: &str = "detached proc";
 /// The profile of `/proc/self/attr/current` (apparmor(7)), where it is enforced; `unconfined` and what complains only is none.
 pub fn parse_apparmor(text: &str) -> Option<String> {
     text.trim_matches(['\0', '\n']).strip_suffix(" (enforce)").map(str::to_owned)
-}
-
-/// Whether the text of `/proc/version` is gVisor's (pkg/sentry/syscalls/linux, `LinuxVersion`): it always has this date.
-pub fn is_gvisor(version: &str) -> bool {
-    version.contains("gvisor") || version.contains("Sun Jan 10 15:06:54 PST 2016")
 }
 
 #[cfg(test)]
@@ -45,12 +38,5 @@ mod tests {
         for text in ["unconfined\n", "x (complain)\n", "", "system_u:system_r:container_t:s0:c1,c2\0"] {
             assert_eq!(parse_apparmor(text), None, "{text}");
         }
-    }
-
-    #[test]
-    fn gvisor_is_known_by_its_build_date() {
-        assert!(is_gvisor("Linux version 4.4.0 #1 SMP Sun Jan 10 15:06:54 PST 2016\n"));
-        assert!(is_gvisor("Linux version 4.19.0-gvisor #1 SMP Sun Jan 10 15:06:54 PST 2016\n"));
-        assert!(!is_gvisor("Linux version 6.12.48 (gcc 14) #1 SMP PREEMPT_DYNAMIC Debian\n"));
     }
 }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// The kernel.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Kernel {
     /// `uname -r`.
     pub release: String,
@@ -13,6 +14,14 @@ pub struct Kernel {
     pub filesystems: Vec<String>,
     /// Whether `/lib/modules/RELEASE` (or `/usr/lib/modules/RELEASE`) has a `modules.dep`.
     pub has_modules: bool,
+    /// Whether it is gVisor, which only looks like Linux.
+    pub is_gvisor: bool,
+}
+
+/// Whether this is gVisor, by `uname -r` and `uname -v`. Before 2025 only the second one tells: it is always the same
+/// (gvisor, pkg/sentry/syscalls/linux/linux64.go).
+pub fn is_gvisor(release: &str, version: &str) -> bool {
+    release.contains("gvisor") || version == "#1 SMP Sun Jan 10 15:06:54 PST 2016"
 }
 
 /// Parses `/proc/filesystems`.

@@ -13,7 +13,9 @@ pub fn links(config: &Config, facts: &Facts) -> Verdict {
         .iter()
         .filter(|name| !directories(config).any(|dir| is_program(facts, &format!("{dir}/{name}"))));
     let actions = missing.filter_map(|name| {
-        let mut links = directories(config).map(|dir| format!("{dir}/{name}"));
+        // Our own directory has no originals, and what is in it is asked for before this.
+        let theirs = directories(config).filter(|dir| *dir != format!("{PRIVATE}/bin"));
+        let mut links = theirs.map(|dir| format!("{dir}/{name}"));
         let path = links.find(|path| is_program(facts, &format!("{path}.dist")) && !facts.exists(path))?;
         Some(Action::Symlink { path, target: format!("{name}.dist") })
     });

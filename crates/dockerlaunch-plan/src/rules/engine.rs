@@ -6,7 +6,7 @@ use crate::facts::certificates::BUNDLE;
 use crate::facts::{DaemonJson, Entry, Facts, PRIVATE};
 use crate::{Config, Problem, Verdict};
 
-use super::{certificates, containerd, daemon_json, files, firewall, gvisor, listeners, tls};
+use super::{certificates, containerd, daemon_json, files, firewall, listeners, tls};
 
 /// Why there is no engine to start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,27 +66,26 @@ pub fn command(config: &Config, facts: &Facts) -> EngineCommand {
     let (mut args, listeners) = listeners::arguments(config, facts);
     let containerd = containerd::own(config, facts);
     args.splice(..0, containerd.iter().map(|own| format!("--containerd={}", own.socket)));
-    args.extend(gvisor::arguments(config, facts));
     // What cannot be merged stops the launch in its own step.
     let merged = daemon_json::merge(config, &facts.config_file, &args, false);
     let daemon_json::Merged { args, notices: merged, .. } =
         merged.unwrap_or_else(|_| daemon_json::Merged { args, ..Default::default() });
     let mut notices = config.engine.notices.clone();
     notices.extend(merged);
-    notices.extend(gvisor::notice(config, facts));
     notices.extend(listeners.notices);
     if let listeners::Tls::Directory(_) = listeners.tls {
         notices.extend(config.tls.notices.iter().cloned());
     }
     let mut warnings = listeners.warnings;
     warnings.extend(tls::warning(config, facts).into_iter().chain(certificates::warning(config, facts)));
+    warnings.extend(firewall::warning(config, facts));
     notices.extend(certificates::notices(facts));
     let mut path = config.path.clone();
     let private_bin = format!("{PRIVATE}/bin");
     if !path.contains(&private_bin) && facts.exists(&format!("{private_bin}/modprobe")) {
         path.insert(0, private_bin);
     }
-    if firewall::choose(config, facts).0 == firewall::Backend::Legacy {
+    if matches!(firewall::choose(config, facts), Ok((firewall::Backend::Legacy, _))) {
         path.insert(0, firewall::legacy_dir());
     }
     let mut env = vec![("PATH".to_owned(), path.join(":"))];

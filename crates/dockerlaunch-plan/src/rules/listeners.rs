@@ -11,7 +11,7 @@ use crate::config::{HANDED_OVER, Host};
 use crate::facts::{Entry, Facts, is_below};
 use crate::{Action, Config, Problem, Verdict};
 
-use super::{bridge, stop, tls};
+use super::{bridge, firewall, stop, tls};
 
 /// Where health checks reach an engine that has no unix socket else.
 pub const PROBE_SOCKET: &str = "/run/dockerlaunch/docker.sock";
@@ -259,10 +259,11 @@ pub fn arguments(config: &Config, facts: &Facts) -> (Vec<String>, Listeners) {
     let listeners = decide(config, facts).unwrap_or_default();
     let mut taken_out = bridge::not_for_dockerd(config, facts).to_vec();
     if !listeners.hands_over {
-        let own = stop::flag(config, facts).into_iter();
+        let own = stop::flag(config, facts).into_iter().chain(firewall::flags(config, facts));
         return (own.chain(config.engine.without(&taken_out)).collect(), listeners);
     }
     let mut args: Vec<String> = stop::flag(config, facts).into_iter().collect();
+    args.extend(firewall::flags(config, facts));
     args.extend(["-H".to_owned(), HANDED_OVER.to_owned()]);
     args.extend(listeners.left.iter().map(|host| format!("--host={host}")));
     let mut has_files = tls::flags("").iter().any(|(name, _)| is_on_line(config, name));

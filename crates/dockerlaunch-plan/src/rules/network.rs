@@ -1,7 +1,9 @@
 //! Loopback and forwarding.
 
 use crate::facts::Facts;
-use crate::{Action, Config, Verdict};
+use crate::{Action, Config, Problem, Verdict};
+
+use super::firewall::{self, Backend};
 
 /// Loopback up.
 pub fn loopback(_: &Config, facts: &Facts) -> Verdict {
@@ -12,15 +14,36 @@ pub fn loopback(_: &Config, facts: &Facts) -> Verdict {
     }
 }
 
-/// IPv4 forwarding, before dockerd: when it has to switch it on itself it also sets the FORWARD policy to DROP
-/// (libnetwork/drivers/bridge/setup_ip_forwarding.go).
-pub fn forwarding(_: &Config, facts: &Facts) -> Verdict {
-    const KNOB: &str = "/proc/sys/net/ipv4/ip_forward";
-    match facts.knobs.get(KNOB).map(String::as_str) {
-        None => Verdict::skipped(format!("{KNOB} does not exist")),
-        Some("1") => Verdict::satisfied("net.ipv4.ip_forward = 1"),
-        Some(_) => {
-            Verdict::Needed { actions: vec![Action::WriteKnob { path: KNOB.into(), value: "1".into() }] }
-        }
+/// The switch for IPv4.
+pub const FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
+
+/// Those for IPv6, of the interfaces that there are and of those that come.
+const FORWARD6: [&str; 2] =
+    ["/proc/sys/net/ipv6/conf/all/forwarding", "/proc/sys/net/ipv6/conf/default/forwarding"];
+
+/// Forwarding, before dockerd: when it has to switch it on itself it also sets the FORWARD policy to DROP, and with its own
+/// backend it only looks whether it is on (libnetwork/drivers/bridge/setup_ip_forwarding.go). That of IPv6 is left to it
+/// else: a host that forwards does not listen to routers any more.
+pub fn forwarding(config: &Config, facts: &Facts) -> Verdict {
+    if firewall::switch(config, facts, "ip-forward") == Some(false) {
+        return Verdict::skipped("--ip-forward=false");
     }
+    let mut knobs = vec![FORWARD];
+    if matches!(firewall::choose(config, facts), Ok((Backend::Native, _))) {
+        knobs.extend(FORWARD6);
+    }
+    knobs.retain(|knob| facts.knobs.contains_key(*knob));
+    if knobs.is_empty() {
+        return Verdict::skipped(format!("{FORWARD} does not exist"));
+    }
+    let is_off = |knob: &&str| facts.knobs.get(*knob).is_some_and(|value| value != "1");
+    let off: Vec<&str> = knobs.into_iter().filter(is_off).collect();
+    if off.contains(&FORWARD) && firewall::forwarding_is_fixed(facts) {
+        let problem = Problem::new("net.ipv4.ip_forward is 0, and /proc/sys is mounted read-only")
+            .cause("containers reach no other networks")
+            .remedy("have the outer runtime set it", "docker run --sysctl net.ipv4.ip_forward=1 …");
+        return Verdict::Blocked { problem };
+    }
+    let write = |path: &str| Action::WriteKnob { path: path.into(), value: "1".into() };
+    Verdict::needed_or(off.into_iter().map(write).collect(), "net.ipv4.ip_forward = 1")
 }

@@ -35,7 +35,6 @@ impl Probe {
             unmountable: if suspects && may_mount && is_real { unmountable() } else { Vec::new() },
             apparmor,
             oom_score: if is_real { too_high_oom_score() } else { None },
-            is_gvisor: self.read("/proc/version").is_some_and(|text| confinement::is_gvisor(&text)),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Trying what only a try can tell, where nobody notices.
 
 use std::io;
-use std::sync::mpsc;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::sched::{CloneFlags, unshare};
@@ -19,12 +19,19 @@ pub(crate) fn trial<T: Send + 'static>(
     limit: Duration,
     probe: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<T> {
-    let (sender, receiver) = mpsc::sync_channel(1);
+    let answer = Arc::new((Mutex::new(None), Condvar::new()));
+    let ours = Arc::clone(&answer);
     std::thread::Builder::new().name("trial".to_owned()).spawn(move || {
-        // Nobody receives once the limit has passed.
-        let _ = sender.send(enter(namespaces).map(|()| probe()));
+        let result = enter(namespaces).map(|()| probe());
+        *ours.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+        ours.1.notify_one();
     })?;
-    receiver.recv_timeout(limit).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    let answered = answer.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let (mut answered, _) = answer
+        .1
+        .wait_timeout_while(answered, limit, |result| result.is_none())
+        .unwrap_or_else(PoisonError::into_inner);
+    answered.take().unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))
 }
 
 fn enter(namespaces: CloneFlags) -> io::Result<()> {

@@ -90,9 +90,13 @@ pub(super) fn expected(key: &str) -> Option<Expected> {
     let (is, what, example): (fn(&Value) -> bool, _, _) = match key {
         "hosts" => (is_list, "a list of texts", "[\"unix:///var/run/docker.sock\"]"),
         "mtu" | "shutdown-timeout" => (Value::is_i64, "a whole number", "1450"),
-        "cri-containerd" | "tls" | "tlsverify" => (Value::is_boolean, "true or false", "true"),
-        "bip" | "bip6" | "bridge" | "containerd" | "data-root" | "exec-root" | "group" | "storage-driver"
-        | "tlscacert" | "tlscert" | "tlskey" => (Value::is_string, "a text", "\"…\""),
+        "cri-containerd" | "ip-forward" | "ip6tables" | "iptables" | "tls" | "tlsverify" => {
+            (Value::is_boolean, "true or false", "true")
+        }
+        "bip" | "bip6" | "bridge" | "containerd" | "data-root" | "exec-root" | "firewall-backend"
+        | "group" | "storage-driver" | "tlscacert" | "tlscert" | "tlskey" => {
+            (Value::is_string, "a text", "\"…\"")
+        }
         _ => return None,
     };
     Some(Expected { is, what, example })
