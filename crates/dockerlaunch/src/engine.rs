@@ -52,6 +52,8 @@ pub struct Launch {
     config: Config,
     inherited: Vec<OwnedFd>,
     bound: Vec<Listener>,
+    /// The lock of the data root.
+    lock: Option<Option<std::fs::File>>,
 }
 
 impl Launch {
@@ -77,7 +79,7 @@ impl Launch {
         let inherited = sys::take_inherited(config.inherited_sockets);
         config.inherited_sockets = inherited.len();
         sys::close_on_exec_from(sys::FIRST_SOCKET);
-        Self { config, inherited, bound: Vec::new() }
+        Self { config, inherited, bound: Vec::new(), lock: None }
     }
 
     /// The configuration.
@@ -145,6 +147,7 @@ impl Launch {
     pub fn plan(&self) -> (Facts, Plan) {
         let mut facts = probe::probe(&self.config);
         facts.listening = self.listening(&facts);
+        facts.storage.locked |= self.lock.is_some();
         let plan = plan(&self.config, &facts);
         (facts, plan)
     }
@@ -180,7 +183,7 @@ impl Launch {
         drop(watchdog);
         let log = self.engine_log(&facts)?;
         let sockets = self.sockets();
-        let error = handoff::exec_engine(&plan.engine, &sockets, log);
+        let error = handoff::exec_engine(&plan.engine, &sockets, self.lock.take().flatten().as_ref(), log);
         Err(self.exec_failed(&facts, &plan.engine.program, &error))
     }
 
@@ -244,6 +247,7 @@ impl Launch {
             settings: &self.config.settings,
             stop: stop::time(&self.config, &facts),
             mounts: self.mounts(&facts),
+            preload: (!facts.storage.preloaded.is_empty()).then(|| facts.storage.place.clone()),
             clean: Box::new(|| self.clean()),
             reload: Box::new(|| self.merge_again(&plan.engine)),
         };
@@ -286,7 +290,9 @@ impl Launch {
             // It comes with the engine.
             Err(_) => dir.replacen("/var/run/", "/run/", 1),
         };
-        Mounts { dirs: dirs.map(real).into(), before: facts.mounts.clone() }
+        let dirs: Vec<String> = dirs.map(real).into();
+        let ours = config.settings.storage.and_then(|_| dirs.first().cloned());
+        Mounts { dirs, before: facts.mounts.clone(), ours }
     }
 
     /// The file for the engine's output, if the user wants one.
@@ -321,7 +327,7 @@ impl Launch {
             return Err(failure(&facts, problems, status_of(missing)));
         }
         let engine = EngineCommand { args: self.config.engine.args.clone(), ..plan.engine };
-        let error = handoff::exec_engine(&engine, &[], None);
+        let error = handoff::exec_engine(&engine, &[], None, None);
         Err(self.exec_failed(&facts, &engine.program, &error))
     }
 
@@ -371,6 +377,7 @@ impl Launch {
         let mut executor = System::default();
         let result = apply(plan, stage, facts, &mut executor);
         self.bound.append(&mut executor.listeners);
+        self.lock = self.lock.take().or(executor.lock);
         result.map_err(|error| {
             // Only a missing engine has a status of its own, and only when that is all that is wrong.
             let status = match (&error.problems[..], resolve(&self.config, facts)) {

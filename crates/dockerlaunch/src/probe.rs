@@ -16,8 +16,8 @@ use dockerlaunch_plan::rules::{containerd, daemon_json, dist, engine};
 use crate::netlink;
 
 mod config;
+mod storage;
 mod tls;
-#[cfg_attr(not(test), expect(dead_code, reason = "the probes of networks and storage come next"))]
 pub(crate) mod trial;
 
 /// Reads everything that the rules ask for. What cannot be read is absent from the facts, never an error: without
@@ -47,8 +47,10 @@ impl Probe {
         let config_file = self.config_file(config);
         let daemon_json = daemon_json::view(config, &config_file);
         let data_root = engine::data_root(config, &daemon_json);
+        let process = self.process(mountinfo.as_deref());
+        let storage = self.storage(config, &data_root, process.in_user_namespace);
         Facts {
-            process: self.process(mountinfo.as_deref()),
+            process,
             kernel: kernel::Kernel {
                 has_modules: ["/lib", "/usr/lib"]
                     .iter()
@@ -82,6 +84,7 @@ impl Probe {
             tls: self.tls(config),
             extra_ca: self.extra_ca(config),
             hooks: self.hooks(),
+            storage,
         }
     }
 
