@@ -108,12 +108,14 @@ const HEALTH: Duration = Duration::from_secs(4);
 /// # Errors
 /// It does not answer.
 pub fn healthcheck(socket: &str) -> Result<(), Problem> {
-    sockets::ping(socket, HEALTH).map_err(|error| not_answering(socket, HEALTH, &error))?;
-    if preload::is_pending() { Err(still_loading()) } else { Ok(()) }
+    if preload::is_pending() {
+        return Err(still_loading());
+    }
+    sockets::ping(socket, HEALTH).map_err(|error| not_answering(socket, HEALTH, &error))
 }
 
 fn still_loading() -> Problem {
-    Problem::new("the engine answers, and images are still being loaded into it")
+    Problem::new("images are still being loaded into the engine")
         .remedy("give it more time", "dockerlaunch ready --timeout 10m")
 }
 
