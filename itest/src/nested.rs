@@ -34,11 +34,23 @@ pub struct Nested {
 impl Nested {
     /// `docker run --name NAME --privileged -d IMAGE ARGS…`, as the seed has it, but for the exchange directory.
     pub fn run(outer: Arc<Instance>, container: &str, image: &str, args: &[&str]) -> Result<Self> {
+        Self::run_with(outer, container, image, &[], args)
+    }
+
+    /// The same, with options for `docker run`.
+    pub fn run_with(
+        outer: Arc<Instance>,
+        container: &str,
+        image: &str,
+        options: &[&str],
+        args: &[&str],
+    ) -> Result<Self> {
         let shared = outer.exchange().directory(container)?;
         let mount = format!("{}:/exchange", shared.inside);
         let environment: &dyn Environment = &*outer;
-        let head = ["run", "--name", container, "--privileged", "-v", &mount, "-d", image];
-        environment.docker(&head.iter().chain(args).copied().collect::<Vec<_>>())?;
+        let head = ["run", "--name", container, "--privileged", "-v", &mount, "-d"];
+        let words = head.iter().chain(options).chain([&image]).chain(args);
+        environment.docker(&words.copied().collect::<Vec<_>>())?;
         let exchange = Exchange { outside: PathBuf::from(&shared.outside), inside: "/exchange".to_owned() };
         let nested = Nested { outer, container: container.to_owned(), exchange };
         nested.wait()?;

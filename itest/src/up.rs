@@ -20,7 +20,8 @@ pub struct Instance {
     state: PathBuf,
     exchange: Exchange,
     socket: PathBuf,
-    engine_options: Vec<String>,
+    /// Options of `up`, and after `--` those of the engine.
+    options: [Vec<String>; 2],
     down: bool,
 }
 
@@ -40,6 +41,11 @@ impl Instance {
 
     /// An instance without any image in it.
     pub fn start_bare(purpose: &str, engine_options: &[&str]) -> Result<Self> {
+        Self::start_up(purpose, &[], engine_options)
+    }
+
+    /// The same, with options for `up`.
+    pub fn start_up(purpose: &str, up_options: &[&str], engine_options: &[&str]) -> Result<Self> {
         let name = product::instance_name(purpose);
         let outside = product::target().join("itest-run").join(purpose);
         let mut instance = Instance {
@@ -48,7 +54,8 @@ impl Instance {
             state: product::target().join("itest-run/state"),
             exchange: Exchange { outside: outside.join("exchange"), inside: EXCHANGE.to_owned() },
             socket: PathBuf::new(),
-            engine_options: engine_options.iter().map(ToString::to_string).collect(),
+            options: [up_options, engine_options]
+                .map(|words| words.iter().map(ToString::to_string).collect()),
             down: false,
         };
         // What a killed run left behind.
@@ -104,8 +111,9 @@ impl Instance {
                     .iter()
                     .flat_map(|dir| ["--rootfs".as_ref(), dir.as_os_str()]),
             )
+            .args(&self.options[0])
             .arg("--")
-            .args(&self.engine_options);
+            .args(&self.options[1]);
         // The first one on a machine downloads the packages.
         command::run_within(&mut up, b"", Duration::from_secs(600))
     }
