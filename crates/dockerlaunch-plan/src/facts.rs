@@ -130,8 +130,9 @@ pub struct DaemonJson {
     pub data_root: Option<String>,
     /// The driver that images and containers are kept with.
     pub storage_driver: Option<String>,
-    /// Features that are switched on or off.
-    pub features: BTreeMap<String, bool>,
+    /// `features` switch the image store of containerd on or off.
+    #[serde(skip_deserializing)]
+    pub containerd_snapshotter: Option<bool>,
     /// The MTU of dockerd's own bridge.
     pub mtu: Option<i64>,
     /// A containerd of the user's own.

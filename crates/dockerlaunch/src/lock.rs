@@ -15,6 +15,9 @@ use rustix::io::Errno;
 
 use crate::say::say;
 
+/// Nobody looks for longer.
+const LOOK: Duration = Duration::from_millis(300);
+
 /// Who holds it, as the file says: host, pid, pid namespace, since when.
 pub(crate) struct Holder(String);
 
@@ -83,7 +86,8 @@ pub(crate) fn take(data_root: &str, wait: Duration) -> Result<Option<File>, Acti
             Ok(()) => break,
             Err(Errno::WOULDBLOCK) => {
                 let holder = Holder::of(&mut file);
-                if holder.is_gone() {
+                // Somebody who only looks has it for a moment, and leaves the name of the last holder.
+                if start.elapsed() >= LOOK && holder.is_gone() {
                     say!(
                         Warn,
                         "{} was locked by {holder}, which has ended; what it started has not",
@@ -91,7 +95,7 @@ pub(crate) fn take(data_root: &str, wait: Duration) -> Result<Option<File>, Acti
                     );
                     return Ok(None);
                 }
-                if start.elapsed() >= wait {
+                if start.elapsed() >= wait.max(LOOK) {
                     return Err(failed_with(&holder));
                 }
                 if !told {

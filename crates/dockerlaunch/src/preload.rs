@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use dockerlaunch_plan::facts::image_archive::{BLOCK, INDEXES, digests, header};
@@ -37,10 +37,12 @@ pub(crate) fn pending(is: bool) {
 /// Loads what is missing. An archive that cannot be loaded is told, and the others are loaded.
 pub(crate) fn run(socket: &str, data_root: &Path) {
     let entries = fs::read_dir(PRELOADED).into_iter().flatten().flatten();
-    let mut archives: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
-    archives.retain(|path| path.extension().is_some_and(|end| end == "tar"));
-    archives.sort();
-    for path in archives {
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.retain(|name| name.ends_with(".tar"));
+    names.sort();
+    for name in names {
+        let path = Path::new(PRELOADED).join(name);
         let start = Instant::now();
         match load_unless_there(&path, socket, data_root) {
             Ok(true) => {

@@ -148,8 +148,7 @@ fn chosen<'a>(config: &'a Config, facts: &'a Facts) -> Option<(&'a str, &'static
 fn names(config: &Config, facts: &Facts) -> [&'static str; 2] {
     const FEATURE: &str = "containerd-snapshotter";
     let on_line = config.engine.option("feature").and_then(|text| text.strip_prefix(FEATURE));
-    let feature =
-        on_line.map(|value| !value.starts_with("=f")).or(facts.daemon_json.features.get(FEATURE).copied());
+    let feature = on_line.map(|value| !value.starts_with("=f")).or(facts.daemon_json.containerd_snapshotter);
     let by_default = facts.storage.prefers_containerd && facts.storage.prior.is_empty();
     if feature.unwrap_or(by_default) { ["overlayfs", "native"] } else { ["overlay2", "vfs"] }
 }

@@ -87,10 +87,7 @@ pub(super) struct Expected {
 /// What dockerd wants of the directives in [`DaemonJson`].
 pub(super) fn expected(key: &str) -> Option<Expected> {
     let is_list = |value: &Value| value.as_array().is_some_and(|list| list.iter().all(Value::is_string));
-    let is_switches =
-        |value: &Value| value.as_object().is_some_and(|map| map.values().all(Value::is_boolean));
     let (is, what, example): (fn(&Value) -> bool, _, _) = match key {
-        "features" => (is_switches, "names with true or false", "{\"buildkit\": true}"),
         "hosts" => (is_list, "a list of texts", "[\"unix:///var/run/docker.sock\"]"),
         "mtu" | "shutdown-timeout" => (Value::is_i64, "a whole number", "1450"),
         "cri-containerd" | "tls" | "tlsverify" => (Value::is_boolean, "true or false", "true"),
