@@ -13,8 +13,8 @@ use dockerlaunch_plan::facts::storage::{GRAPH_DRIVERS, IMAGE, LOCK, Overlay, PRE
 use dockerlaunch_plan::facts::{PRIVATE, dockerd_flags};
 use nix::sched::CloneFlags;
 use rand_core::{OsRng, RngCore};
-use rustix::fs::statvfs;
-use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use rustix::fs::{AtFlags, statvfs, unlinkat};
+use rustix::mount::{MountFlags, mount};
 
 use super::{Probe, trial::trial};
 use crate::lock;
@@ -94,37 +94,12 @@ fn look(data_root: &Path, user_namespace: bool, looking: bool) -> Storage {
         inodes: fs.f_files,
         free_inodes: fs.f_favail,
     });
-    let mut tried = TRIED.lock().unwrap_or_else(PoisonError::into_inner);
-    let Tried { overlay, unwritable, slow } = match &*tried {
-        Some((of, known)) if *of == device => known.clone(),
-        _ => {
-            let (overlay, unwritable) = match try_overlay(&place, user_namespace) {
-                Ok(()) => (Some(Overlay::Works), None),
-                Err(Failed::Prepare(error)) => {
-                    (None, Some((error.raw_os_error().unwrap_or(0), error.to_string())))
-                }
-                // Its module may not be loaded yet.
-                Err(Failed::Overlay(error)) if error.raw_os_error() == Some(libc::ENODEV) => (None, None),
-                Err(Failed::Overlay(error)) => (Some(Overlay::Refused(error.to_string())), None),
-            };
-            let took = start.elapsed();
-            let slow = (took > SLOW).then(|| u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
-            // Directories may still fit where nothing else does.
-            let full =
-                || is_full.then(|| (libc::ENOSPC, io::Error::from_raw_os_error(libc::ENOSPC).to_string()));
-            let now = Tried { overlay, unwritable: unwritable.or_else(full), slow };
-            *tried = now.overlay.is_some().then(|| (device, now.clone()));
-            now
-        }
-    };
+    // Before anything is mounted over it.
     let has_something =
         |name: &&&str| fs::read_dir(place.join(name)).is_ok_and(|mut dir| dir.next().is_some());
     let prior = GRAPH_DRIVERS.iter().filter(has_something).map(|name| (*name).to_owned());
     let mut seen = Storage {
         exists,
-        overlay,
-        unwritable,
-        slow,
         space,
         prior: if exists { prior.collect() } else { Vec::new() },
         on_loop: exists && rustix::fs::major(device) == LOOP_MAJOR,
@@ -138,6 +113,34 @@ fn look(data_root: &Path, user_namespace: bool, looking: bool) -> Storage {
             None => {}
         }
     }
+    let mut tried = TRIED.lock().unwrap_or_else(PoisonError::into_inner);
+    let now = match &*tried {
+        Some((of, known)) if *of == device => known.clone(),
+        _ => {
+            let (overlay, unwritable) = match try_overlay(&place, user_namespace) {
+                Ok(()) => (Some(Overlay::Works), None),
+                Err(Failed::Prepare(error)) => {
+                    (None, Some((error.raw_os_error().unwrap_or(0), error.to_string())))
+                }
+                // Its module may not be loaded yet.
+                Err(Failed::Overlay(error))
+                    if matches!(error.raw_os_error(), Some(libc::ENODEV | libc::ENOENT)) =>
+                {
+                    (None, None)
+                }
+                Err(Failed::Overlay(error)) => (Some(Overlay::Refused(error.to_string())), None),
+            };
+            let took = start.elapsed();
+            let slow = (took > SLOW).then(|| u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+            // Directories may still fit where nothing else does.
+            let full =
+                || is_full.then(|| (libc::ENOSPC, io::Error::from_raw_os_error(libc::ENOSPC).to_string()));
+            let now = Tried { overlay, unwritable: unwritable.or_else(full), slow };
+            *tried = now.overlay.is_some().then(|| (device, now.clone()));
+            now
+        }
+    };
+    (seen.overlay, seen.unwritable, seen.slow) = (now.overlay, now.unwritable, now.slow);
     seen.place = place.to_string_lossy().into_owned();
     seen
 }
@@ -150,42 +153,45 @@ enum Failed {
 /// Mounts an overlay as dockerd does (moby daemon/graphdriver/overlayutils), and lets it do what layers need: a rename, which
 /// copies up, and a removal, which leaves a whiteout.
 fn try_overlay(place: &Path, user_namespace: bool) -> Result<(), Failed> {
-    let directory = place.join(format!(".dockerlaunch-trial-{:016x}", OsRng.next_u64()));
+    let name = format!(".dockerlaunch-trial-{:016x}", OsRng.next_u64());
+    let directory = place.join(&name);
+    // By this one finds what the mount then covers.
+    let below = File::open(place).map_err(Failed::Prepare)?;
     fs::create_dir(&directory).map_err(Failed::Prepare)?;
-    let result = prepare(&directory).map_err(Failed::Prepare).and_then(|()| {
-        let result = use_overlay(user_namespace);
-        // It goes with this thread's namespace in any case.
-        let _ = unmount("merged", UnmountFlags::DETACH);
-        result.map_err(Failed::Overlay)
-    });
-    // The thread has a directory of its own (unshare(2), CLONE_NEWNS implies CLONE_FS).
-    for name in ["one/a", "two/b", "upper/b", "upper/c", "merged", "upper", "work/work", "work", "two", "one"]
+    // Over the place itself, for this thread alone: an unmount would wait for other processors, up to many milliseconds, and
+    // so does nobody for the end of the thread, with which the mount goes.
+    let over = if place == Path::new("/") { Path::new("/usr") } else { place };
+    let result = prepare(&directory)
+        .map_err(Failed::Prepare)
+        .and_then(|()| use_overlay(over, user_namespace).map_err(Failed::Overlay));
+    for made in
+        ["/one/a", "/two/b", "/upper/b", "/upper/c", "/upper", "/work/work", "/work", "/two", "/one", ""]
     {
-        let path = directory.join(name);
-        let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir(&path));
+        let path = format!("{name}{made}");
+        let _ = unlinkat(&below, &path, AtFlags::empty())
+            .or_else(|_| unlinkat(&below, &path, AtFlags::REMOVEDIR));
     }
-    let _ = rustix::process::chdir("/");
-    let _ = fs::remove_dir(&directory);
     result
 }
 
 fn prepare(directory: &Path) -> io::Result<()> {
-    // Short names: no character of the path can be taken for a separator.
+    // Short names: no character of the path can be taken for a separator. The thread has a working directory of its own
+    // (unshare(2), CLONE_NEWNS implies CLONE_FS).
     rustix::process::chdir(directory)?;
-    ["one", "two", "upper", "work", "merged"].into_iter().try_for_each(fs::create_dir)?;
+    ["one", "two", "upper", "work"].into_iter().try_for_each(fs::create_dir)?;
     ["one/a", "two/b"].into_iter().try_for_each(|file| File::create(file).map(drop))
 }
 
-fn use_overlay(user_namespace: bool) -> io::Result<()> {
+fn use_overlay(over: &Path, user_namespace: bool) -> io::Result<()> {
     let data = if user_namespace {
         c"lowerdir=one:two,upperdir=upper,workdir=work,userxattr"
     } else {
         c"lowerdir=one:two,upperdir=upper,workdir=work"
     };
-    mount("overlay", "merged", "overlay", MountFlags::empty(), Some(data))?;
-    fs::rename("merged/a", "merged/c")?;
-    fs::remove_file("merged/b")?;
-    match ["a", "b", "c"].map(|name| Path::new("merged").join(name).exists()) {
+    mount("overlay", over, "overlay", MountFlags::empty(), Some(data))?;
+    fs::rename(over.join("a"), over.join("c"))?;
+    fs::remove_file(over.join("b"))?;
+    match ["a", "b", "c"].map(|name| over.join(name).exists()) {
         [false, false, true] => Ok(()),
         _ => Err(io::Error::other("a file that was removed or renamed is still there")),
     }
