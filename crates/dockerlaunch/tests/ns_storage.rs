@@ -15,13 +15,20 @@ fn assert_has(text: &str, wanted: &[&str]) {
 
 #[test]
 fn ns_an_overlay_is_tried_and_nothing_of_it_is_left_pain_4() {
-    let system = EmptySystem::new("echo left: $(ls -A /var/lib/docker); grep -c trial /proc/self/mountinfo");
-    let output = system.launch(&["dockerd"]);
-    assert_status(&output, 1);
-    assert_has(
-        &text(&output),
-        &["storage   overlay2 on tmpfs, in /var/lib/docker", "left: .dockerlaunch.lock\n0\n"],
-    );
+    // With a data root that is there, and one that is not.
+    for prepare in ["mkdir -p var/lib/docker", ":"] {
+        let system = EmptySystem::new(
+            "echo left: $(ls -A /var/lib/docker); find / -xdev -name '.dockerlaunch-trial*'
+         grep -c trial /proc/self/mountinfo",
+        );
+        system.prepare(prepare);
+        let output = system.launch(&["dockerd"]);
+        assert_status(&output, 1);
+        assert_has(
+            &text(&output),
+            &["storage   overlay2 on tmpfs, in /var/lib/docker", "left: .dockerlaunch.lock\n0\n"],
+        );
+    }
 }
 
 /// As in a container without a volume: what is below the data root is an overlay itself.

@@ -161,24 +161,26 @@ fn try_overlay(place: &Path, user_namespace: bool) -> Result<(), Failed> {
     // Over the place itself, for this thread alone: an unmount would wait for other processors, up to many milliseconds, and
     // so does nobody for the end of the thread, with which the mount goes.
     let over = if place == Path::new("/") { Path::new("/usr") } else { place };
-    let result = prepare(&directory)
-        .map_err(Failed::Prepare)
-        .and_then(|()| use_overlay(over, user_namespace).map_err(Failed::Overlay));
-    for made in
-        ["/one/a", "/two/b", "/upper/b", "/upper/c", "/upper", "/work/work", "/work", "/two", "/one", ""]
-    {
-        let path = format!("{name}{made}");
-        let _ = unlinkat(&below, &path, AtFlags::empty())
-            .or_else(|_| unlinkat(&below, &path, AtFlags::REMOVEDIR));
-    }
+    // The thread has a working directory of its own (unshare(2), CLONE_NEWNS implies CLONE_FS). Short names: no character of
+    // the path can be taken for a separator.
+    let result = match rustix::process::chdir(&directory) {
+        Err(error) => Err(Failed::Prepare(error.into())),
+        Ok(()) => {
+            let result = prepare()
+                .map_err(Failed::Prepare)
+                .and_then(|()| use_overlay(over, user_namespace).map_err(Failed::Overlay));
+            MADE.iter().for_each(|made| drop(fs::remove_dir_all(made)));
+            result
+        }
+    };
+    let _ = unlinkat(&below, &name, AtFlags::REMOVEDIR);
     result
 }
 
-fn prepare(directory: &Path) -> io::Result<()> {
-    // Short names: no character of the path can be taken for a separator. The thread has a working directory of its own
-    // (unshare(2), CLONE_NEWNS implies CLONE_FS).
-    rustix::process::chdir(directory)?;
-    ["one", "two", "upper", "work"].into_iter().try_for_each(fs::create_dir)?;
+const MADE: [&str; 4] = ["one", "two", "upper", "work"];
+
+fn prepare() -> io::Result<()> {
+    MADE.into_iter().try_for_each(fs::create_dir)?;
     ["one/a", "two/b"].into_iter().try_for_each(|file| File::create(file).map(drop))
 }
 
