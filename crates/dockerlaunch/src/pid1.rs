@@ -247,6 +247,7 @@ impl Loop<'_> {
         }
         if let Some(companion) = &mut self.companion {
             companion.start();
+        }
         if self.loader != 0 {
             // It has nobody to talk to any more.
             send(std::mem::take(&mut self.loader), signal::KILL);
