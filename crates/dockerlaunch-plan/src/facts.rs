@@ -130,8 +130,8 @@ pub struct DaemonJson {
     pub data_root: Option<String>,
     /// The driver that images and containers are kept with.
     pub storage_driver: Option<String>,
-    /// `features` switch the image store of containerd on or off.
-    #[serde(skip_deserializing)]
+    #[serde(skip)]
+    /// `features` switch the image store of containerd on or off; no directive of its own.
     pub containerd_snapshotter: Option<bool>,
     /// The MTU of dockerd's own bridge.
     pub mtu: Option<i64>,
