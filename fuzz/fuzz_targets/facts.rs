@@ -1,7 +1,7 @@
 //! What the kernel writes in /proc: mount points and cgroups carry names that users choose.
 #![no_main]
 
-use dockerlaunch_plan::facts::{cgroups, confinement, kernel, mountinfo, process};
+use dockerlaunch_plan::facts::{cgroups, confinement, image_archive, kernel, mountinfo, process};
 use dockerlaunch_plan::supervise::tree::Process;
 use libfuzzer_sys::fuzz_target;
 
@@ -21,4 +21,6 @@ fuzz_target!(|text: &str| {
     process::parse_effective_capabilities(text);
     process::is_initial_uid_map(text);
     Process::parse(text);
+    image_archive::digests(text);
+    text.as_bytes().first_chunk().and_then(image_archive::header);
 });

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::Environment;
 use crate::scenarios::networks;
-use crate::up::Instance;
+use crate::up::{Instance, Options};
 
 /// Published ports, and the way out of a container through the firewall's rules, with each of them.
 pub fn both_backends() -> Result<()> {
@@ -13,7 +13,10 @@ pub fn both_backends() -> Result<()> {
     for (value, name, path) in
         [("1", "iptables-legacy", "iptables-legacy/iptables"), ("", "iptables-nft", "bin/iptables")]
     {
-        let mut instance = Instance::start_with("firewall", &[], &[("DOCKER_IPTABLES_LEGACY", value)])?;
+        let mut instance = Instance::start_with(
+            "firewall",
+            &Options { variables: &[("DOCKER_IPTABLES_LEGACY", value)], ..Options::default() },
+        )?;
         let environment: &dyn Environment = &instance;
         published_port(environment)?;
         let log = environment.log_tail();

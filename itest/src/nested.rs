@@ -11,7 +11,7 @@ use crate::command::{Outcome, eventually};
 use crate::environment::{Environment, Exchange};
 use crate::image::{self, BOX};
 use crate::suite;
-use crate::up::Instance;
+use crate::up::{Instance, Options};
 
 /// An engine to nest in, with our image in it.
 pub fn outer(purpose: &str) -> Result<Instance> {
@@ -20,7 +20,7 @@ pub fn outer(purpose: &str) -> Result<Instance> {
 
 /// [`outer`] with options for its dockerd.
 pub fn outer_with(purpose: &str, engine_options: &[&str]) -> Result<Instance> {
-    let instance = Instance::start_with(purpose, engine_options)?;
+    let instance = Instance::start_with(purpose, &Options { engine: engine_options, ..Options::default() })?;
     let archive = build::output(purpose, "docker", "image.tar")?;
     std::fs::rename(archive, instance.exchange().outside.join("image.tar"))?;
     let environment: &dyn Environment = &instance;
@@ -39,11 +39,23 @@ pub struct Nested {
 impl Nested {
     /// `docker run --name NAME --privileged -d IMAGE ARGS…`, as the seed has it, but for the exchange directory.
     pub fn run(outer: Arc<Instance>, container: &str, image: &str, args: &[&str]) -> Result<Self> {
+        Self::run_with(outer, container, image, &[], args)
+    }
+
+    /// The same, with options for `docker run`.
+    pub fn run_with(
+        outer: Arc<Instance>,
+        container: &str,
+        image: &str,
+        options: &[&str],
+        args: &[&str],
+    ) -> Result<Self> {
         let shared = outer.exchange().directory(container)?;
         let mount = format!("{}:/exchange", shared.inside);
         let environment: &dyn Environment = &*outer;
-        let head = ["run", "--name", container, "--privileged", "-v", &mount, "-d", image];
-        environment.docker(&head.iter().chain(args).copied().collect::<Vec<_>>())?;
+        let head = ["run", "--name", container, "--privileged", "-v", &mount, "-d"];
+        let words = head.iter().chain(options).chain([&image]).chain(args);
+        environment.docker(&words.copied().collect::<Vec<_>>())?;
         let exchange = Exchange { outside: PathBuf::from(&shared.outside), inside: "/exchange".to_owned() };
         let nested = Nested { outer, container: container.to_owned(), exchange };
         nested.wait()?;

@@ -20,27 +20,39 @@ pub struct Instance {
     state: PathBuf,
     exchange: Exchange,
     socket: PathBuf,
-    engine_options: Vec<String>,
+    /// Options of `up`, and after `--` those of the engine.
+    options: [Vec<String>; 2],
     variables: Vec<(String, String)>,
     down: bool,
+}
+
+/// How an instance is started.
+#[derive(Debug, Default)]
+pub struct Options<'a> {
+    /// Options of `up`.
+    pub up: &'a [&'a str],
+    /// Options of the engine.
+    pub engine: &'a [&'a str],
+    /// Variables of the launcher.
+    pub variables: &'a [(&'a str, &'a str)],
 }
 
 impl Instance {
     /// Starts one, with the base image in it, after clearing what a killed run left behind under the same name.
     pub fn start(purpose: &str) -> Result<Self> {
-        Self::start_with(purpose, &[], &[])
+        Self::start_with(purpose, &Options::default())
     }
 
-    /// [`Instance::start`] with options for dockerd and variables for the launcher.
-    pub fn start_with(purpose: &str, engine_options: &[&str], variables: &[(&str, &str)]) -> Result<Self> {
-        let instance = Self::start_bare(purpose, engine_options, variables)?;
+    /// [`Instance::start`], otherwise than by default.
+    pub fn start_with(purpose: &str, options: &Options<'_>) -> Result<Self> {
+        let instance = Self::start_bare(purpose, options)?;
         let environment: &dyn Environment = &instance;
         environment.docker_with_input(&["import", "-", image::BOX], &image::busybox_rootfs()?)?.success()?;
         Ok(instance)
     }
 
     /// An instance without any image in it.
-    pub fn start_bare(purpose: &str, engine_options: &[&str], variables: &[(&str, &str)]) -> Result<Self> {
+    pub fn start_bare(purpose: &str, options: &Options<'_>) -> Result<Self> {
         let name = product::instance_name(purpose);
         let outside = product::target().join("itest-run").join(purpose);
         let mut instance = Instance {
@@ -49,8 +61,13 @@ impl Instance {
             state: product::target().join("itest-run/state"),
             exchange: Exchange { outside: outside.join("exchange"), inside: EXCHANGE.to_owned() },
             socket: PathBuf::new(),
-            engine_options: engine_options.iter().map(ToString::to_string).collect(),
-            variables: variables.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
+            options: [options.up, options.engine]
+                .map(|words| words.iter().map(ToString::to_string).collect()),
+            variables: options
+                .variables
+                .iter()
+                .map(|(name, value)| ((*name).into(), (*value).into()))
+                .collect(),
             down: false,
         };
         // What a killed run left behind.
@@ -107,8 +124,9 @@ impl Instance {
                     .iter()
                     .flat_map(|dir| ["--rootfs".as_ref(), dir.as_os_str()]),
             )
+            .args(&self.options[0])
             .arg("--")
-            .args(&self.engine_options);
+            .args(&self.options[1]);
         // The first one on a machine downloads the packages.
         command::run_within(&mut up, b"", Duration::from_secs(600))
     }

@@ -134,6 +134,7 @@ fn run(request: &BuildRequest, progress: &dyn Progress) -> Result<BuildReport, B
         codename: &archive.codename,
         arch: request.arch,
         launcher: &request.launcher,
+        preload: &request.preload,
         resolver: &mut resolver,
         progress,
     };

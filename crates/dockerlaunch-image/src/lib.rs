@@ -26,6 +26,7 @@ mod fetch;
 mod flags;
 mod lint;
 mod name;
+mod preload;
 mod progress;
 mod recipe;
 mod request;
@@ -47,6 +48,7 @@ pub use error::{BuildError, Hints};
 pub use fetch::FetchError;
 pub use lint::Finding;
 pub use name::ImageName;
+pub use preload::Preload;
 pub use progress::{Event, Progress, Silent};
 pub use recipe::RecipeError;
 pub use request::{Arch, BuildRequest, Compression, Output, ParseOptionError};
@@ -54,6 +56,9 @@ pub use version::Version;
 
 /// Where everything of the image lies, without the leading slash.
 pub const PRIVATE_DIR: &str = "usr/lib/dockerlaunch";
+
+/// Where archives of images lie below it, for the launcher to load.
+pub(crate) const PRELOADED: &str = "images";
 
 /// The program interpreter of every dynamic executable in the image.
 ///

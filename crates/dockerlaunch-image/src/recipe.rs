@@ -6,12 +6,13 @@ use crate::closure::{self, Closure, Needing};
 use crate::elf::{self, ElfFacts};
 use crate::error::{BuildError, Hints};
 use crate::flags;
+use crate::preload::Preload;
 use crate::progress::{Event, Progress};
 use crate::request::Arch;
 use crate::resolve::{Resolver, matches};
 use crate::spec::{Component, FlagList, PackageFile};
 use crate::tree::{Conflict, Content, Tree};
-use crate::{LIBRARY_DIR, PRIVATE_DIR};
+use crate::{LIBRARY_DIR, PRELOADED, PRIVATE_DIR};
 
 /// The image cannot be put together.
 #[derive(Debug, thiserror::Error)]
@@ -136,6 +137,7 @@ pub(crate) struct Kitchen<'a, 'b> {
     pub(crate) codename: &'a str,
     pub(crate) arch: Arch,
     pub(crate) launcher: &'a [u8],
+    pub(crate) preload: &'a [Preload],
     pub(crate) resolver: &'a mut Resolver<'b>,
     pub(crate) progress: &'a dyn Progress,
 }
@@ -179,6 +181,10 @@ pub(crate) fn cook(
     kitchen.add_libraries(&closure, &mut tree)?;
     for list in components.iter().flat_map(|component| &component.flag_lists) {
         kitchen.add_flags(list, &mut tree)?;
+    }
+    for Preload { name, content } in kitchen.preload {
+        tree.add_file(&private(&format!("{PRELOADED}/{name}")), 0o644, content.clone())
+            .map_err(RecipeError::from)?;
     }
     let description = describe(kitchen.resolver).map_err(RecipeError::Describe)?;
     tree.add_file(&private("image.json"), 0o644, Content::new(description)).map_err(RecipeError::from)?;

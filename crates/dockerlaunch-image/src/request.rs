@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::digest::Digest;
 use crate::name::ImageName;
+use crate::preload::Preload;
 use crate::source::AptSettings;
 use crate::spec::Spec;
 use crate::tree::Tree;
@@ -49,6 +50,8 @@ pub struct BuildRequest {
     pub tag: ImageName,
     /// What to write, in this order.
     pub outputs: Vec<Output>,
+    /// Archives of images that the launcher loads at the first start.
+    pub preload: Vec<Preload>,
     /// Added to `initramfs:` outputs only: kernel modules, for one.
     pub initramfs_extra: Option<Tree>,
     /// Time stamp of every file and of the image, in seconds since 1970; `SOURCE_DATE_EPOCH` by custom.
@@ -79,6 +82,7 @@ impl BuildRequest {
             compression: Compression::default(),
             tag: ImageName::default(),
             outputs: Vec::new(),
+            preload: Vec::new(),
             initramfs_extra: None,
             epoch: 0,
             apt: None,
@@ -90,7 +94,8 @@ impl BuildRequest {
     #[must_use]
     pub fn fingerprint(&self) -> Digest {
         let sources = (&self.suite, self.arch, &self.mirror, &self.security_mirror, &self.keyring);
-        let choice = (&self.profile, &self.with, &self.without, &self.only);
+        let preload: Vec<_> = self.preload.iter().map(|p| (&p.name, p.content.digest())).collect();
+        let choice = (&self.profile, &self.with, &self.without, &self.only, preload);
         let launcher = Digest::of(&self.launcher);
         let version = env!("CARGO_PKG_VERSION");
         Digest::of(

@@ -21,6 +21,7 @@ const COMPONENT_FILES: &[(&str, &str)] = &[
     ("iptables", include_str!("../../../image/components/iptables.toml")),
     ("ps", include_str!("../../../image/components/ps.toml")),
     ("xz", include_str!("../../../image/components/xz.toml")),
+    ("ext4", include_str!("../../../image/components/ext4.toml")),
     ("ca-certificates", include_str!("../../../image/components/ca-certificates.toml")),
     ("etc", include_str!("../../../image/components/etc.toml")),
     ("flags", include_str!("../../../image/components/flags.toml")),

@@ -28,6 +28,15 @@ pub struct Node {
     pub kind: Kind,
 }
 
+impl Node {
+    pub(crate) fn size(&self) -> u64 {
+        match &self.kind {
+            Kind::File(content) => content.bytes().len() as u64,
+            _ => 0,
+        }
+    }
+}
+
 /// What a node is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
@@ -194,12 +203,7 @@ impl Tree {
     /// Bytes of all regular files.
     #[must_use]
     pub fn size(&self) -> u64 {
-        self.iter()
-            .map(|(_, node)| match &node.kind {
-                Kind::File(content) => content.bytes().len() as u64,
-                _ => 0,
-            })
-            .sum()
+        self.iter().map(|(_, node)| node.size()).sum()
     }
 
     /// One digest over every path, all metadata and all content.

@@ -1,9 +1,12 @@
 //! One change to the system, as data. The launcher performs it; here it only predicts.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::duration::show;
+use crate::facts::storage::{IMAGE, bytes};
 use crate::facts::tls::Role;
 use crate::facts::{Cidr, Entry, Facts, Link, Mount, cgroups};
 
@@ -190,6 +193,22 @@ pub enum Action {
         /// Hard limit.
         hard: u64,
     },
+    /// Lock the data root for as long as its engine lives (flock(2)); its directory is created.
+    LockDataRoot {
+        /// The directory.
+        path: String,
+        /// How long another holder may take to let it go.
+        wait: Duration,
+    },
+    /// Mount the ext4 in [`crate::facts::storage::IMAGE`] over the directory that it lies in.
+    MountLoop {
+        /// The directory.
+        target: String,
+        /// Bytes, where it must be made.
+        size: u64,
+        /// What makes it, where there is none.
+        mkfs: Option<String>,
+    },
     /// Remove a stale file.
     Remove {
         /// The file.
@@ -313,6 +332,12 @@ impl Action {
                 }
             }
             Self::LimitNofile { soft, hard } => facts.process.nofile = (*soft, *hard),
+            Self::LockDataRoot { .. } => facts.storage.locked = true,
+            Self::MountLoop { target, .. } => {
+                facts.cover(target);
+                facts.mounts.push(Mount::new(target, "ext4", &["rw"], &["rw"], false));
+                facts.storage.on_loop = true;
+            }
             Self::Remove { path } => {
                 facts.paths.remove(path);
                 facts.leftovers.pid_files.retain(|f| f.path != *path);
@@ -378,6 +403,13 @@ impl std::fmt::Display for Action {
             Self::AddAddress { name, address } => write!(f, "give {name} the address {address}"),
             Self::LinkUp { name } => write!(f, "bring {name} up"),
             Self::LimitNofile { soft, hard } => write!(f, "limit open files to {soft} (hard {hard})"),
+            Self::LockDataRoot { path, wait } => write!(f, "lock {path}, within {}", show(*wait)),
+            Self::MountLoop { target, size, mkfs } => {
+                if mkfs.is_some() {
+                    write!(f, "make an ext4 of {} in {target}, and ", bytes(*size))?;
+                }
+                write!(f, "mount {target}/{IMAGE} at {target}")
+            }
             Self::Remove { path } => write!(f, "remove stale {path}"),
             Self::SetAside { from, to } => write!(f, "set {from} aside as {to}"),
         }

@@ -71,7 +71,14 @@ pub struct Config {
 
 impl Config {
     /// The configuration for this engine in this environment.
-    pub fn new(engine: Engine, env: &BTreeMap<String, String>) -> Self {
+    pub fn new(mut engine: Engine, env: &BTreeMap<String, String>) -> Self {
+        // The one option of ours among dockerd's: what it says is what the variable would.
+        let with_option = engine.take("storage").map(|value| {
+            let mut env = env.clone();
+            env.insert(settings::STORAGE.to_owned(), value);
+            env
+        });
+        let env = with_option.as_ref().unwrap_or(env);
         let get = |name: &str| env.get(name).map(String::as_str);
         let (settings, mistakes) = Settings::parse(env);
         let (socket, mistake) = listen::read(env);

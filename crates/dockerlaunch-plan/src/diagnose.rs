@@ -3,12 +3,15 @@
 use crate::config::variables::CERTDIR;
 use crate::facts::{Facts, process};
 use crate::plan::ActionError;
+use crate::rules::storage;
 use crate::{Action, Problem};
 
 /// Error numbers that the table knows (errno(3)).
 mod errno {
     pub(super) const EPERM: i32 = 1;
     pub(super) const ENOENT: i32 = 2;
+    pub(super) const ENXIO: i32 = 6;
+    pub(super) const EAGAIN: i32 = 11;
     pub(super) const EACCES: i32 = 13;
     pub(super) const EBUSY: i32 = 16;
     pub(super) const ENODEV: i32 = 19;
@@ -27,15 +30,15 @@ mod errno {
 /// The problem to tell when an action failed.
 pub fn failed(action: &Action, error: &ActionError, facts: &Facts) -> Problem {
     let problem = Problem::new(format!("cannot {action}")).cause(error.to_string());
-    with_remedy(problem, action, error.errno, facts)
+    with_remedy(problem, action, error, facts)
 }
 
-fn with_remedy(problem: Problem, action: &Action, errno: i32, facts: &Facts) -> Problem {
+fn with_remedy(problem: Problem, action: &Action, error: &ActionError, facts: &Facts) -> Problem {
     use errno::{
-        EACCES, EADDRINUSE, EADDRNOTAVAIL, EBUSY, EINVAL, EISDIR, ENAMETOOLONG, ENODEV, ENOENT, ENOSPC,
-        ENOTDIR, EOPNOTSUPP, EPERM, ERANGE, EROFS,
+        EACCES, EADDRINUSE, EADDRNOTAVAIL, EAGAIN, EBUSY, EINVAL, EISDIR, ENAMETOOLONG, ENODEV, ENOENT,
+        ENOSPC, ENOTDIR, ENXIO, EOPNOTSUPP, EPERM, ERANGE, EROFS,
     };
-    match (action, errno) {
+    match (action, error.errno) {
         (Action::ListenTcp { address }, EADDRINUSE) => problem
             .hint("stop what listens there, or leave that port to it")
             .remedy("then name another one", format!("--host=tcp://{}:{}", address.ip(), address.port().wrapping_add(1).max(1))),
@@ -57,6 +60,13 @@ fn with_remedy(problem: Problem, action: &Action, errno: i32, facts: &Facts) -> 
         (Action::Mount { fstype, .. }, ENODEV) => problem
             .cause(format!("the kernel has no file system `{fstype}`"))
             .hint(format!("use a kernel that has `{fstype}`, or make its module loadable")),
+        (Action::LockDataRoot { path, .. }, EAGAIN) => {
+            let told = storage::in_use(path, &error.reason);
+            Problem { step: problem.step, ..told }
+        }
+        (Action::MountLoop { .. }, EPERM | EACCES | ENODEV | ENOENT | ENXIO) => problem
+            .cause("there is no loop device for us: the kernel has none, or the container may not use any")
+            .remedy("keep the data in memory", "DOCKERLAUNCH_STORAGE=tmpfs"),
         (_, EPERM | EACCES) => privileges(problem, facts),
         (_, EROFS) => read_only(problem, facts),
         (_, ENOSPC) => problem.hint("free some space on that file system, or mount a volume there"),
@@ -114,6 +124,8 @@ mod tests {
             Action::ListenTcp { address: ([0, 0, 0, 0], 2376).into() },
             Action::ListenUnix { path: "/x".into(), gid: None, mode: 0 },
             Action::MakeKey { path: "/x".into(), mode: 0 },
+            Action::LockDataRoot { path: "/x".into(), wait: Default::default() },
+            Action::MountLoop { target: "/x".into(), size: 1, mkfs: None },
         ];
         for is_kernel_init in [false, true] {
             let mut facts = Facts::default();

@@ -10,11 +10,13 @@ pub mod cidr;
 pub mod confinement;
 pub mod dockerd_flags;
 pub mod firewall;
+pub mod image_archive;
 pub mod kernel;
 pub mod mountinfo;
 pub mod process;
 pub mod socket_table;
 pub mod state_files;
+pub mod storage;
 pub mod tls;
 
 pub use cgroups::{CGROUP_ROOT, Cgroups, Version};
@@ -70,6 +72,8 @@ pub struct Facts {
     pub listening: Vec<String>,
     /// Certificates and keys, and what they must be good for.
     pub tls: Tls,
+    /// The data root.
+    pub storage: storage::Storage,
 }
 
 /// The configuration file of the engine.
@@ -132,6 +136,9 @@ pub struct DaemonJson {
     pub data_root: Option<String>,
     /// The driver that images and containers are kept with.
     pub storage_driver: Option<String>,
+    #[serde(skip)]
+    /// `features` switch the image store of containerd on or off; no directive of its own.
+    pub containerd_snapshotter: Option<bool>,
     /// The MTU of dockerd's own bridge.
     pub mtu: Option<i64>,
     /// A containerd of the user's own.
@@ -307,6 +314,7 @@ impl Facts {
         self.extra_ca.bundled &= !hidden(certificates::BUNDLE);
         self.listening.retain(|host| host.strip_prefix("unix://").is_none_or(|path| !hidden(path)));
         self.tls.files.retain(|path, _| !hidden(path));
+        self.storage.cover(target);
         self.paths.entry(target.to_owned()).or_insert(Entry::Dir(0o755));
     }
 }

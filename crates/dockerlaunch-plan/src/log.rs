@@ -8,7 +8,7 @@ use crate::config::duration::show;
 use crate::config::settings::{LogFormat, LogLevel};
 use crate::facts::tls::date;
 use crate::facts::{Facts, Version};
-use crate::rules::{engine, listeners};
+use crate::rules::{listeners, storage};
 use crate::supervise::News;
 use crate::{Config, Plan, Problem, Verdict, masked, masked_json, render};
 
@@ -86,12 +86,7 @@ const DECISIONS: &[Decision] = &[
         Verdict::Satisfied { evidence } => Some(evidence.clone()),
         _ => None,
     }),
-    ("storage", |config, facts, _| {
-        let on_line = || config.engine.option("storage-driver");
-        let driver = config.environment.driver.as_deref().or_else(on_line);
-        let driver = driver.or(facts.daemon_json.storage_driver.as_deref()).unwrap_or("dockerd's choice");
-        Some(format!("{driver}, in {}", engine::data_root(config, &facts.daemon_json)))
-    }),
+    ("storage", |config, facts, _| Some(storage::told(config, facts))),
     ("mtu", |config, facts, _| {
         let on_line = config.engine.option("mtu").map(str::to_owned);
         let named = on_line.or_else(|| facts.daemon_json.mtu.map(|mtu| mtu.to_string()));

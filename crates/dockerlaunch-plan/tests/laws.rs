@@ -2,6 +2,7 @@
 
 use dockerlaunch_plan::config::{Config, Engine};
 use dockerlaunch_plan::facts::firewall::{Family, Firewall};
+use dockerlaunch_plan::facts::storage::{Overlay, Storage};
 use dockerlaunch_plan::facts::{Capability, Entry, Facts, Link, Mount, certificates, cgroups, state_files};
 use dockerlaunch_plan::rules::dist;
 use dockerlaunch_plan::{RULES, plan};
@@ -17,7 +18,12 @@ fn config(args: &[&str]) -> Config {
 
 /// Command lines that lead to different steps.
 fn configs() -> impl Strategy<Value = Config> {
-    prop_oneof![Just(config(&[])), Just(config(&["-b", "br0", "--bip", BIP, "--bip6", "fd00::1/64"]))]
+    prop_oneof![
+        Just(config(&[])),
+        Just(config(&["-b", "br0", "--bip", BIP, "--bip6", "fd00::1/64"])),
+        Just(config(&["--storage=tmpfs"])),
+        Just(config(&["--storage=loop:1g"])),
+    ]
 }
 
 fn mounts() -> impl Strategy<Value = Vec<Mount>> {
@@ -99,7 +105,29 @@ fn families() -> impl Strategy<Value = Family> {
 }
 
 prop_compose! {
+    fn storage()(
+        (exists, works, prior, full) in any::<(bool, bool, bool, bool)>(),
+        (mke2fs, on_loop, has_image, locked) in any::<(bool, bool, bool, bool)>(),
+        data_root in prop_oneof![Just("/var/lib/docker"), Just("/run/data")],
+    ) -> Storage {
+        Storage {
+            place: if exists { data_root } else { "/" }.into(),
+            exists,
+            overlay: Some(if works { Overlay::Works } else { Overlay::Refused("EINVAL".into()) }),
+            unwritable: full.then(|| (28, "ENOSPC".into())),
+            prior: prior.then(|| "overlay2".into()).into_iter().collect(),
+            mke2fs: mke2fs.then(|| "/usr/sbin/mke2fs".into()),
+            on_loop,
+            has_image,
+            locked,
+            ..Storage::default()
+        }
+    }
+}
+
+prop_compose! {
     fn facts()(
+        storage in storage(),
         mounts in mounts(),
         cgroups in cgroup_facts(),
         present in proptest::collection::vec(any::<bool>(), dockerlaunch_plan::facts::WATCHED_PATHS.len()),
@@ -111,7 +139,7 @@ prop_compose! {
         firewall in (families(), families(), any::<(bool, bool, bool)>()),
         daemon_json in proptest::option::of("\\{(\"hosts\": \\[\"fd://\"\\]|\"debug\": true)?\\}?"),
     ) -> Facts {
-        let mut facts = Facts { mounts, cgroups, ..Facts::default() };
+        let mut facts = Facts { mounts, cgroups, storage, ..Facts::default() };
         for (path, _) in dockerlaunch_plan::facts::WATCHED_PATHS.iter().zip(present).filter(|(_, there)| *there) {
             facts.paths.insert((*path).into(), Entry::Dir(0o755));
         }

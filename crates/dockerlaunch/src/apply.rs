@@ -13,21 +13,26 @@ use rustix::fs::{CWD, FileType, Mode, OFlags};
 use crate::listener::{self, Listener};
 use crate::mount::{self, failed};
 use crate::say::say;
-use crate::{atomic, cert, cgroup, netlink};
+use crate::{atomic, cert, cgroup, lock, loop_device, netlink};
 
 /// Performs actions on this system, and at log level `debug` tells each one with its time.
 #[derive(Debug, Default)]
 pub struct System {
     /// Sockets that actions have bound.
     pub(crate) listeners: Vec<Listener>,
+    /// The lock of the data root, once it was asked for; `None` in it where there can be none.
+    pub(crate) lock: Option<Option<fs::File>>,
 }
 
 impl Executor for System {
     fn run(&mut self, action: &Action) -> Result<(), ActionError> {
         let start = Instant::now();
-        let result = match listener::listen(action) {
-            Some(bound) => bound.map(|listener| self.listeners.push(listener)),
-            None => perform(action),
+        let result = match (action, listener::listen(action)) {
+            (_, Some(bound)) => bound.map(|listener| self.listeners.push(listener)),
+            (Action::LockDataRoot { path, wait }, _) => {
+                lock::take(path, *wait).map(|lock| self.lock = Some(lock))
+            }
+            _ => perform(action),
         };
         let word = if result.is_ok() { "done" } else { "failed" };
         say!(Debug, "{word} {:6.2} ms  {action}", start.elapsed().as_secs_f64() * 1e3);
@@ -59,7 +64,8 @@ fn perform(action: &Action) -> Result<(), ActionError> {
             atomic::replace(to, &content, *mode).map_err(io_failed("write"))
         }
         // They give something, so the executor does them itself.
-        Action::ListenTcp { .. } | Action::ListenUnix { .. } => Ok(()),
+        Action::ListenTcp { .. } | Action::ListenUnix { .. } | Action::LockDataRoot { .. } => Ok(()),
+        Action::MountLoop { target, size, mkfs } => loop_device::mount(target, *size, mkfs.as_deref()),
         Action::CopyFile { from, to } => copy_new(from, to),
         Action::WriteKnob { path, value } => fs::write(path, value).map_err(io_failed("write")),
         Action::PrivateCgroups => cgroup::private(),
@@ -94,7 +100,7 @@ fn add_address(name: &str, address: Cidr) -> Result<(), ActionError> {
 }
 
 /// An error of std, with the call that it stands for.
-fn io_failed(call: &str) -> impl FnOnce(io::Error) -> ActionError + '_ {
+pub(crate) fn io_failed(call: &str) -> impl FnOnce(io::Error) -> ActionError + '_ {
     move |error| ActionError {
         call: call.to_owned(),
         reason: error.to_string(),

@@ -11,7 +11,7 @@ use dockerlaunch_plan::config::duration::show;
 use dockerlaunch_plan::config::{DEFAULT_PATH, DEFAULT_SOCKET, client, first_words, nearest};
 use dockerlaunch_plan::{Hint, Problem};
 
-use crate::{handoff, say, signals, sockets, sys};
+use crate::{handoff, preload, say, signals, sockets, sys};
 
 /// Becomes the program, usually `docker`; returns only when that failed. It is told where the engine is; `DOCKER_HOST` and
 /// the TLS variables of the environment stay as they are.
@@ -108,7 +108,15 @@ const HEALTH: Duration = Duration::from_secs(4);
 /// # Errors
 /// It does not answer.
 pub fn healthcheck(socket: &str) -> Result<(), Problem> {
+    if preload::is_pending() {
+        return Err(still_loading());
+    }
     sockets::ping(socket, HEALTH).map_err(|error| not_answering(socket, HEALTH, &error))
+}
+
+fn still_loading() -> Problem {
+    Problem::new("images are still being loaded into the engine")
+        .remedy("give it more time", "dockerlaunch ready --timeout 10m")
 }
 
 fn not_answering(socket: &str, limit: Duration, error: &io::Error) -> Problem {
@@ -131,11 +139,12 @@ pub fn ready(socket: &str, timeout: Duration) -> Result<(), Problem> {
         let left = timeout.saturating_sub(start.elapsed());
         // The socket exists before the engine, so a ping may wait as long as we do.
         match sockets::ping(socket, left.max(Duration::from_millis(1))) {
-            Ok(()) => return Ok(()),
+            Ok(()) if !preload::is_pending() => return Ok(()),
+            Ok(()) if left.is_zero() => return Err(still_loading()),
             Err(error) if left.is_zero() => {
                 return Err(not_answering(socket, timeout, &error));
             }
-            Err(_) => std::thread::sleep(Duration::from_millis(50).min(left)),
+            _ => std::thread::sleep(Duration::from_millis(50).min(left)),
         }
     }
 }

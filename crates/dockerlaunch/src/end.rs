@@ -24,6 +24,8 @@ pub struct Mounts {
     pub before: Vec<Mount>,
     /// The cgroups of before, where all others are ours to remove.
     pub cgroups: Option<Below>,
+    /// What we have put under the data root.
+    pub ours: Option<String>,
 }
 
 /// Every process that `/proc` shows.
@@ -81,7 +83,8 @@ pub(crate) fn finish(mounts: &Mounts, by: Instant) {
         std::thread::sleep(Duration::from_millis(1));
     }
     let now = fs::read_to_string("/proc/self/mountinfo").map(|text| mountinfo::parse(&text));
-    for target in mounts::left(&mounts.before, &now.unwrap_or_default(), &mounts.dirs) {
+    let left = mounts::left(&mounts.before, &now.unwrap_or_default(), &mounts.dirs);
+    for target in left.into_iter().chain(mounts.ours.clone()) {
         if let Err(error) = unmount(target.as_str(), UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
             say!(Warn, "unmount {target}: {error}");
         }

@@ -58,6 +58,8 @@ pub struct Launch {
     foreign_cgroups: Option<Vec<String>>,
     /// Tried once: it is the one look at the system that costs milliseconds.
     firewall: OnceCell<Firewall>,
+    /// The lock of the data root.
+    lock: Option<Option<std::fs::File>>,
 }
 
 impl Launch {
@@ -83,7 +85,14 @@ impl Launch {
         let inherited = sys::take_inherited(config.inherited_sockets);
         config.inherited_sockets = inherited.len();
         sys::close_on_exec_from(sys::FIRST_SOCKET);
-        Self { config, inherited, bound: Vec::new(), foreign_cgroups: None, firewall: OnceCell::new() }
+        Self {
+            config,
+            inherited,
+            bound: Vec::new(),
+            foreign_cgroups: None,
+            firewall: OnceCell::new(),
+            lock: None,
+        }
     }
 
     /// The configuration.
@@ -155,6 +164,7 @@ impl Launch {
         if let Some(at_first) = &self.foreign_cgroups {
             facts.cgroups.foreign.clone_from(at_first);
         }
+        facts.storage.locked |= self.lock.is_some();
         let plan = plan(&self.config, &facts);
         (facts, plan)
     }
@@ -190,7 +200,7 @@ impl Launch {
         drop(watchdog);
         let log = self.engine_log(&facts)?;
         let sockets = self.sockets();
-        let error = handoff::exec_engine(&plan.engine, &sockets, log);
+        let error = handoff::exec_engine(&plan.engine, &sockets, self.lock.take().flatten().as_ref(), log);
         Err(self.exec_failed(&facts, &plan.engine.program, &error))
     }
 
@@ -254,6 +264,7 @@ impl Launch {
             settings: &self.config.settings,
             stop: stop::time(&self.config, &facts),
             mounts: self.mounts(&facts),
+            preload: (!facts.storage.preloaded.is_empty()).then(|| facts.storage.place.clone()),
             clean: Box::new(|| self.clean()),
             reload: Box::new(|| self.merge_again(&plan.engine)),
         };
@@ -296,8 +307,13 @@ impl Launch {
             // It comes with the engine.
             Err(_) => dir.replacen("/var/run/", "/run/", 1),
         };
-        let cgroups = cgroup_ns::is_ours_alone(config, facts).then(Below::now);
-        Mounts { dirs: dirs.map(real).into(), before: facts.mounts.clone(), cgroups }
+        let dirs: Vec<String> = dirs.map(real).into();
+        Mounts {
+            ours: config.settings.storage.and_then(|_| dirs.first().cloned()),
+            dirs,
+            before: facts.mounts.clone(),
+            cgroups: cgroup_ns::is_ours_alone(config, facts).then(Below::now),
+        }
     }
 
     /// The file for the engine's output, if the user wants one.
@@ -333,7 +349,7 @@ impl Launch {
             return Err(failure(&facts, problems, status_of(missing)));
         }
         let engine = EngineCommand { args: self.config.engine.args.clone(), ..plan.engine };
-        let error = handoff::exec_engine(&engine, &[], None);
+        let error = handoff::exec_engine(&engine, &[], None, None);
         Err(self.exec_failed(&facts, &engine.program, &error))
     }
 
@@ -386,6 +402,7 @@ impl Launch {
         let mut executor = System::default();
         let result = apply(plan, stage, facts, &mut executor);
         self.bound.append(&mut executor.listeners);
+        self.lock = self.lock.take().or(executor.lock);
         result.map_err(|error| {
             // Only a missing engine has a status of its own, and only when that is all that is wrong.
             let status = match (&error.problems[..], resolve(&self.config, facts)) {

@@ -20,10 +20,13 @@ use rustix::fs::{Access, access};
 use rustix::io::Errno;
 
 use crate::say::{self, say};
-use crate::{signals, sys};
+use crate::{preload, signals, sys};
 
 /// The hidden word.
 const WORD: &str = "__handoff";
+
+/// The hidden word that loads images.
+const PRELOAD: &str = "__preload";
 
 /// Variables that describe sockets handed to us, not to the engine.
 const LISTEN_VARIABLES: [&str; 3] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
@@ -61,8 +64,21 @@ fn with_word(numbers: &str, program: &OsStr, args: &[impl AsRef<OsStr>]) -> Comm
     command
 }
 
+/// A process that loads the images that come with the system.
+pub(crate) fn preload_command(socket: &str, data_root: &str) -> Command {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("dockerlaunch").args([PRELOAD, socket, data_root]);
+    command
+}
+
 /// Acts on the hidden word, if `argv` begins with it; then returns only when the exec failed.
 pub fn run_if_asked(argv: &[OsString]) -> Option<ExitCode> {
+    if let [_, word, socket, data_root] = argv
+        && word == PRELOAD
+    {
+        preload::run(&socket.to_string_lossy(), data_root.as_ref());
+        return Some(ExitCode::SUCCESS);
+    }
     let [_, word, numbers, program, args @ ..] = argv else { return None };
     if word != WORD {
         return None;
@@ -73,7 +89,7 @@ pub fn run_if_asked(argv: &[OsString]) -> Option<ExitCode> {
     } else {
         let sockets: Vec<BorrowedFd<'_>> =
             numbers.split(',').filter_map(|n| n.parse().ok()).map(sys::borrow).collect();
-        become_program(program, args, Environment::default(), &sockets, None)
+        become_program(program, args, Environment::default(), &sockets, None, None)
     };
     say::problem(&exec_failed(&program.to_string_lossy(), &error));
     Some(ExitCode::from(exec_status(&error)))
@@ -120,10 +136,15 @@ pub(crate) fn exec_failed(program: &str, error: &io::Error) -> Problem {
 }
 
 /// Becomes the engine; returns only when that failed.
-pub(crate) fn exec_engine(engine: &EngineCommand, sockets: &[OwnedFd], log: Option<File>) -> io::Error {
+pub(crate) fn exec_engine(
+    engine: &EngineCommand,
+    sockets: &[OwnedFd],
+    lock: Option<&File>,
+    log: Option<File>,
+) -> io::Error {
     let borrowed: Vec<BorrowedFd<'_>> = sockets.iter().map(AsFd::as_fd).collect();
     let given = Environment { with: &engine.env, without: &engine.env_without };
-    become_program(engine.program.as_ref(), &engine.args, given, &borrowed, log)
+    become_program(engine.program.as_ref(), &engine.args, given, &borrowed, lock, log)
 }
 
 /// What a program's environment is besides ours.
@@ -138,6 +159,7 @@ fn become_program(
     args: &[impl AsRef<OsStr>],
     environment: Environment<'_>,
     sockets: &[BorrowedFd<'_>],
+    lock: Option<&File>,
     log: Option<File>,
 ) -> io::Error {
     let is_engine = program.to_string_lossy().contains("dockerd");
@@ -156,7 +178,9 @@ fn become_program(
     let moved = log.map_or(Ok(()), |log| {
         rustix::stdio::dup2_stdout(&log).and_then(|()| rustix::stdio::dup2_stderr(&log))
     });
-    if let Err(error) = moved.map_err(io::Error::from).and_then(|()| sys::place(sockets)) {
+    // The lock stays open behind them, for as long as the engine lives.
+    let kept: Vec<BorrowedFd<'_>> = sockets.iter().copied().chain(lock.map(AsFd::as_fd)).collect();
+    if let Err(error) = moved.map_err(io::Error::from).and_then(|()| sys::place(&kept)) {
         return error;
     }
     let mut extra: Vec<(OsString, OsString)> =

@@ -18,11 +18,11 @@ use crate::companion::Companion;
 use crate::end::{self, Mounts, reap};
 use crate::handoff;
 use crate::output::Output;
-use crate::peer;
 use crate::say::{self, say};
 use crate::signals::Signals;
 use crate::sockets::{self, Readiness};
 use crate::sys;
+use crate::{peer, preload};
 
 /// What to start and watch.
 pub struct Watch<'a> {
@@ -38,6 +38,8 @@ pub struct Watch<'a> {
     pub stop: Duration,
     /// What may stay mounted when everything has ended.
     pub mounts: Mounts,
+    /// The data root, where there are images to load into an engine that is ready.
+    pub preload: Option<String>,
     /// Removes what an engine that has ended left behind, before the next one starts.
     pub clean: Box<dyn FnMut() + 'a>,
     /// Brings the engine's configuration up to date, before it is told to read it again (SIGHUP).
@@ -94,6 +96,7 @@ pub fn run(watch: Watch<'_>, signals: &Signals) -> io::Result<End> {
         engine_start: Instant::now(),
         job: 0,
         drain: 0,
+        loader: 0,
         output: Output::Ours,
         failure: None,
         stopped: false,
@@ -153,6 +156,8 @@ struct Loop<'a> {
     engine: i32,
     job: i32,
     drain: i32,
+    /// Loads images; the engine is not called ready before it has ended.
+    loader: i32,
     engine_start: Instant,
     output: Output,
     companion: Option<Companion<'a>>,
@@ -242,6 +247,13 @@ impl Loop<'_> {
         }
         if let Some(companion) = &mut self.companion {
             companion.start();
+        }
+        if self.loader != 0 {
+            // It has nobody to talk to any more.
+            send(std::mem::take(&mut self.loader), signal::KILL);
+        }
+        if self.watch.preload.is_some() && self.readiness.is_some() {
+            preload::pending(true);
         }
         match self.spawn_engine() {
             Ok(pid) => {
@@ -337,9 +349,10 @@ impl Loop<'_> {
         // Before the signals: an engine that was ready, and then ended, was ready.
         let mut events = Vec::new();
         if self.readiness.as_ref().is_some_and(Readiness::says_ready) {
-            say!(Info["ready"], "{} ms after the engine's start", self.engine_start.elapsed().as_millis());
-            sockets::notify("READY=1\n");
-            events.push(Event::Ready);
+            match self.start_loader() {
+                Some(pid) => self.loader = pid,
+                None => events.push(self.ready()),
+            }
         }
         events.extend(self.read_signals());
         events.push(Event::Time);
@@ -351,7 +364,30 @@ impl Loop<'_> {
         events
     }
 
-    fn read_signals(&self) -> Vec<Event> {
+    /// The engine is ready, and has the images that it shall have.
+    fn ready(&self) -> Event {
+        if self.watch.preload.is_some() {
+            preload::pending(false);
+        }
+        say!(Info["ready"], "{} ms after the engine's start", self.engine_start.elapsed().as_millis());
+        sockets::notify("READY=1\n");
+        Event::Ready
+    }
+
+    /// A process of its own: what is loaded may be large, and the engine slow.
+    fn start_loader(&self) -> Option<i32> {
+        let data_root = self.watch.preload.as_deref()?;
+        let socket = sockets::published()?;
+        match handoff::preload_command(&socket, data_root).spawn() {
+            Ok(child) => Some(child.id().cast_signed()),
+            Err(error) => {
+                say!(Warn, "images are not loaded: {error}");
+                None
+            }
+        }
+    }
+
+    fn read_signals(&mut self) -> Vec<Event> {
         let mut events = Vec::new();
         let mut children = false;
         while let Some(came) = self.signals.read() {
@@ -364,11 +400,16 @@ impl Loop<'_> {
         }
         if children {
             // Why a drain ended without having drained, it has told itself.
-            let ended = |(pid, status)| match pid == self.drain {
-                true => Event::Drained,
-                false => Event::Exited { pid, status },
-            };
-            events.extend(reap().ended.into_iter().map(ended));
+            for (pid, status) in reap().ended {
+                events.push(if pid == self.drain {
+                    Event::Drained
+                } else if pid == self.loader {
+                    self.loader = 0;
+                    self.ready()
+                } else {
+                    Event::Exited { pid, status }
+                });
+            }
         }
         events
     }

@@ -21,6 +21,7 @@ use crate::netlink;
 mod config;
 mod confinement;
 mod firewall;
+mod storage;
 mod tls;
 pub(crate) mod trial;
 
@@ -55,8 +56,10 @@ impl Probe {
         let config_file = self.config_file(config);
         let daemon_json = daemon_json::view(config, &config_file);
         let data_root = engine::data_root(config, &daemon_json);
+        let process = self.process(mountinfo.as_deref());
+        let storage = self.storage(config, &data_root, process.in_user_namespace);
         Facts {
-            process: self.process(mountinfo.as_deref()),
+            process,
             kernel: kernel::Kernel {
                 has_modules: ["/lib", "/usr/lib"]
                     .iter()
@@ -93,6 +96,7 @@ impl Probe {
             tls: self.tls(config),
             extra_ca: self.extra_ca(config),
             hooks: self.hooks(),
+            storage,
         }
     }
 

@@ -1,5 +1,6 @@
 //! Sockets by which one asks the engine, and the one on which it says that it is ready.
 
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
@@ -124,6 +125,27 @@ pub(crate) fn get(socket: &str, url: &str, timeout: Duration) -> io::Result<(u16
         }
     }
     parse_answer(&answer).ok_or_else(|| io::Error::other("the engine's answer is no HTTP"))
+}
+
+/// Has the engine load an archive of images (`POST /images/load`, Docker Engine API).
+pub(crate) fn load(socket: &str, archive: &mut File) -> io::Result<()> {
+    /// For one piece of the archive, or to unpack all of it.
+    const PATIENCE: Duration = Duration::from_secs(1800);
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let size = archive.metadata()?.len();
+    let head = "POST /images/load?quiet=1 HTTP/1.0\r\nHost: docker\r\nContent-Type: application/x-tar\r\n";
+    stream.write_all(format!("{head}Content-Length: {size}\r\n\r\n").as_bytes())?;
+    // An engine that does not want all of it says why.
+    let sent = io::copy(archive, &mut stream);
+    let mut answer = Vec::new();
+    stream.take(LONGEST_ANSWER as u64).read_to_end(&mut answer)?;
+    match parse_answer(&answer) {
+        Some((200, body)) if !body.windows(13).any(|word| word == b"\"errorDetail\"") => sent.map(drop),
+        Some((_, body)) => Err(io::Error::other(String::from_utf8_lossy(&body).trim().to_owned())),
+        None => Err(io::Error::other("the engine's answer is no HTTP")),
+    }
 }
 
 fn parse_answer(answer: &[u8]) -> Option<(u16, Vec<u8>)> {

@@ -161,6 +161,46 @@ pub(crate) fn refuses_keyctl() -> bool {
     answer < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
 }
 
+/// The number of a free loop device (`LOOP_CTL_GET_FREE`, loop(4)).
+pub(crate) fn free_loop(control: BorrowedFd<'_>) -> io::Result<u32> {
+    const LOOP_CTL_GET_FREE: libc::Ioctl = 0x4c82;
+    // SAFETY: takes no argument, and gives a number.
+    let number = unsafe { libc::ioctl(control.as_raw_fd(), LOOP_CTL_GET_FREE) };
+    u32::try_from(number).map_err(|_| io::Error::last_os_error())
+}
+
+/// `struct loop_config` (linux/loop.h), the fields that we leave 0 under collective names.
+#[repr(C)]
+struct LoopConfig {
+    fd: u32,
+    block_size: u32,
+    info_begin: [u64; 5],
+    info_numbers: [u32; 3],
+    info_flags: u32,
+    info_end: [u64; 22],
+    reserved: [u64; 8],
+}
+
+/// Puts a file on a loop device, which is free again when nobody has it open or mounted (`LOOP_CONFIGURE`).
+pub(crate) fn configure_loop(device: BorrowedFd<'_>, file: BorrowedFd<'_>) -> io::Result<()> {
+    const LOOP_CONFIGURE: libc::Ioctl = 0x4c0a;
+    const LO_FLAGS_AUTOCLEAR: u32 = 4;
+    let config = LoopConfig {
+        fd: file.as_raw_fd().unsigned_abs(),
+        block_size: 0,
+        info_begin: [0; 5],
+        info_numbers: [0; 3],
+        info_flags: LO_FLAGS_AUTOCLEAR,
+        info_end: [0; 22],
+        reserved: [0; 8],
+    };
+    // SAFETY: the kernel reads a struct of this layout, and nothing after the call.
+    match unsafe { libc::ioctl(device.as_raw_fd(), LOOP_CONFIGURE, &raw const config) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Loads a kernel module from an open file (finit_module(2)); the kernel decompresses where it can.
 pub(crate) fn finit_module(file: BorrowedFd<'_>, compressed: bool) -> io::Result<()> {
     const MODULE_INIT_COMPRESSED_FILE: libc::c_int = 4;

@@ -105,6 +105,13 @@ impl Engine {
         self.values(name).last()
     }
 
+    /// Takes an option of ours from among dockerd's.
+    pub(super) fn take(&mut self, name: &str) -> Option<String> {
+        let value = self.option(name)?.to_owned();
+        self.args = self.without(&[name]);
+        Some(value)
+    }
+
     /// Listeners that the user named.
     pub fn hosts(&self) -> Vec<&str> {
         self.values("host").collect()

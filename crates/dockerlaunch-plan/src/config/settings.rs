@@ -37,6 +37,10 @@ pub struct Settings {
     pub log_format: LogFormat,
     /// Which of them are written.
     pub log_level: LogLevel,
+    /// What the data root is put on.
+    pub storage: Option<Medium>,
+    /// How long another holder of the data root may take to let it go.
+    pub lock_timeout: Duration,
 }
 
 impl Default for Settings {
@@ -53,8 +57,49 @@ impl Default for Settings {
             engine_log: None,
             log_format: LogFormat::Text,
             log_level: LogLevel::Info,
+            storage: None,
+            lock_timeout: Duration::from_secs(15),
         }
     }
+}
+
+/// What the data root is put on, in place of what carries it; with a size in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Medium {
+    /// Memory.
+    Tmpfs(Option<u64>),
+    /// An ext4 in a file.
+    Loop(Option<u64>),
+}
+
+impl Medium {
+    fn parse(text: &str) -> Option<Self> {
+        let (word, bytes) = match text.split_once(':') {
+            Some((word, bytes)) => (word, Some(size(bytes)?)),
+            None => (text, None),
+        };
+        match word {
+            "tmpfs" => Some(Self::Tmpfs(bytes)),
+            "loop" => Some(Self::Loop(bytes)),
+            _ => None,
+        }
+    }
+}
+
+/// `20g`, `512M`, and no less than anything could be kept in.
+fn size(text: &str) -> Option<u64> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let shift = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" => 10,
+        "m" => 20,
+        "g" => 30,
+        "t" => 40,
+        _ => return None,
+    };
+    let bytes = digits.parse::<u64>().ok()?.checked_mul(1 << shift)?;
+    (16 << 20..1 << 62).contains(&bytes).then_some(bytes)
 }
 
 /// A file that somebody else makes or removes to tell us something.
@@ -257,7 +302,22 @@ pub const SETTINGS: &[Setting] = &[
         does: "info is one line a decision, debug each action; DOCKER_LAUNCH_DEBUG=true is debug too",
         set: |settings, text| { settings.log_level = LogLevel::parse(text)?; Some(()) },
     },
+    Setting {
+        name: STORAGE, forms: &["tmpfs", "tmpfs:4g", "loop", "loop:20g"],
+        default: "the data root as it is",
+        does: "put the data root on memory, or on an ext4 in a file in it; `--storage=…` on the command line is the same",
+        set: |settings, text| { settings.storage = Some(Medium::parse(text)?); Some(()) },
+    },
+    Setting {
+        name: "DOCKERLAUNCH_LOCK_TIMEOUT", forms: TIME,
+        default: "15s",
+        does: "how long to wait for another engine that uses the data root",
+        set: |settings, text| { settings.lock_timeout = duration::parse(text)?; Some(()) },
+    },
 ];
+
+/// Says what the data root is put on.
+pub const STORAGE: &str = "DOCKERLAUNCH_STORAGE";
 
 /// `660`, `0660`, `0o660`.
 fn mode(text: &str) -> Option<u32> {

@@ -198,7 +198,10 @@ pub fn view(config: &Config, file: &ConfigFile) -> DaemonJson {
         overlay(&mut merged, over, "", &mut Vec::new());
     }
     merged.retain(|_, value| !value.is_null());
-    serde_json::from_value(Value::Object(merged)).unwrap_or_default()
+    let containerd_snapshotter =
+        merged.get("features").and_then(|all| all["containerd-snapshotter"].as_bool());
+    let view = serde_json::from_value(Value::Object(merged)).unwrap_or_default();
+    DaemonJson { containerd_snapshotter, ..view }
 }
 
 /// Objects deeply, lists joined, anything else replaced, `null` removes (RFC 7396).

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use dockerlaunch_image::{Arch, BuildError, BuildReport, BuildRequest, Compression, ImageName, Output};
+use dockerlaunch_image::{
+    Arch, BuildError, BuildReport, BuildRequest, Compression, ImageName, Output, Preload,
+};
 
 use crate::launcher;
 use crate::progress::BuildProgress;
@@ -45,6 +47,9 @@ pub(crate) struct SourceArgs {
     /// Components to leave out of the profile
     #[arg(long, value_name = "COMPONENT", value_delimiter = ',', help_heading = "Image")]
     without: Vec<String>,
+    /// Archive of images (`docker save`, or a tar of an OCI layout) that Docker has from its first start on; repeatable
+    #[arg(long, value_name = "IMAGE.tar", help_heading = "Image")]
+    preload: Vec<PathBuf>,
     /// Architecture: amd64 or arm64 (default: this machine's)
     #[arg(long, help_heading = "Image")]
     arch: Option<Arch>,
@@ -88,9 +93,35 @@ impl SourceArgs {
             offline: self.offline,
             cache_dir: self.cache_dir.clone(),
             epoch: source_date_epoch()?,
+            preload: preload(&self.preload)?,
             ..defaults
         })
     }
+}
+
+/// Reads them all before anything is built for nothing.
+fn preload(paths: &[PathBuf]) -> anyhow::Result<Vec<Preload>> {
+    let mut all: Vec<Preload> = Vec::new();
+    for path in paths {
+        let refused = Hinted::new(format!("cannot preload `{}`", path.display()));
+        let preload = match Preload::read(path) {
+            Ok(preload) => preload,
+            Err(error) => {
+                return Err(refused
+                    .because(error)
+                    .hint("make a plain tar of images: `docker save -o IMAGE.tar IMAGE`")
+                    .into());
+            }
+        };
+        if all.iter().any(|other| other.name == preload.name) {
+            let refused = refused.because("another archive has the same name");
+            return Err(refused
+                .hint("save several images into one: `docker save -o IMAGES.tar ONE TWO`")
+                .into());
+        }
+        all.push(preload);
+    }
+    Ok(all)
 }
 
 fn parse_mirror(text: &str) -> Result<String, String> {

@@ -208,7 +208,8 @@ fn launch(args: &UpArgs, state: &StateDir, progress: &dyn Progress) -> anyhow::R
     start::check_rootfs(&rootfs)?;
     let tools = match args.network {
         Network::User => {
-            let request = BuildRequest { only: Some(vec!["passt".to_owned()]), ..request };
+            let only = Some(vec!["passt".to_owned()]);
+            let request = BuildRequest { only, preload: Vec::new(), ..request };
             match Store::tools(state).get(&request, args.rebuild, progress) {
                 Ok(tools) => {
                     let path = tools.path.clone();

@@ -1,0 +1,272 @@
+//! The data root: whether it can be written, who else uses it, and with which driver images are kept in it.
+
+use crate::config::settings::Medium;
+use crate::facts::Facts;
+use crate::facts::storage::{IMAGE, Overlay, PRELOADED, bytes};
+use crate::{Action, Config, Problem, Verdict};
+
+use super::engine::data_root;
+
+/// Error numbers that have a remedy of their own (errno(3)).
+mod errno {
+    pub(super) const ENOSPC: i32 = 28;
+    pub(super) const EROFS: i32 = 30;
+    pub(super) const EDQUOT: i32 = 122;
+}
+
+fn path(config: &Config, facts: &Facts) -> String {
+    data_root(config, &facts.daemon_json)
+}
+
+/// By the kernel's name, where it is there: a link may lead to it.
+fn place(config: &Config, facts: &Facts) -> String {
+    if facts.storage.exists { facts.storage.place.clone() } else { path(config, facts) }
+}
+
+fn fstype<'a>(config: &Config, facts: &'a Facts) -> Option<&'a str> {
+    facts.mount_of(&place(config, facts)).map(|mount| mount.fstype.as_str())
+}
+
+/// Something else to keep the data on.
+fn elsewhere(problem: Problem, config: &Config, facts: &Facts) -> Problem {
+    let path = path(config, facts);
+    let problem = if facts.process.is_kernel_init {
+        problem.hint(format!("mount a disk with ext4 or xfs at {path}"))
+    } else {
+        problem.hint(format!(
+            "mount a volume there: `-v docker-data:{path}`; in a pod, `volumes: [{{name: docker-data, emptyDir: {{}}}}]` \
+             and `volumeMounts: [{{name: docker-data, mountPath: {path}}}]`"
+        ))
+    };
+    problem.remedy("or keep the data in memory", "DOCKERLAUNCH_STORAGE=tmpfs")
+}
+
+/// It answers, and can be written.
+pub fn root(config: &Config, facts: &Facts) -> Verdict {
+    let (path, seen) = (path(config, facts), &facts.storage);
+    if let Some(Medium::Tmpfs(_)) = config.settings.storage {
+        return Verdict::skipped("memory covers it");
+    }
+    let on = fstype(config, facts).map_or(String::new(), |fstype| format!(" ({fstype})"));
+    let problem = match &seen.unwritable {
+        _ if seen.stuck => Problem::new(format!("the data root {path}{on} does not answer"))
+            .cause("a directory in it could not be made within 10 s: its disk or server hangs")
+            .hint("see the kernel log of the host, and whether the server of that volume is there"),
+        None => {
+            let space =
+                seen.space.map(|space| format!("{} free of {}", bytes(space.free), bytes(space.size)));
+            return Verdict::satisfied(format!(
+                "{path}{on}: {}",
+                space.as_deref().unwrap_or("nothing is known of it")
+            ));
+        }
+        Some((errno::EROFS, words)) => {
+            Problem::new(format!("the data root {path}{on} is read-only")).cause(words)
+        }
+        Some((errno::ENOSPC | errno::EDQUOT, words)) => {
+            Problem::new(format!("the data root {path}{on} is full"))
+                .cause(words)
+                .hint("free some space on it")
+        }
+        Some((_, words)) => Problem::new(format!("the data root {path}{on} cannot be written")).cause(words),
+    };
+    Verdict::Blocked { problem: elsewhere(problem, config, facts) }
+}
+
+/// One engine at a time.
+pub fn lock(config: &Config, facts: &Facts) -> Verdict {
+    let path = path(config, facts);
+    match &facts.storage.holder {
+        _ if facts.storage.locked => Verdict::satisfied("it is locked for the engine of this place"),
+        _ if matches!(config.settings.storage, Some(Medium::Tmpfs(_))) => {
+            Verdict::skipped("what is in memory is nobody else's")
+        }
+        Some(holder) => Verdict::Blocked { problem: in_use(&path, holder) },
+        None => {
+            let wait = config.settings.lock_timeout;
+            Verdict::Needed { actions: vec![Action::LockDataRoot { path, wait }] }
+        }
+    }
+}
+
+/// Another engine is in it.
+pub fn in_use(path: &str, holder: &str) -> Problem {
+    Problem::new(format!("another engine uses the data root {path}"))
+        .cause(format!("it is locked by {holder}"))
+        .cause("two engines in one data root destroy it")
+        .hint("stop that one first, or give each a volume of its own (in Kubernetes: `volumeClaimTemplates`, no claim for all)")
+        .remedy("or a directory of its own", format!("--data-root {path}/NAME"))
+        .remedy("or wait longer for it to end", "DOCKERLAUNCH_LOCK_TIMEOUT=2m")
+}
+
+/// What the user puts it on.
+pub fn medium(config: &Config, facts: &Facts) -> Verdict {
+    let (target, seen) = (place(config, facts), &facts.storage);
+    let mkdir = (!seen.exists && !seen.locked).then(|| Action::Mkdir { path: target.clone(), mode: 0o710 });
+    match config.settings.storage {
+        None => usable(config, facts),
+        Some(Medium::Tmpfs(_)) if facts.mount_at(&target).is_some_and(|mount| mount.fstype == "tmpfs") => {
+            Verdict::satisfied(format!("tmpfs at {target}: what is in it ends with this place"))
+        }
+        Some(Medium::Tmpfs(size)) => {
+            let size = size.map(|size| format!("size={size}"));
+            let data = size.into_iter().chain(["mode=0710".to_owned()]).collect();
+            let mount = Action::Mount { fstype: "tmpfs".into(), target, flags: vec![], data };
+            Verdict::Needed { actions: mkdir.into_iter().chain([mount]).collect() }
+        }
+        Some(Medium::Loop(_)) if seen.on_loop => Verdict::satisfied(format!("a loop device at {target}")),
+        Some(Medium::Loop(_)) if facts.process.in_user_namespace => Verdict::Blocked {
+            problem: Problem::new("there are no loop devices in a user namespace")
+                .remedy("keep the data in memory", "DOCKERLAUNCH_STORAGE=tmpfs"),
+        },
+        Some(Medium::Loop(_)) if seen.mke2fs.is_none() && !seen.has_image => Verdict::Blocked {
+            problem: Problem::new(format!("there is no mke2fs to make {target}/{IMAGE} with"))
+                .remedy("build the image with it", "from-scratch build --with ext4")
+                .remedy("or keep the data in memory", "DOCKERLAUNCH_STORAGE=tmpfs"),
+        },
+        Some(Medium::Loop(size)) => {
+            // Sparse, so that it takes what is used; but never more than there is now.
+            let most = || seen.space.map_or(20 << 30, |space| space.free / 10 * 9);
+            let size = size.unwrap_or_else(most) >> 20 << 20;
+            let mkfs = seen.mke2fs.clone().filter(|_| !seen.has_image);
+            Verdict::Needed { actions: vec![Action::MountLoop { target, size, mkfs }] }
+        }
+    }
+}
+
+/// The driver that the user names, and where.
+fn chosen<'a>(config: &'a Config, facts: &'a Facts) -> Option<(&'a str, &'static str)> {
+    let some = |name: Option<&'a str>| name.filter(|name| !name.is_empty());
+    // dockerd's own order (moby daemon/daemon.go, NewDaemon).
+    some(config.environment.driver.as_deref())
+        .map(|name| (name, "DOCKER_DRIVER"))
+        .or_else(|| some(config.engine.option("storage-driver")).map(|name| (name, "--storage-driver")))
+        .or_else(|| some(facts.daemon_json.storage_driver.as_deref()).map(|name| (name, "daemon.json")))
+}
+
+/// What the engine calls an overlay, and what copies: containerd's image store has names of its own.
+fn names(config: &Config, facts: &Facts) -> [&'static str; 2] {
+    const FEATURE: &str = "containerd-snapshotter";
+    let on_line = config.engine.option("feature").and_then(|text| text.strip_prefix(FEATURE));
+    let feature = on_line.map(|value| !value.starts_with("=f")).or(facts.daemon_json.containerd_snapshotter);
+    let by_default = facts.storage.prefers_containerd && facts.storage.prior.is_empty();
+    if feature.unwrap_or(by_default) { ["overlayfs", "native"] } else { ["overlay2", "vfs"] }
+}
+
+/// An engine that has been told to use an overlay, or has used one here, starts with no other driver.
+fn usable(config: &Config, facts: &Facts) -> Verdict {
+    let prior = &facts.storage.prior;
+    let why = match chosen(config, facts) {
+        Some((name @ ("overlay2" | "overlayfs"), by)) => format!("{by} names `{name}`"),
+        Some((name, by)) => return Verdict::skipped(format!("{by} names `{name}`")),
+        None if prior.len() > 1 => {
+            let problem =
+                Problem::new(format!("the data root holds images of several drivers: {}", prior.join(", ")))
+                    .cause("dockerd does not choose among them")
+                    .remedy("name the one to use", format!("--storage-driver {}", prior[0]));
+            return Verdict::Blocked { problem };
+        }
+        None if prior.first().is_some_and(|name| name == "overlay2") => {
+            "the data root holds images of `overlay2`, and dockerd stays with that".to_owned()
+        }
+        None => return Verdict::skipped("as it is; DOCKERLAUNCH_STORAGE puts it on something else"),
+    };
+    match &facts.storage.overlay {
+        Some(Overlay::Refused(words)) => {
+            let problem = refused(config, facts, words).cause(why);
+            Verdict::Blocked { problem: elsewhere(problem, config, facts) }
+        }
+        _ => Verdict::satisfied(why),
+    }
+}
+
+fn refused(config: &Config, facts: &Facts, words: &str) -> Problem {
+    let on = fstype(config, facts).unwrap_or("an unknown file system");
+    let path = path(config, facts);
+    let problem = Problem::new(format!("no overlay can be mounted in {path}, which is on {on}"));
+    let problem = problem.cause(format!("tried: {words}"));
+    if on == "overlay" { problem.cause("it is the root of a container, an overlay itself") } else { problem }
+}
+
+/// How images are kept.
+pub fn driver(config: &Config, facts: &Facts) -> Verdict {
+    let [_, copies] = names(config, facts);
+    match (&facts.storage.overlay, chosen(config, facts)) {
+        (Some(Overlay::Refused(words)), None) if fstype(config, facts) != Some("btrfs") => {
+            let problem = refused(config, facts, words).cause(format!(
+                "`{copies}` is used instead, and copies every layer: slow, and a whole image's space for each layer and container"
+            ));
+            Verdict::Blocked { problem: elsewhere(problem, config, facts) }
+        }
+        _ => Verdict::satisfied(told(config, facts)),
+    }
+}
+
+/// The driver, what it is on, and where: for the log.
+pub fn told(config: &Config, facts: &Facts) -> String {
+    let [overlay, copies] = names(config, facts);
+    let on = fstype(config, facts);
+    let name = match (chosen(config, facts), &facts.storage.overlay) {
+        (Some((name, _)), _) => name,
+        (None, Some(Overlay::Works)) => facts.storage.prior.first().map_or(overlay, String::as_str),
+        (None, Some(Overlay::Refused(_))) if on == Some("btrfs") => "btrfs",
+        (None, Some(Overlay::Refused(_))) => copies,
+        (None, None) => "dockerd's choice",
+    };
+    let cost = if name == "vfs" || name == "native" { " (copies every layer)" } else { "" };
+    let on = on.map_or(String::new(), |on| format!(" on {on}"));
+    format!("{name}{cost}{on}, in {}", path(config, facts))
+}
+
+/// Less than this much free, or than a twentieth, is little.
+const LITTLE: u64 = 512 << 20;
+
+/// There is room, and it is not slow.
+pub fn room(config: &Config, facts: &Facts) -> Verdict {
+    if let Some(Medium::Tmpfs(_)) = config.settings.storage {
+        return Verdict::skipped("memory has its own limit");
+    }
+    let path = path(config, facts);
+    let mut short = Vec::new();
+    if let Some(space) = facts.storage.space {
+        if space.free < LITTLE || space.free < space.size / 20 {
+            short.push(format!("{} free of {}", bytes(space.free), bytes(space.size)));
+        }
+        if space.free_inodes < space.inodes / 20 {
+            short.push(format!("{} inodes free of {}", space.free_inodes, space.inodes));
+        }
+    }
+    if !short.is_empty() {
+        let problem = Problem::new(format!("the data root {path} is nearly full"))
+            .cause(short.join(", "))
+            .hint("remove what is not needed: `docker system prune --all --volumes`; or make that file system larger");
+        return Verdict::Blocked { problem };
+    }
+    match facts.storage.slow {
+        Some(time) => {
+            let problem = Problem::new(format!("the disk of the data root {path} is slow"))
+                .cause(format!("to make and remove a few directories took {time} ms"))
+                .hint("see what else uses that disk; a volume on a local one is faster");
+            Verdict::Blocked { problem }
+        }
+        None => Verdict::satisfied("there is room"),
+    }
+}
+
+/// Images that come with the system.
+pub fn images(config: &Config, facts: &Facts) -> Verdict {
+    let names = &facts.storage.preloaded;
+    if names.is_empty() {
+        return Verdict::skipped(format!("there are none in {PRELOADED}"));
+    }
+    if !config.supervise {
+        let problem = Problem::new(format!("the images in {PRELOADED} are not loaded"))
+            .cause("the launcher becomes the engine, so nobody is there to do it")
+            .remedy("let the launcher stay: `DOCKER_LAUNCH_REAP=true`", "DOCKER_LAUNCH_REAP=true");
+        return Verdict::Blocked { problem };
+    }
+    Verdict::satisfied(format!("loaded when the engine is ready, unless it has them: {}", names.join(", ")))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,200 @@
+//! What carries the data root. A disk that hangs must not hang us, so all of it happens in a thread of its own.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use dockerlaunch_plan::Config;
+use dockerlaunch_plan::facts::storage::{GRAPH_DRIVERS, IMAGE, LOCK, Overlay, PRELOADED, Space, Storage};
+use dockerlaunch_plan::facts::{PRIVATE, dockerd_flags};
+use nix::sched::CloneFlags;
+use rand_core::{OsRng, RngCore};
+use rustix::fs::{AtFlags, statvfs, unlinkat};
+use rustix::mount::{MountFlags, mount};
+
+use super::{Probe, trial::trial};
+use crate::lock;
+
+/// A disk that is only slow has answered by then.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// What takes longer is told.
+const SLOW: Duration = Duration::from_secs(1);
+
+/// Major number of loop devices (kernel Documentation/admin-guide/devices.txt).
+const LOOP_MAJOR: u32 = 7;
+
+/// There was no answer within the limit.
+static STUCK: AtomicBool = AtomicBool::new(false);
+
+/// What has been tried once stays so for this device, in this process.
+static TRIED: Mutex<Option<(u64, Tried)>> = Mutex::new(None);
+
+#[derive(Clone)]
+struct Tried {
+    overlay: Option<Overlay>,
+    unwritable: Option<(i32, String)>,
+    slow: Option<u64>,
+}
+
+impl Probe {
+    /// Of the real system only: a fixture says what it wants.
+    pub(super) fn storage(&self, config: &Config, data_root: &str, user_namespace: bool) -> Storage {
+        if self.root != Path::new("/") {
+            return Storage::default();
+        }
+        let path = PathBuf::from(data_root);
+        let looking = config.only_looking;
+        let look = move || look(&path, user_namespace, looking);
+        // What hung once is not waited for again.
+        let stuck = || Storage { stuck: true, ..Storage::default() };
+        let mut seen = if STUCK.load(Ordering::Relaxed) {
+            stuck()
+        } else {
+            match trial(CloneFlags::CLONE_NEWNS, LIMIT, look) {
+                Ok(seen) => seen,
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                    STUCK.store(true, Ordering::Relaxed);
+                    stuck()
+                }
+                Err(_) => Storage::default(),
+            }
+        };
+        let mkfs = [PRIVATE.to_owned() + "/bin"].into_iter().chain(config.path.iter().cloned());
+        if config.settings.storage.is_some() {
+            seen.mke2fs = mkfs.map(|dir| dir + "/mke2fs").find(|path| Path::new(path).exists());
+        }
+        // The newest flag that came with the release that turned to containerd.
+        seen.prefers_containerd =
+            self.read(dockerd_flags::LIST).is_some_and(|list| list.contains("bridge-accept-fwmark"));
+        let archives = fs::read_dir(PRELOADED).into_iter().flatten().flatten();
+        seen.preloaded = archives.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        seen.preloaded.retain(|name| name.ends_with(".tar"));
+        seen.preloaded.sort();
+        seen
+    }
+}
+
+fn look(data_root: &Path, user_namespace: bool, looking: bool) -> Storage {
+    let start = Instant::now();
+    let Some(place) = data_root.ancestors().find_map(|path| path.canonicalize().ok()) else {
+        return Storage::default();
+    };
+    let exists = data_root.exists();
+    let device = fs::metadata(&place).map_or(0, |meta| meta.dev());
+    let fs = statvfs(&place).ok();
+    let is_full = fs.as_ref().is_some_and(|fs| fs.f_blocks > 0 && fs.f_bfree == 0);
+    let space = fs.map(|fs| Space {
+        size: fs.f_blocks.saturating_mul(fs.f_frsize),
+        free: fs.f_bavail.saturating_mul(fs.f_frsize),
+        inodes: fs.f_files,
+        free_inodes: fs.f_favail,
+    });
+    // Before anything is mounted over it.
+    let has_something =
+        |name: &&&str| fs::read_dir(place.join(name)).is_ok_and(|mut dir| dir.next().is_some());
+    let prior = GRAPH_DRIVERS.iter().filter(has_something).map(|name| (*name).to_owned());
+    let mut seen = Storage {
+        exists,
+        space,
+        prior: if exists { prior.collect() } else { Vec::new() },
+        on_loop: exists && rustix::fs::major(device) == LOOP_MAJOR,
+        has_image: exists && place.join(IMAGE).exists(),
+        ..Storage::default()
+    };
+    if looking && exists {
+        match lock::look(&place.join(LOCK)) {
+            Some(holder) if holder.is_of_this_place() => seen.locked = true,
+            Some(holder) => seen.holder = Some(holder.to_string()),
+            None => {}
+        }
+    }
+    let mut tried = TRIED.lock().unwrap_or_else(PoisonError::into_inner);
+    let now = match &*tried {
+        Some((of, known)) if *of == device => known.clone(),
+        _ => {
+            let (overlay, unwritable) = match try_overlay(&place, user_namespace) {
+                Ok(()) => (Some(Overlay::Works), None),
+                Err(Failed::Prepare(error)) => {
+                    (None, Some((error.raw_os_error().unwrap_or(0), error.to_string())))
+                }
+                // Its module may not be loaded yet.
+                Err(Failed::Overlay(error))
+                    if matches!(error.raw_os_error(), Some(libc::ENODEV | libc::ENOENT)) =>
+                {
+                    (None, None)
+                }
+                Err(Failed::Overlay(error)) => (Some(Overlay::Refused(error.to_string())), None),
+            };
+            let took = start.elapsed();
+            let slow = (took > SLOW).then(|| u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+            // Directories may still fit where nothing else does.
+            let full =
+                || is_full.then(|| (libc::ENOSPC, io::Error::from_raw_os_error(libc::ENOSPC).to_string()));
+            let now = Tried { overlay, unwritable: unwritable.or_else(full), slow };
+            *tried = now.overlay.is_some().then(|| (device, now.clone()));
+            now
+        }
+    };
+    (seen.overlay, seen.unwritable, seen.slow) = (now.overlay, now.unwritable, now.slow);
+    seen.place = place.to_string_lossy().into_owned();
+    seen
+}
+
+enum Failed {
+    Prepare(io::Error),
+    Overlay(io::Error),
+}
+
+/// Mounts an overlay as dockerd does (moby daemon/graphdriver/overlayutils), and lets it do what layers need: a rename, which
+/// copies up, and a removal, which leaves a whiteout.
+fn try_overlay(place: &Path, user_namespace: bool) -> Result<(), Failed> {
+    let name = format!(".dockerlaunch-trial-{:016x}", OsRng.next_u64());
+    let directory = place.join(&name);
+    // By this one finds what the mount then covers.
+    let below = File::open(place).map_err(Failed::Prepare)?;
+    fs::create_dir(&directory).map_err(Failed::Prepare)?;
+    // Over the place itself, for this thread alone: an unmount would wait for other processors, up to many milliseconds, and
+    // so does nobody for the end of the thread, with which the mount goes.
+    let over = if place == Path::new("/") { Path::new("/usr") } else { place };
+    // The thread has a working directory of its own (unshare(2), CLONE_NEWNS implies CLONE_FS). Short names: no character of
+    // the path can be taken for a separator.
+    let result = match rustix::process::chdir(&directory) {
+        Err(error) => Err(Failed::Prepare(error.into())),
+        Ok(()) => {
+            let result = prepare()
+                .map_err(Failed::Prepare)
+                .and_then(|()| use_overlay(over, user_namespace).map_err(Failed::Overlay));
+            MADE.iter().for_each(|made| drop(fs::remove_dir_all(made)));
+            result
+        }
+    };
+    let _ = unlinkat(&below, &name, AtFlags::REMOVEDIR);
+    result
+}
+
+const MADE: [&str; 4] = ["one", "two", "upper", "work"];
+
+fn prepare() -> io::Result<()> {
+    MADE.into_iter().try_for_each(fs::create_dir)?;
+    ["one/a", "two/b"].into_iter().try_for_each(|file| File::create(file).map(drop))
+}
+
+fn use_overlay(over: &Path, user_namespace: bool) -> io::Result<()> {
+    let data = if user_namespace {
+        c"lowerdir=one:two,upperdir=upper,workdir=work,userxattr"
+    } else {
+        c"lowerdir=one:two,upperdir=upper,workdir=work"
+    };
+    mount("overlay", over, "overlay", MountFlags::empty(), Some(data))?;
+    fs::rename(over.join("a"), over.join("c"))?;
+    fs::remove_file(over.join("b"))?;
+    match ["a", "b", "c"].map(|name| over.join(name).exists()) {
+        [false, false, true] => Ok(()),
+        _ => Err(io::Error::other("a file that was removed or renamed is still there")),
+    }
+}
