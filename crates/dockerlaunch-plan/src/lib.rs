@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod action;
+pub mod check;
 pub mod config;
 pub mod diagnose;
 pub mod facts;

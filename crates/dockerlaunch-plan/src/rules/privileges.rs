@@ -33,7 +33,7 @@ pub fn decide(_: &Config, facts: &Facts) -> Verdict {
 
 /// Whether no container could get a cgroup: on v1 the hierarchies count, since some hosts keep the tmpfs around them
 /// read-only on purpose.
-fn cgroups_are_read_only(facts: &Facts) -> bool {
+pub(crate) fn cgroups_are_read_only(facts: &Facts) -> bool {
     let mut v1 = facts.mounts.iter().filter(|m| m.fstype == "cgroup").peekable();
     match v1.peek() {
         Some(_) => v1.all(Mount::is_read_only),
