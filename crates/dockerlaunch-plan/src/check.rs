@@ -71,6 +71,11 @@ impl Item {
         })
     }
 
+    /// Whether the configuration of a kernel tells anything about it.
+    pub fn has_options(&self) -> bool {
+        !self.options.is_empty()
+    }
+
     /// Whether the kernel has it as a module that a try would load.
     pub fn is_module(&self, kernel: &Kernel) -> bool {
         matches!(self.built(kernel), Some(Ok((Built::Module, _))))
@@ -187,10 +192,10 @@ pub fn judge(item: &Item, trial: Option<Trial>, kernel: &Kernel) -> Line {
         }
         (_, Some(Ok((_, how)))) => (Status::Ok, how.clone(), None),
         (_, Some(Err(options))) => {
-            (bad, not_set(options) + " not set", Some(format!("a kernel with {}", not_set(options))))
+            (bad, "not in this kernel".to_owned(), Some(format!("a kernel with {}", not_set(options))))
         }
         (Some(Trial::Refused(why)), None) => (Status::Unknown, why, Some("run the check as root".to_owned())),
-        (_, None) => (Status::Unknown, "no configuration of the kernel can be read".to_owned(), None),
+        (_, None) => (Status::Unknown, "nothing tells".to_owned(), None),
     };
     let is_bad = matches!(status, Status::Degraded | Status::Missing);
     let options =
@@ -239,7 +244,7 @@ pub fn from_facts(item: &Item, facts: &Facts) -> Option<Trial> {
             let missing: Vec<String> = process::REQUIRED
                 .iter()
                 .filter(|(capability, _)| !process.has(*capability))
-                .map(|(capability, purpose)| format!("CAP_{} ({purpose})", capability.name()))
+                .map(|(capability, _)| format!("CAP_{}", capability.name()))
                 .collect();
             let all = missing.is_empty();
             yes(
@@ -366,8 +371,13 @@ impl Checked {
         );
         let mut group = "";
         let mut counts = [0; 4];
+        let mut untold = Vec::new();
         for line in &self.lines {
             counts[line.status as usize] += 1;
+            if line.status == Status::Unknown && line.remedy.is_empty() {
+                untold.push(format!("{}.{}", line.group, line.item));
+                continue;
+            }
             if line.group != group {
                 group = line.group;
                 let _ = writeln!(out, "\n{group}");
@@ -382,6 +392,9 @@ impl Checked {
                 out = out + "; remedy: " + remedy;
             }
             out.push('\n');
+        }
+        if !untold.is_empty() {
+            out = out + "\nunknown without the configuration of the kernel: " + &untold.join(" ") + "\n";
         }
         for problem in &self.problems {
             out = out + "\n" + &render::problem(problem);

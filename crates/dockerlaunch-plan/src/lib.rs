@@ -17,6 +17,7 @@ pub mod mask;
 pub mod plan;
 pub mod problem;
 pub mod render;
+pub mod report;
 pub mod rules;
 pub mod step;
 pub mod supervise;

@@ -20,9 +20,15 @@ use crate::{atomic, cert, netlink};
 pub struct System {
     /// Sockets that actions have bound.
     pub(crate) listeners: Vec<Listener>,
+    /// Steps, and when they began.
+    pub(crate) steps: Vec<(&'static str, Instant)>,
 }
 
 impl Executor for System {
+    fn begin(&mut self, step: &'static str) {
+        self.steps.push((step, Instant::now()));
+    }
+
     fn run(&mut self, action: &Action) -> Result<(), ActionError> {
         let start = Instant::now();
         let result = match listener::listen(action) {

@@ -15,6 +15,7 @@
 pub mod apply;
 mod atomic;
 mod cert;
+pub mod check;
 pub mod client;
 mod companion;
 pub mod drain;
@@ -37,6 +38,7 @@ pub mod say;
 pub mod signals;
 pub mod sockets;
 mod sys;
+pub mod timeline;
 
 use std::convert::Infallible;
 use std::ffi::OsString;

@@ -23,6 +23,7 @@ use crate::say::{self, say};
 use crate::signals::Signals;
 use crate::sockets::{self, Readiness};
 use crate::sys;
+use crate::timeline::Timeline;
 
 /// What to start and watch.
 pub struct Watch<'a> {
@@ -38,6 +39,10 @@ pub struct Watch<'a> {
     pub stop: Duration,
     /// What may stay mounted when everything has ended.
     pub mounts: Mounts,
+    /// What the launch has spent its time on until now.
+    pub timeline: Timeline,
+    /// The engine's directory of what must not outlive the machine.
+    pub exec_root: String,
     /// Removes what an engine that has ended left behind, before the next one starts.
     pub clean: Box<dyn FnMut() + 'a>,
     /// Brings the engine's configuration up to date, before it is told to read it again (SIGHUP).
@@ -67,6 +72,7 @@ pub struct End {
 /// The engine's process could not be created at first. Later failures are warnings.
 pub fn run(watch: Watch<'_>, signals: &Signals) -> io::Result<End> {
     adopt_orphans()?;
+    watch.timeline.write();
     let readiness = match Readiness::bind() {
         Ok(readiness) => Some(readiness),
         // Only a job waits for it.
@@ -339,6 +345,8 @@ impl Loop<'_> {
         if self.readiness.as_ref().is_some_and(Readiness::says_ready) {
             say!(Info["ready"], "{} ms after the engine's start", self.engine_start.elapsed().as_millis());
             sockets::notify("READY=1\n");
+            let log = self.output.lines_so_far();
+            self.watch.timeline.ready(self.engine_start, &self.watch.exec_root, &log);
             events.push(Event::Ready);
         }
         events.extend(self.read_signals());

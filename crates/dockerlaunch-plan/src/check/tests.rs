@@ -40,8 +40,8 @@ fn a_try_tells_more_than_a_configuration() {
         (absent(), &with, Status::Missing, "Operation not supported", "a kernel with CONFIG_VETH"),
         (absent(), &module, Status::Missing, "Operation not supported", "modprobe veth"),
         (absent(), &unknown, Status::Missing, "Operation not supported", "a kernel with CONFIG_VETH"),
-        (None, &without, Status::Missing, "CONFIG_VETH not set", "a kernel with CONFIG_VETH"),
-        (None, &unknown, Status::Unknown, "no configuration of the kernel can be read", ""),
+        (None, &without, Status::Missing, "not in this kernel", "a kernel with CONFIG_VETH"),
+        (None, &unknown, Status::Unknown, "nothing tells", ""),
         (Some(Trial::Refused("x".into())), &unknown, Status::Unknown, "x", "run the check as root"),
         (Some(Trial::Refused("x".into())), &with, Status::Ok, "CONFIG_VETH=y", ""),
     ];
@@ -59,7 +59,7 @@ fn one_of_several_ways_is_enough() {
     let btrfs = Kernel::parse("CONFIG_BTRFS_FS=m\nCONFIG_BTRFS_FS_POSIX_ACL=y\n", "", "");
     assert_eq!(judge(&overlay, None, &btrfs).evidence, "btrfs");
     let half = Kernel::parse("CONFIG_BTRFS_FS=m\n", "", "");
-    assert_eq!(judge(&overlay, None, &half).evidence, "CONFIG_OVERLAY_FS not set");
+    assert_eq!(judge(&overlay, None, &half).remedy, "a kernel with CONFIG_OVERLAY_FS");
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn what_may_not_be_done_is_named() {
     let Some(Trial::Absent(text)) = from_facts(&item("privileges.capabilities"), &Facts::default()) else {
         panic!("all capabilities are there")
     };
-    assert!(text.contains("CAP_SYS_ADMIN (mounts, namespaces and cgroups)"), "{text}");
+    assert!(text.contains("CAP_SYS_ADMIN, "), "{text}");
 }
 
 #[test]
@@ -115,6 +115,7 @@ fn it_reads_as_designed() {
         judge(&item("network.veth"), None, &kernel),
         judge(&item("network.vxlan"), None, &kernel),
         judge(&item("network.bridge"), absent(), &Kernel::default()),
+        judge(&item("network.ftp"), None, &Kernel::default()),
     ];
     let checked = Checked::new("6.1".into(), Some("/proc/config.gz".into()), lines.into(), None);
     insta::assert_snapshot!(checked.text());
