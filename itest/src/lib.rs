@@ -10,6 +10,7 @@ pub mod command;
 pub mod dind;
 pub mod environment;
 pub mod host;
+pub mod host_check;
 pub mod host_command;
 pub mod image;
 pub mod need;

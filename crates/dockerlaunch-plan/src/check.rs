@@ -234,10 +234,15 @@ pub fn from_facts(item: &Item, facts: &Facts) -> Option<Trial> {
             .then(|| Trial::Works("the kernel has it".into())),
         ("p", "cgroup") => {
             let mounted = facts.mounts.iter().any(|mount| mount.fstype.starts_with("cgroup"));
-            match facts.cgroup_version() {
-                _ if !mounted => yes(false, "no cgroups are mounted".into()),
-                _ if cgroups_are_read_only(facts) => yes(false, format!("{CGROUP_ROOT} is read-only")),
-                version => yes(true, format!("version {}", if version == Some(Version::V2) { 2 } else { 1 })),
+            let version = facts.cgroup_version().map(|version| if version == Version::V2 { 2 } else { 1 });
+            match version {
+                None if facts.kernel.filesystems.is_empty() => None,
+                None => yes(false, "the kernel has none".into()),
+                Some(_) if cgroups_are_read_only(facts) => yes(false, format!("{CGROUP_ROOT} is read-only")),
+                // The launcher mounts it, and so does `up`.
+                Some(version) => {
+                    yes(true, format!("version {version}{}", if mounted { "" } else { ", not mounted yet" }))
+                }
             }
         }
         ("p", "caps") => {

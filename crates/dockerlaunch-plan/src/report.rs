@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde_json::Value;
 
 use crate::log::rfc3339;
 
@@ -11,7 +12,7 @@ use crate::log::rfc3339;
 pub const REPORT: &str = "/run/dockerlaunch/report.json";
 
 /// Who spent it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Who {
     /// The launcher, besides its steps.
@@ -30,7 +31,7 @@ impl Who {
 }
 
 /// Something that took time.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Span {
     /// Who spent it.
     pub who: Who,
@@ -43,7 +44,7 @@ pub struct Span {
 }
 
 /// One launch. In JSON these are the fields, and they stay (docs/report.md).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Report {
     /// Of this form; 1.
     pub version: u32,
@@ -88,19 +89,42 @@ pub fn marks_in_log(lines: &[String]) -> Vec<(Duration, &'static str)> {
 fn parse_utc(text: &str) -> Option<Duration> {
     let number = |at: std::ops::Range<usize>| text.get(at)?.parse::<u64>().ok();
     let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
-    let fraction = text.get(19..)?.strip_suffix('Z')?;
+    // `.5` is 500 ms.
+    let fraction: String =
+        text.get(19..)?.strip_suffix('Z')?.chars().skip(1).chain("000000".chars()).take(6).collect();
     // Days since 1970, from a year that begins in March (the proleptic Gregorian calendar has 146097 days in 400 years).
     let (y, m) = if month > 2 { (year, month - 3) } else { (year.checked_sub(1)?, month + 9) };
     let days = (y * 365 + y / 4 - y / 100 + y / 400 + (m * 153 + 2) / 5 + day).checked_sub(719_469)?;
     let seconds = days * 86400 + number(11..13)? * 3600 + number(14..16)? * 60 + number(17..19)?;
-    let nanos = if fraction.is_empty() { 0.0 } else { format!("0{fraction}").parse::<f64>().ok()? };
-    Some(Duration::from_secs(seconds) + Duration::from_secs_f64(nanos))
+    Some(Duration::from_secs(seconds) + Duration::from_micros(fraction.parse().ok()?))
 }
 
 impl Report {
     /// A launch that begins at this time since 1970.
     pub fn new(started: Duration) -> Self {
         Self { version: 1, started: rfc3339(started), ready_us: None, spans: Vec::new() }
+    }
+
+    /// Reads what [`crate::render::json`] has written; `None`: it is something else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let value: Value = serde_json::from_str(text).ok()?;
+        let span = |span: &Value| {
+            let who = [Who::Launcher, Who::Step, Who::Engine]
+                .into_iter()
+                .find(|who| who.shown().0 == span["who"])?;
+            Some(Span {
+                who,
+                what: span["what"].as_str()?.to_owned(),
+                start_us: span["start_us"].as_u64()?,
+                end_us: span["end_us"].as_u64()?,
+            })
+        };
+        Some(Self {
+            version: 1,
+            started: value["started"].as_str()?.to_owned(),
+            ready_us: value["ready_us"].as_u64(),
+            spans: value["spans"].as_array()?.iter().map(span).collect::<Option<_>>()?,
+        })
     }
 
     /// Adds something that took time; all since the launcher's start.
@@ -113,14 +137,15 @@ impl Report {
     pub fn ready(&mut self, start: Duration, ready: Duration, mut marks: Vec<(Duration, &'static str)>) {
         self.spans.retain(|span| span.who != Who::Engine);
         marks.retain(|(at, _)| (start..=ready).contains(at));
-        marks.sort();
+        marks.push((ready, REST));
         let mut from = start;
-        for (at, what) in marks.into_iter().chain([(ready, REST)]) {
+        // A handful, so the next one is looked for each time.
+        while let Some(next) = (0..marks.len()).min_by_key(|index| marks[*index].0) {
+            let (at, what) = marks.remove(next);
             self.add(Who::Engine, what, from, at);
             from = at;
         }
         self.ready_us = Some(micros(ready));
-        self.spans.sort_by_key(|span| span.start_us);
     }
 
     fn end(&self) -> u64 {
@@ -233,6 +258,15 @@ mod tests {
         report.ready(ms(1000), ms(1200), vec![]);
         let engine: Vec<_> = report.spans.iter().filter(|span| span.who == Who::Engine).collect();
         assert_eq!((engine.len(), engine[0].start_us, report.ready_us), (1, 1_000_000, Some(1_200_000)));
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let report = example();
+        assert_eq!(Report::parse(&crate::render::json(&report)), Some(report));
+        for nonsense in ["", "{}", "[1]", "{\"started\": \"\", \"spans\": [{}]}"] {
+            assert_eq!(Report::parse(nonsense), None, "{nonsense}");
+        }
     }
 
     #[test]

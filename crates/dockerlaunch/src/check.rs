@@ -57,7 +57,7 @@ pub fn check_file(path: &str) -> Result<Checked, Problem> {
     if !text.lines().any(|line| line.starts_with("CONFIG_")) {
         return Err(failed("it has no line that begins with `CONFIG_`"));
     }
-    let kernel = Kernel::parse(&text, "", "");
+    let kernel = Kernel { config: text, ..Kernel::default() };
     let lines = items().filter(Item::has_options).map(|item| judge(&item, None, &kernel)).collect();
     Ok(Checked::new(path.to_owned(), Some(path.to_owned()), lines, None))
 }
@@ -66,16 +66,17 @@ pub fn check_file(path: &str) -> Result<Checked, Problem> {
 fn kernel(release: &str) -> (Option<String>, Kernel) {
     for path in CONFIGS.iter().map(|path| path.replace("RELEASE", release)) {
         if let Ok(text) = read_config(Path::new(&path)) {
-            return (Some(path), Kernel::parse(&text, "", ""));
+            return (Some(path), Kernel { config: text, ..Kernel::default() });
         }
     }
     let list = |name: &str| {
         let dirs = ["/lib", "/usr/lib"].into_iter();
         dirs.map(|lib| format!("{lib}/modules/{release}/{name}"))
             .find_map(|path| fs::read_to_string(path).ok())
+            .unwrap_or_default()
     };
     let (built_in, modules) = (list("modules.builtin"), list("modules.dep"));
-    (None, Kernel::parse("", &built_in.unwrap_or_default(), &modules.unwrap_or_default()))
+    (None, Kernel { config: String::new(), built_in, modules })
 }
 
 fn read_config(path: &Path) -> io::Result<String> {
@@ -282,9 +283,7 @@ impl Child {
 
 /// Makes a link of this kind. That some kinds want more to be told, they say only where they are known.
 fn link(kind: &str) -> io::Result<()> {
-    let result = netlink::create_link("check0", &CString::new(kind)?);
-    let _ = netlink::delete_link("check0");
-    match result {
+    match netlink::create_link(kind, &CString::new(kind)?) {
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(()),
         other => other,
     }

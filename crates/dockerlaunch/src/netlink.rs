@@ -34,13 +34,6 @@ pub(crate) fn create_link(name: &str, kind: &CStr) -> io::Result<()> {
     change(&request)
 }
 
-/// Takes a link away.
-pub(crate) fn delete_link(name: &str) -> io::Result<()> {
-    let mut request = rt_link::Request::new().op_dellink_do(&Ifinfomsg::new());
-    request.encode().push_ifname_bytes(name.as_bytes());
-    change(&request)
-}
-
 /// Gives an interface an address (`RTM_NEWADDR`).
 pub(crate) fn add_address(name: &str, cidr: Cidr) -> io::Result<()> {
     let any = rustix::net::socket(rustix::net::AddressFamily::UNIX, rustix::net::SocketType::DGRAM, None)?;

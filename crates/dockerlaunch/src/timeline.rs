@@ -81,5 +81,5 @@ pub fn read() -> Result<Report, Problem> {
         )
     };
     let text = fs::read_to_string(REPORT).map_err(|error: io::Error| problem(error.to_string()))?;
-    serde_json::from_str(&text).map_err(|error| problem(error.to_string()))
+    Report::parse(&text).ok_or_else(|| problem("it is no report".to_owned()))
 }

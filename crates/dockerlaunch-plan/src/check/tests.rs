@@ -1,6 +1,10 @@
 use super::*;
 use crate::facts::Mount;
 
+fn configured(config: &str) -> Kernel {
+    Kernel { config: config.into(), ..Kernel::default() }
+}
+
 fn item(name: &str) -> Item {
     items().find(|item| format!("{}.{}", item.group, item.name) == name).expect("item")
 }
@@ -30,9 +34,9 @@ fn the_table_is_whole() {
 #[test]
 fn a_try_tells_more_than_a_configuration() {
     let veth = item("network.veth");
-    let with = Kernel::parse("CONFIG_VETH=y\n", "", "");
-    let module = Kernel::parse("CONFIG_VETH=m\n", "", "");
-    let without = Kernel::parse("CONFIG_NET=y\n", "", "");
+    let with = configured("CONFIG_VETH=y\n");
+    let module = configured("CONFIG_VETH=m\n");
+    let without = configured("CONFIG_NET=y\n");
     let unknown = Kernel::default();
     let cases = [
         (works(), &without, Status::Ok, "made one", ""),
@@ -56,25 +60,25 @@ fn a_try_tells_more_than_a_configuration() {
 #[test]
 fn one_of_several_ways_is_enough() {
     let overlay = item("storage.overlay");
-    let btrfs = Kernel::parse("CONFIG_BTRFS_FS=m\nCONFIG_BTRFS_FS_POSIX_ACL=y\n", "", "");
+    let btrfs = configured("CONFIG_BTRFS_FS=m\nCONFIG_BTRFS_FS_POSIX_ACL=y\n");
     assert_eq!(judge(&overlay, None, &btrfs).evidence, "btrfs");
-    let half = Kernel::parse("CONFIG_BTRFS_FS=m\n", "", "");
+    let half = configured("CONFIG_BTRFS_FS=m\n");
     assert_eq!(judge(&overlay, None, &half).remedy, "a kernel with CONFIG_OVERLAY_FS");
 }
 
 #[test]
 fn an_answer_of_the_packet_filter_does_not_outweigh_what_it_lacks() {
     let ipv4 = item("firewall.ipv4");
-    let bare = Kernel::parse("CONFIG_NF_TABLES=y\n", "", "");
+    let bare = configured("CONFIG_NF_TABLES=y\n");
     assert_eq!(judge(&ipv4, works(), &bare).status, Status::Missing);
     assert_eq!(judge(&ipv4, works(), &Kernel::default()).status, Status::Ok);
     // Kernels of 2025 and later may have no tables of old, which is no loss.
-    let new = Kernel::parse("CONFIG_NF_TABLES=y\nCONFIG_NFT_COMPAT=m\nCONFIG_NF_NAT=y\n", "", "");
+    let new = configured("CONFIG_NF_TABLES=y\nCONFIG_NFT_COMPAT=m\nCONFIG_NF_NAT=y\n");
     assert_eq!(judge(&ipv4, None, &new).evidence, "iptables-nft");
     let old: String = ["FILTER", "MANGLE", "RAW", "NAT", "TARGET_MASQUERADE"]
         .map(|name| format!("CONFIG_IP_NF_{name}=y\n"))
         .concat();
-    assert_eq!(judge(&ipv4, None, &Kernel::parse(&old, "", "")).evidence, "iptables-legacy");
+    assert_eq!(judge(&ipv4, None, &configured(&old)).evidence, "iptables-legacy");
 }
 
 #[test]
@@ -109,7 +113,7 @@ fn what_may_not_be_done_is_named() {
 
 #[test]
 fn it_reads_as_designed() {
-    let kernel = Kernel::parse("CONFIG_VETH=y\n", "", "");
+    let kernel = configured("CONFIG_VETH=y\n");
     let lines = [
         judge(&item("namespaces.pid"), works(), &kernel),
         judge(&item("network.veth"), None, &kernel),

@@ -21,3 +21,34 @@ pub fn nofile(_: &Config, facts: &Facts) -> Verdict {
     }
     Verdict::Needed { actions: vec![Action::LimitNofile { soft: wanted, hard: wanted }] }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn open_files_are_many_but_countable_pain_31() {
+        let of = |nofile, capabilities| {
+            let mut facts = Facts::default();
+            facts.process.nofile = nofile;
+            facts.process.capabilities = capabilities;
+            nofile_of(&self::nofile(&Config::new(crate::config::Engine::default(), &[].into()), &facts))
+        };
+        let infinity = (u64::MAX, u64::MAX);
+        assert_eq!(of(infinity, u64::MAX), Some((NOFILE, NOFILE)));
+        assert_eq!(of(infinity, 0), Some((NOFILE, NOFILE)), "less takes no capability");
+        assert_eq!(of((1024, 4096), u64::MAX), Some((NOFILE, NOFILE)));
+        assert_eq!(of((1024, 4096), 0), Some((4096, 4096)), "more does");
+        assert_eq!(of((NOFILE, NOFILE), u64::MAX), None);
+    }
+
+    fn nofile_of(verdict: &Verdict) -> Option<(u64, u64)> {
+        match verdict {
+            Verdict::Needed { actions } => match actions[..] {
+                [Action::LimitNofile { soft, hard }] => Some((soft, hard)),
+                _ => panic!("{actions:?}"),
+            },
+            _ => None,
+        }
+    }
+}
