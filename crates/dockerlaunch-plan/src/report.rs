@@ -132,11 +132,20 @@ impl Report {
         self.spans.push(Span { who, what: what.into(), start_us: micros(start), end_us: micros(end) });
     }
 
-    /// The engine, started at `start`, is ready; `marks` are its ends of what it did until then. An engine before this one
-    /// is forgotten.
-    pub fn ready(&mut self, start: Duration, ready: Duration, mut marks: Vec<(Duration, &'static str)>) {
+    /// The engine, started at `start`, is ready; `marks` are the ends of what it did until then, and at `beside` a containerd
+    /// of our own was there. An engine before this one is forgotten.
+    pub fn ready(
+        &mut self,
+        start: Duration,
+        ready: Duration,
+        beside: Option<Duration>,
+        mut marks: Vec<(Duration, &'static str)>,
+    ) {
         self.spans.retain(|span| span.who != Who::Engine);
         marks.retain(|(at, _)| (start..=ready).contains(at));
+        if let Some(at) = beside.filter(|at| (start..=ready).contains(at)) {
+            self.add(Who::Engine, "starts containerd, meanwhile", start, at);
+        }
         marks.push((ready, REST));
         let mut from = start;
         // A handful, so the next one is looked for each time.
@@ -240,7 +249,7 @@ mod tests {
         report.add(Who::Launcher, "hook <a&b>", ms(6), ms(40));
         let marks =
             vec![(ms(260), "starts containerd"), (ms(90), "reads its configuration"), (ms(20), "of old")];
-        report.ready(ms(41), ms(400), marks);
+        report.ready(ms(41), ms(400), Some(ms(80)), marks);
         report
     }
 
@@ -255,7 +264,7 @@ mod tests {
     fn an_engine_that_starts_again_has_its_own_times() {
         let mut report = example();
         let ms = Duration::from_millis;
-        report.ready(ms(1000), ms(1200), vec![]);
+        report.ready(ms(1000), ms(1200), Some(ms(80)), vec![]);
         let engine: Vec<_> = report.spans.iter().filter(|span| span.who == Who::Engine).collect();
         assert_eq!((engine.len(), engine[0].start_us, report.ready_us), (1, 1_000_000, Some(1_200_000)));
     }

@@ -246,10 +246,15 @@ impl Child {
             }
             CloneFlags::CLONE_NEWUSER => {
                 self.in_user_namespace = true;
-                // user_namespaces(7): who has no privileges outside gives up setgroups(2) first.
-                fs::write("/proc/self/setgroups", "deny")?;
-                fs::write("/proc/self/uid_map", format!("0 {uid} 1"))?;
-                fs::write("/proc/self/gid_map", format!("0 {gid} 1"))?;
+                // user_namespaces(7): who has no privileges outside gives up setgroups(2) first. Without /proc there is
+                // a namespace all the same.
+                for (name, text) in [
+                    ("setgroups", "deny".to_owned()),
+                    ("uid_map", format!("0 {uid} 1")),
+                    ("gid_map", format!("0 {gid} 1")),
+                ] {
+                    let _ = fs::write(format!("/proc/self/{name}"), text);
+                }
             }
             _ => {}
         }

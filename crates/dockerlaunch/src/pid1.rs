@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use dockerlaunch_plan::config::variables::{CERT_PATH, HOST, TLS_VERIFY};
 use dockerlaunch_plan::config::{EngineCommand, Settings};
+use dockerlaunch_plan::report::Who;
 use dockerlaunch_plan::supervise::{AFTER_KILL, Event, News, Policy, Reaction, Restart, Supervisor, signal};
 use dockerlaunch_plan::{Problem, log};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -246,11 +247,13 @@ impl Loop<'_> {
         if !is_first {
             (self.watch.clean)();
         }
+        let start = Instant::now();
         if let Some(companion) = &mut self.companion {
             companion.start();
         }
         match self.spawn_engine() {
             Ok(pid) => {
+                self.watch.timeline.took(Who::Launcher, "starts the engine", start);
                 self.engine = pid;
                 self.engine_start = Instant::now();
                 if self.watch.settings.restart == Restart::No {
@@ -346,7 +349,8 @@ impl Loop<'_> {
             say!(Info["ready"], "{} ms after the engine's start", self.engine_start.elapsed().as_millis());
             sockets::notify("READY=1\n");
             let log = self.output.lines_so_far();
-            self.watch.timeline.ready(self.engine_start, &self.watch.exec_root, &log);
+            let own = self.watch.engine.containerd.as_ref().map(|own| own.socket.as_str());
+            self.watch.timeline.ready(self.engine_start, &self.watch.exec_root, own, &log);
             events.push(Event::Ready);
         }
         events.extend(self.read_signals());

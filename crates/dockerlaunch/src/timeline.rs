@@ -46,11 +46,20 @@ impl Timeline {
 
     /// The engine, started then, is ready now. What it did meanwhile, the times of its files show, and its log where that
     /// passes through our hands.
-    pub(crate) fn ready(&mut self, start: Instant, exec_root: &str, log: &[String]) {
+    pub(crate) fn ready(
+        &mut self,
+        start: Instant,
+        exec_root: &str,
+        own_containerd: Option<&str>,
+        log: &[String],
+    ) {
+        let changed = |path: &str| {
+            let time = fs::symlink_metadata(path).ok()?.modified().ok()?;
+            time.duration_since(SystemTime::UNIX_EPOCH).ok()
+        };
         let of_file = |(path, what): &(&str, &'static str)| {
             let path = if path.starts_with('/') { (*path).to_owned() } else { format!("{exec_root}/{path}") };
-            let time = fs::symlink_metadata(path).ok()?.modified().ok()?;
-            Some((time.duration_since(SystemTime::UNIX_EPOCH).ok()?, *what))
+            Some((changed(&path)?, *what))
         };
         let mut marks: Vec<_> = MARKS.iter().filter_map(of_file).collect();
         for (at, what) in marks_in_log(log) {
@@ -59,7 +68,8 @@ impl Timeline {
         }
         let since = |(at, what): (Duration, _)| (at.saturating_sub(self.clock), what);
         let marks = marks.into_iter().map(since).collect();
-        self.report.ready(self.since(start), self.begun.elapsed(), marks);
+        let beside = own_containerd.and_then(changed).map(|at| at.saturating_sub(self.clock));
+        self.report.ready(self.since(start), self.begun.elapsed(), beside, marks);
         self.write();
     }
 
