@@ -11,6 +11,7 @@ pub mod dind;
 pub mod environment;
 pub mod firewall;
 pub mod host;
+pub mod host_check;
 pub mod host_command;
 pub mod image;
 pub mod need;

@@ -12,6 +12,7 @@ pub mod engine;
 pub mod images;
 pub mod limits;
 pub mod networks;
+pub mod reports;
 pub mod restart;
 pub mod running;
 pub mod storage;
@@ -37,6 +38,7 @@ pub const SCENARIOS: &[&[Scenario]] = &[
     storage::SCENARIOS,
     limits::SCENARIOS,
     building::SCENARIOS,
+    reports::SCENARIOS,
     zombies::SCENARIOS,
     restart::SCENARIOS,
 ];

@@ -18,6 +18,8 @@ fn main() -> ExitCode {
         .test("jobs", &[], || dind::jobs(OUTER.get()?))
         .test("probes_restart_and_stop", &[], || dind::probes_restart_and_stop(OUTER.get()?))
         .test("devcontainer", &[], || dind::devcontainer(OUTER.get()?))
-        .test("every_start_serves_every_client", &[], || dind::every_start_serves_every_client(OUTER.get()?))
+        .test("every_start_serves_every_client_pain_3", &[], || {
+            dind::every_start_serves_every_client(OUTER.get()?)
+        })
         .run(|| OUTER.take().and_then(Arc::into_inner).map_or(Ok(()), |mut outer| outer.tear_down()))
 }

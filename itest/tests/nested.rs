@@ -26,6 +26,7 @@ const SCENARIOS: &[&[Scenario]] = &[
     scenarios::storage::SCENARIOS,
     scenarios::limits::SCENARIOS,
     scenarios::building::SCENARIOS,
+    scenarios::reports::SCENARIOS,
     scenarios::restart::SCENARIOS,
 ];
 

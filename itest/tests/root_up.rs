@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use itest::suite::{Shared, Suite};
 use itest::up::Instance;
-use itest::{Need, SCENARIOS, host_command};
+use itest::{Need, SCENARIOS, host_check, host_command};
 
 static UP: Shared<Instance> = Shared::new(|| Instance::start("root"));
 
@@ -14,6 +14,8 @@ const HOST_TOOLS: &[Need] = &[Need::Program("ip"), Need::Program("nft")];
 fn main() -> ExitCode {
     Suite::new("root_up", &[Need::Root, Need::Busybox, Need::Program("script")])
         .test("command::host_untouched", HOST_TOOLS, host_command::host_untouched)
+        .test("check::of_this_host_pain_45", HOST_TOOLS, host_check::of_this_host)
+        .test("check::without_root", &[], host_check::without_root)
         .test("command::nothing_runs", &[], host_command::nothing_runs)
         .test("command::without_root", &[], host_command::without_root)
         .test("command::up_twice", &[], host_command::up_twice)

@@ -89,7 +89,7 @@ fn main() -> ExitCode {
             expect("version", "2 overlay2")
         })
         // runc's pivot_root works in no initramfs, so this also proves that the root was moved.
-        .test("vm_containers_run", &[], || {
+        .test("vm_containers_run_pain_46", &[], || {
             expect("import", "0")?;
             expect("hello", "from a container")
         })
@@ -118,14 +118,14 @@ fn main() -> ExitCode {
         .test("vm_two_capabilities_on_cgroup_v2_pains_23_41", &[], || expect("least", "works"))
         .test("vm_a_score_that_containers_cannot_leave_pain_35", &[], || expect("score", "1"))
         .test("vm_network_by_name", &[], || expect("network", "by-name"))
-        .test("vm_modules_by_need", &[], || {
+        .test("vm_modules_by_need_pain_37", &[], || {
             let modules = boot()?.said("modules")?;
             for module in ["overlay", "bridge", "veth", "nf_nat"] {
                 ensure!(modules.split(' ').any(|loaded| loaded == module), "no {module} among: {modules}");
             }
             Ok(())
         })
-        .test("vm_no_zombies", &[], || expect("zombies", "0"))
+        .test("vm_no_zombies_pain_14", &[], || expect("zombies", "0"))
         .test("vm_firewall_where_nft_is_missing_pains_1_22", &[], firewall::legacy_alone)
         .test("vm_firewall_where_legacy_is_missing_pain_1", &[], firewall::nft_alone)
         .run(|| Ok(()))

@@ -10,6 +10,7 @@ use crate::process::{command, output};
 const TABLES: &[(&str, &[&str])] = &[
     ("README.md: the requirements table", &["dockerlaunch-image", "--lib", "table::"]),
     ("docs/configuration.md: the variables", &["dockerlaunch-plan", "--test", "docs"]),
+    ("docs/pains.md: the tests", &["dockerlaunch-plan", "--test", "pains", "the_page"]),
 ];
 
 pub(crate) fn run() -> Result<ExitCode> {

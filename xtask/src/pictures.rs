@@ -21,6 +21,8 @@ const TYPED: &[(Option<&str>, &str)] = &[
     (None, "from-scratch exec docker load < dind.tar"),
     (Some("plan"), "docker run --rm --privileged dind plan"),
     (Some("error"), "docker run --rm dind"),
+    // It draws itself.
+    (None, "from-scratch exec dockerlaunch report --svg > report.svg"),
     (None, "from-scratch down --volumes"),
 ];
 
@@ -49,6 +51,8 @@ pub(crate) fn run() -> Result<ExitCode> {
         fs::write(&file, anstyle_svg::Term::new().render_svg(&text))?;
         println!("{}", file.strip_prefix(workspace())?.display());
     }
+    fs::copy(place.join("report.svg"), workspace().join("docs/pictures/report.svg"))?;
+    println!("docs/pictures/report.svg");
     Ok(ExitCode::SUCCESS)
 }
 

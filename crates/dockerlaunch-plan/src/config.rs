@@ -28,7 +28,7 @@ pub mod variables;
 pub use engine::{Engine, EngineCommand};
 pub use environment::{Environment, Setting};
 pub use host::{HANDED_OVER, Host};
-pub use invocation::{Invocation, Output, UsageError, first_words, parse};
+pub use invocation::{Check, Invocation, Output, Picture, UsageError, first_words, parse};
 pub use nearest::nearest;
 pub use settings::Settings;
 pub use tls::Tls;

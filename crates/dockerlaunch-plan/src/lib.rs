@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod action;
+pub mod check;
 pub mod config;
 pub mod diagnose;
 pub mod facts;
@@ -16,6 +17,7 @@ pub mod mask;
 pub mod plan;
 pub mod problem;
 pub mod render;
+pub mod report;
 pub mod rules;
 pub mod step;
 pub mod supervise;

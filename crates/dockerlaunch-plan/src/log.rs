@@ -61,7 +61,7 @@ pub fn problem(format: LogFormat, problem: &Problem, now: Duration) -> String {
 }
 
 /// Seconds and milliseconds since 1970 as RFC 3339 has them, in UTC.
-fn rfc3339(now: Duration) -> String {
+pub(crate) fn rfc3339(now: Duration) -> String {
     let date = date(now.as_secs());
     match date.strip_suffix('Z') {
         Some(date) => format!("{date}.{:03}Z", now.subsec_millis()),

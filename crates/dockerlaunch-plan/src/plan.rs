@@ -93,6 +93,9 @@ impl Plan {
 
 /// Performs actions. The launcher's executor makes system calls; tests have others.
 pub trait Executor {
+    /// The actions that follow are this step's.
+    fn begin(&mut self, _step: &'static str) {}
+
     /// Performs one action.
     ///
     /// # Errors
@@ -149,6 +152,7 @@ pub fn apply(
     for step in plan.stage(stage) {
         match &step.verdict {
             Verdict::Needed { actions } => {
+                executor.begin(step.id.0);
                 match actions.iter().find_map(|a| executor.run(a).err().map(|e| (a, e))) {
                     None => report.done.push((step.id.0, actions.len())),
                     Some((action, error)) => {

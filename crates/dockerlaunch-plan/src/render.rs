@@ -59,18 +59,8 @@ pub fn plan(plan: &Plan) -> String {
     masked(out.trim_end()) + "\n"
 }
 
-/// Every problem of a plan, or the word that there is none.
-pub fn check(plan: &Plan) -> String {
-    let problems: Vec<&Problem> = plan.blockers().into_iter().chain(plan.degradations()).collect();
-    let mut out = problems.iter().map(|p| self::problem(p)).collect::<Vec<_>>().join("\n");
-    if problems.is_empty() {
-        out += "ok: Docker can run here\n";
-    }
-    masked(&(out + &remarks(plan)))
-}
-
 /// What gives way, and what is dangerous.
-fn remarks(plan: &Plan) -> String {
+pub(crate) fn remarks(plan: &Plan) -> String {
     let notices = plan.engine.notices.iter().map(|notice| format!("note  {notice}\n"));
     notices.chain(plan.engine.warnings.iter().map(|warning| format!("warn  {warning}\n"))).collect()
 }

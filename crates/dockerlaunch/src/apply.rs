@@ -22,9 +22,15 @@ pub struct System {
     pub(crate) listeners: Vec<Listener>,
     /// The lock of the data root, once it was asked for; `None` in it where there can be none.
     pub(crate) lock: Option<Option<fs::File>>,
+    /// Steps, and when they began.
+    pub(crate) steps: Vec<(&'static str, Instant)>,
 }
 
 impl Executor for System {
+    fn begin(&mut self, step: &'static str) {
+        self.steps.push((step, Instant::now()));
+    }
+
     fn run(&mut self, action: &Action) -> Result<(), ActionError> {
         let start = Instant::now();
         let result = match (action, listener::listen(action)) {

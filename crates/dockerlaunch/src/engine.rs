@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use dockerlaunch_plan::config::{Config, Engine, EngineCommand};
 use dockerlaunch_plan::facts::{Firewall, MERGED_CONFIG};
+use dockerlaunch_plan::report::Who;
 use dockerlaunch_plan::rules::engine::resolve;
 use dockerlaunch_plan::rules::{cgroup_ns, daemon_json, engine, leftovers, listeners, stop};
 use dockerlaunch_plan::supervise::AFTER_KILL;
@@ -23,6 +24,7 @@ use crate::failure::{LaunchFailure, end_if_asked, failure, is_about_engine, stat
 use crate::listener::{self, Listener};
 use crate::say::{self, say};
 use crate::signals::{Signals, Watchdog};
+use crate::timeline::Timeline;
 use crate::{atomic, handoff, hooks, output, pid1, probe, question, signals, sockets, sys};
 
 /// Whether the kernel itself started us as its init.
@@ -60,12 +62,14 @@ pub struct Launch {
     firewall: OnceCell<Firewall>,
     /// The lock of the data root.
     lock: Option<Option<std::fs::File>>,
+    timeline: Timeline,
 }
 
 impl Launch {
     /// A launch of this engine, configured by this process's environment. Takes over sockets that our starter hands
     /// over, so it comes before anything else opens a descriptor.
     pub fn new(engine: Engine) -> Self {
+        let timeline = Timeline::default();
         let mut env: BTreeMap<String, String> = std::env::vars_os()
             .map(|(k, v)| (k.to_string_lossy().into_owned(), v.to_string_lossy().into_owned()))
             .collect();
@@ -92,6 +96,7 @@ impl Launch {
             foreign_cgroups: None,
             firewall: OnceCell::new(),
             lock: None,
+            timeline,
         }
     }
 
@@ -122,7 +127,7 @@ impl Launch {
     }
 
     /// What a launch would do, and what the engine itself says about its configuration.
-    pub fn check(&self) -> Plan {
+    pub fn check(&self) -> (Facts, Plan) {
         let (facts, mut plan) = self.plan();
         let has_problem = |id: &str| plan.blockers().iter().any(|p| p.is_of_step(id));
         if !has_problem("engine")
@@ -131,7 +136,7 @@ impl Launch {
         {
             plan.block("config", problem);
         }
-        plan
+        (facts, plan)
     }
 
     /// Merges the user's daemon.json anew for an engine that runs and will be told to read it again. Returns what to tell;
@@ -200,6 +205,7 @@ impl Launch {
         drop(watchdog);
         let log = self.engine_log(&facts)?;
         let sockets = self.sockets();
+        self.timeline.write();
         let error = handoff::exec_engine(&plan.engine, &sockets, self.lock.take().flatten().as_ref(), log);
         Err(self.exec_failed(&facts, &plan.engine.program, &error))
     }
@@ -265,6 +271,8 @@ impl Launch {
             stop: stop::time(&self.config, &facts),
             mounts: self.mounts(&facts),
             preload: (!facts.storage.preloaded.is_empty()).then(|| facts.storage.place.clone()),
+            timeline: std::mem::take(&mut self.timeline),
+            exec_root: engine::exec_root(&self.config, &facts.daemon_json),
             clean: Box::new(|| self.clean()),
             reload: Box::new(|| self.merge_again(&plan.engine)),
         };
@@ -353,9 +361,21 @@ impl Launch {
         Err(self.exec_failed(&facts, &engine.program, &error))
     }
 
+    /// Does it, and writes down how long it took.
+    fn timed<T>(&mut self, what: &str, act: impl FnOnce(&mut Self) -> T) -> T {
+        let start = Instant::now();
+        let result = act(self);
+        self.timeline.took(Who::Launcher, what, start);
+        result
+    }
+
     fn early(&mut self) -> Result<(), LaunchFailure> {
-        let facts = probe::probe(&self.config);
-        let report = self.apply(&plan(&self.config, &facts), Stage::Early, &facts)?;
+        let (facts, early) = self.timed("looks around", |launch| {
+            let facts = probe::probe(&launch.config);
+            let early = plan(&launch.config, &facts);
+            (facts, early)
+        });
+        let report = self.apply(&early, Stage::Early, &facts)?;
         report.degraded.iter().for_each(warn);
         Ok(())
     }
@@ -363,16 +383,17 @@ impl Launch {
     /// Both stages, each on facts of its own, and the user's hooks.
     fn prepare(&mut self, signals: Option<&mut Signals>) -> Result<(Facts, Plan), LaunchFailure> {
         self.early()?;
-        self.read_environment();
-        let (facts, main) = self.plan();
+        self.timed("understands its settings", Self::read_environment);
+        let (facts, main) = self.timed("looks around", |launch| launch.plan());
         self.foreign_cgroups = Some(facts.cgroups.foreign.clone());
         let mut report = self.apply(&main, Stage::Main, &facts)?;
         if !main.hooks.is_empty() {
-            hooks::run(&main.hooks, &main.engine.env, self.config.settings.hook_timeout, signals)
+            let limit = self.config.settings.hook_timeout;
+            self.timed("runs hooks", |_| hooks::run(&main.hooks, &main.engine.env, limit, signals))
                 .map_err(|problem| failure(&facts, vec![problem], status::LAUNCHER_FAILED))?;
             // What they have changed counts: only what is missing now is done.
             self.firewall = OnceCell::new();
-            let (facts, anew) = self.plan();
+            let (facts, anew) = self.timed("looks around", |launch| launch.plan());
             // What is not wanted any more must not reach the engine: it may have no TLS now.
             let wanted = listeners::decide(&self.config, &facts).unwrap_or_default().names();
             self.bound.retain(|listener| wanted.contains(&listener.name));
@@ -381,7 +402,7 @@ impl Launch {
         for problem in &report.degraded {
             warn(problem);
         }
-        let (after, again) = self.plan();
+        let (after, again) = self.timed("looks whether all is done", |launch| launch.plan());
         for (step, _) in again.needed().filter(|(step, _)| report.done.iter().any(|(id, _)| *id == step.id.0))
         {
             say!(Warn, "step {} was done, but the system does not show it", step.id);
@@ -403,6 +424,7 @@ impl Launch {
         let result = apply(plan, stage, facts, &mut executor);
         self.bound.append(&mut executor.listeners);
         self.lock = self.lock.take().or(executor.lock);
+        self.timeline.steps(&executor.steps);
         result.map_err(|error| {
             // Only a missing engine has a status of its own, and only when that is all that is wrong.
             let status = match (&error.problems[..], resolve(&self.config, facts)) {

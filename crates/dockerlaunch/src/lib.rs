@@ -16,6 +16,7 @@ pub mod apply;
 mod atomic;
 mod cert;
 mod cgroup;
+pub mod check;
 pub mod client;
 mod companion;
 pub mod drain;
@@ -41,6 +42,7 @@ pub mod say;
 pub mod signals;
 pub mod sockets;
 mod sys;
+pub mod timeline;
 
 use std::convert::Infallible;
 use std::ffi::OsString;

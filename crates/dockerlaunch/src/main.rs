@@ -5,9 +5,12 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use dockerlaunch::check::check_file;
 use dockerlaunch::plan::config::settings::{Drain, SETTINGS};
-use dockerlaunch::plan::config::{DEFAULT_SOCKET, Engine, Invocation, Output, Settings, parse};
-use dockerlaunch::plan::{Plan, Problem, render};
+use dockerlaunch::plan::config::{
+    Check, DEFAULT_SOCKET, Engine, Invocation, Output, Picture, Settings, parse,
+};
+use dockerlaunch::plan::{Problem, render};
 use dockerlaunch::{Launch, LaunchFailure, client, drain, engine, pid1, say, signals, sockets};
 
 const HELP: &str = "\
@@ -16,7 +19,10 @@ dockerlaunch prepares a system in which nothing is set up, then starts Docker.
   dockerlaunch [DOCKERD OPTIONS]           start the engine
   dockerlaunch dockerd|docker -d|daemon …  start exactly that engine
   dockerlaunch run -- CMD …                start the engine, run CMD when it is ready, exit with its status
-  dockerlaunch plan|check [--json] […]     say what would be done, or what is wrong; change nothing
+  dockerlaunch plan [--json] […]           say what would be done; change nothing
+  dockerlaunch check [--no-probe] [--json] [--config FILE] […]
+                                           say whether Docker can run here, or with the kernel of this configuration
+  dockerlaunch report [--json|--svg]       show how long the launch took, and what of it
   dockerlaunch facts | explain [STEP]      what was seen; why each step is there
   dockerlaunch ready [--timeout TIME]      wait until the engine answers
   dockerlaunch healthcheck                 ask it once
@@ -98,15 +104,11 @@ fn act(invocation: Invocation) -> ExitCode {
         }
         Invocation::Plan(output, engine) => {
             let (_, plan) = Launch::new(engine).only_looking().plan();
-            print(output, &plan, render::plan);
+            print(output, || render::plan(&plan), || render::json(&plan));
             ExitCode::SUCCESS
         }
-        Invocation::Check(output, engine) => {
-            let plan = Launch::new(engine).only_looking().check();
-            print(output, &plan, render::check);
-            let is_fine = plan.blockers().is_empty() && plan.degradations().is_empty();
-            ExitCode::from(u8::from(!is_fine))
-        }
+        Invocation::Check(asked, engine) => check(&asked, engine),
+        Invocation::Report(picture) => report(picture),
         Invocation::Facts => {
             say::data(&render::facts(&Launch::new(Engine::default()).plan().0));
             ExitCode::SUCCESS
@@ -177,11 +179,45 @@ fn done(result: Result<(), Problem>) -> ExitCode {
     }
 }
 
-fn print(output: Output, plan: &Plan, text: fn(&Plan) -> String) {
+fn print(output: Output, text: impl FnOnce() -> String, json: impl FnOnce() -> String) {
     say::data(&match output {
-        Output::Text => text(plan),
-        Output::Json => render::json(plan),
+        Output::Text => text(),
+        Output::Json => json(),
     });
+}
+
+fn check(asked: &Check, engine: Engine) -> ExitCode {
+    let checked = match &asked.config {
+        Some(file) => check_file(file),
+        None => {
+            let (facts, plan) = Launch::new(engine).only_looking().check();
+            Ok(dockerlaunch::check::check(&facts, Some(&plan), asked.probe))
+        }
+    };
+    match checked {
+        Ok(checked) => {
+            print(asked.output, || checked.text(), || render::json(&checked));
+            ExitCode::from(u8::from(!checked.ok))
+        }
+        Err(problem) => {
+            say::problem(&problem);
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn report(picture: Picture) -> ExitCode {
+    match dockerlaunch::timeline::read() {
+        Ok(report) => {
+            say::data(&match picture {
+                Picture::Text => report.text(),
+                Picture::Json => render::json(&report),
+                Picture::Svg => report.svg(),
+            });
+            ExitCode::SUCCESS
+        }
+        Err(problem) => done(Err(problem)),
+    }
 }
 
 fn launch(engine: Engine, job: Option<Vec<OsString>>) -> ExitCode {

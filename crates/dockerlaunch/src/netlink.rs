@@ -1,5 +1,6 @@
 //! What we ask netlink: to make a bridge, to address and bring up a link; and how anything is asked.
 
+use std::ffi::CStr;
 use std::io;
 use std::net::IpAddr;
 
@@ -23,8 +24,13 @@ pub(crate) fn link_up(name: &str) -> io::Result<()> {
 
 /// Makes a bridge.
 pub(crate) fn create_bridge(name: &str) -> io::Result<()> {
+    create_link(name, c"bridge")
+}
+
+/// Makes a link of a kind that needs nothing more to be told.
+pub(crate) fn create_link(name: &str, kind: &CStr) -> io::Result<()> {
     let mut request = rt_link::Request::new().set_create().set_excl().op_newlink_do(&Ifinfomsg::new());
-    request.encode().push_ifname_bytes(name.as_bytes()).nested_linkinfo().push_kind(c"bridge");
+    request.encode().push_ifname_bytes(name.as_bytes()).nested_linkinfo().push_kind(kind);
     change(&request)
 }
 

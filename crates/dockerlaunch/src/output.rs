@@ -61,13 +61,16 @@ impl Output {
 
     /// The last lines, after the engine's end.
     pub(crate) fn last_lines(&self) -> Vec<String> {
+        self.finish(Instant::now() + REST);
+        self.lines_so_far()
+    }
+
+    /// The last lines until now.
+    pub(crate) fn lines_so_far(&self) -> Vec<String> {
         match self {
             Self::Ours => Vec::new(),
             Self::File(path) => end_of(path).unwrap_or_default(),
-            Self::Kept(tail, _) => {
-                self.finish(Instant::now() + REST);
-                tail.lock().unwrap_or_else(PoisonError::into_inner).lines()
-            }
+            Self::Kept(tail, _) => tail.lock().unwrap_or_else(PoisonError::into_inner).lines(),
         }
     }
 

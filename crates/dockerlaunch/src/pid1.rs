@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use dockerlaunch_plan::config::variables::{CERT_PATH, HOST, TLS_VERIFY};
 use dockerlaunch_plan::config::{EngineCommand, Settings};
+use dockerlaunch_plan::report::Who;
 use dockerlaunch_plan::supervise::{AFTER_KILL, Event, News, Policy, Reaction, Restart, Supervisor, signal};
 use dockerlaunch_plan::{Problem, log};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -22,6 +23,7 @@ use crate::say::{self, say};
 use crate::signals::Signals;
 use crate::sockets::{self, Readiness};
 use crate::sys;
+use crate::timeline::Timeline;
 use crate::{peer, preload};
 
 /// What to start and watch.
@@ -40,6 +42,10 @@ pub struct Watch<'a> {
     pub mounts: Mounts,
     /// The data root, where there are images to load into an engine that is ready.
     pub preload: Option<String>,
+    /// What the launch has spent its time on until now.
+    pub timeline: Timeline,
+    /// The engine's directory of what must not outlive the machine.
+    pub exec_root: String,
     /// Removes what an engine that has ended left behind, before the next one starts.
     pub clean: Box<dyn FnMut() + 'a>,
     /// Brings the engine's configuration up to date, before it is told to read it again (SIGHUP).
@@ -69,6 +75,7 @@ pub struct End {
 /// The engine's process could not be created at first. Later failures are warnings.
 pub fn run(watch: Watch<'_>, signals: &Signals) -> io::Result<End> {
     adopt_orphans()?;
+    watch.timeline.write();
     let readiness = match Readiness::bind() {
         Ok(readiness) => Some(readiness),
         // Only a job waits for it.
@@ -245,6 +252,7 @@ impl Loop<'_> {
         if !is_first {
             (self.watch.clean)();
         }
+        let start = Instant::now();
         if let Some(companion) = &mut self.companion {
             companion.start();
         }
@@ -257,6 +265,7 @@ impl Loop<'_> {
         }
         match self.spawn_engine() {
             Ok(pid) => {
+                self.watch.timeline.took(Who::Launcher, "starts the engine", start);
                 self.engine = pid;
                 self.engine_start = Instant::now();
                 if self.watch.settings.restart == Restart::No {
@@ -365,12 +374,15 @@ impl Loop<'_> {
     }
 
     /// The engine is ready, and has the images that it shall have.
-    fn ready(&self) -> Event {
+    fn ready(&mut self) -> Event {
         if self.watch.preload.is_some() {
             preload::pending(false);
         }
         say!(Info["ready"], "{} ms after the engine's start", self.engine_start.elapsed().as_millis());
         sockets::notify("READY=1\n");
+        let log = self.output.lines_so_far();
+        let own = self.watch.engine.containerd.as_ref().map(|own| own.socket.as_str());
+        self.watch.timeline.ready(self.engine_start, &self.watch.exec_root, own, &log);
         Event::Ready
     }
 

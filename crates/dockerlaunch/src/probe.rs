@@ -25,7 +25,7 @@ mod storage;
 mod tls;
 pub(crate) mod trial;
 
-pub(crate) use firewall::firewall;
+pub(crate) use firewall::{any_works as any_packet_filter, firewall};
 
 /// Reads everything that the rules ask for, but for the firewall. What cannot be read is absent from the facts, never an error: without
 /// `/proc` hardly anything can be.

@@ -201,6 +201,61 @@ pub(crate) fn configure_loop(device: BorrowedFd<'_>, file: BorrowedFd<'_>) -> io
     }
 }
 
+/// Runs this in a child that ends with it, or is ended when it takes longer than ten seconds. What it gives is lost.
+pub(crate) fn in_child(mut act: impl FnMut() -> io::Result<()> + Send + Sync + 'static) -> io::Result<()> {
+    let mut command = Command::new("/proc/self/exe");
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    // SAFETY: we have no other thread that may hold a lock now (threads of probes have ended), so the child may allocate.
+    unsafe {
+        command.pre_exec(move || {
+            libc::alarm(10);
+            let _ = act();
+            // Never to be executed.
+            Err(io::Error::from_raw_os_error(libc::ECANCELED))
+        });
+    }
+    match command.spawn() {
+        Err(error) if error.raw_os_error() == Some(libc::ECANCELED) => Ok(()),
+        Err(error) => Err(error),
+        // It has been ended before it said so.
+        Ok(mut child) => child.wait().map(|_| ()),
+    }
+}
+
+/// Whether the kernel decides over devices by programs in cgroups (bpf(2), `BPF_PROG_QUERY`).
+pub(crate) fn query_device_filters(cgroup: &str) -> io::Result<()> {
+    const BPF_PROG_QUERY: libc::c_int = 16;
+    const BPF_CGROUP_DEVICE: u32 = 6;
+    let directory = std::fs::File::open(cgroup)?;
+    // union bpf_attr, `query`: target_fd, attach_type, and no room for an answer.
+    let attributes: [u32; 8] = [directory.as_raw_fd().cast_unsigned(), BPF_CGROUP_DEVICE, 0, 0, 0, 0, 0, 0];
+    // SAFETY: the kernel reads and writes no more than the size that it is told.
+    let result = unsafe {
+        libc::syscall(libc::SYS_bpf, BPF_PROG_QUERY, attributes.as_ptr(), size_of_val(&attributes))
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Gives us a new session keyring, as runc does for each container (keyctl(2), `KEYCTL_JOIN_SESSION_KEYRING`).
+pub(crate) fn join_session_keyring() -> io::Result<()> {
+    const KEYCTL_JOIN_SESSION_KEYRING: libc::c_int = 1;
+    // SAFETY: without a name no memory is read.
+    let result = unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, 0) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Whether there are sockets of this kind.
+pub(crate) fn has_socket(domain: i32, kind: i32, protocol: i32) -> io::Result<()> {
+    // SAFETY: touches no memory of ours.
+    let fd = unsafe { libc::socket(domain, kind | libc::SOCK_CLOEXEC, protocol) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: just opened, and nobody else's.
+    drop(unsafe { OwnedFd::from_raw_fd(fd) });
+    Ok(())
+}
+
 /// Loads a kernel module from an open file (finit_module(2)); the kernel decompresses where it can.
 pub(crate) fn finit_module(file: BorrowedFd<'_>, compressed: bool) -> io::Result<()> {
     const MODULE_INIT_COMPRESSED_FILE: libc::c_int = 4;

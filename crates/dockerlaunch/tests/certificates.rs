@@ -196,7 +196,7 @@ fn text(output: &Output) -> String {
 }
 
 #[test]
-fn a_new_directory_has_what_docker_dind_makes_and_openssl_accepts_it() {
+fn a_new_directory_has_what_docker_dind_makes_and_openssl_accepts_it_pain_52() {
     let certs = Certs { san: "dind,DNS:build.example.org,192.0.2.7,IP:fd00::7", ..Certs::new() };
     assert_eq!(certs.started().len(), 8);
     certs.verify();
@@ -259,7 +259,7 @@ fn a_new_directory_has_what_docker_dind_makes_and_openssl_accepts_it() {
 }
 
 #[test]
-fn a_second_start_writes_nothing_and_a_new_name_only_the_servers_certificate() {
+fn a_second_start_writes_nothing_and_a_new_name_only_the_servers_certificate_pain_18() {
     let mut certs = Certs::new();
     certs.started();
     let before = certs.snapshot();
@@ -445,7 +445,7 @@ fn certificates_of_the_users_own_are_not_touched() {
 
 /// What cannot be written is an error that names the way out.
 #[test]
-fn a_directory_that_cannot_be_written_is_an_error() {
+fn a_directory_that_cannot_be_written_is_an_error_pain_19() {
     let certs = Certs::new();
     // A file in the place of a directory cannot be written even by root.
     fs::write(certs.path("ca"), "").expect("write");

@@ -24,7 +24,7 @@ fn run(system: &EmptySystem, env: &[(&str, &str)], files: &[(&str, &str)]) -> Ou
 }
 
 #[test]
-fn ns_flags_and_files_are_made_one() {
+fn ns_flags_and_files_are_made_one_pain_7() {
     let env = [
         ("DOCKERD_REGISTRY_MIRROR", "http://a,http://b"),
         ("DOCKERD_LOG_OPT", "max-size=1m,max-file=9"),
@@ -233,7 +233,7 @@ fn ns_tls_is_not_blamed_falsely() {
 const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nMIIBONE=\n-----END CERTIFICATE-----\n";
 
 #[test]
-fn ns_certificates_reach_the_engine() {
+fn ns_certificates_reach_the_engine_pain_16() {
     // This machine's own /usr may have some too, so only ours are looked for.
     let tell =
         r#"echo "file $SSL_CERT_FILE"; grep -E 'MIIB(ONE|TWO|SIX)=' "$SSL_CERT_FILE" | tr '\n' ' '; exit 0"#;

@@ -31,7 +31,7 @@ fn ns_an_empty_system_becomes_what_the_plan_predicted() {
 }
 
 #[test]
-fn ns_the_engine_gets_sockets_for_its_own_pid_and_no_blocked_signal() {
+fn ns_the_engine_gets_sockets_for_its_own_pid_and_no_blocked_signal_pain_3() {
     // The mask is read without a fork: the shell blocks everything itself around one.
     let system = EmptySystem::new(
         r#"[ "$LISTEN_PID" = "$$" ] && echo "pid is mine"; echo "fds $LISTEN_FDS"; readlink /proc/$$/fd/3
@@ -97,7 +97,7 @@ fn ns_a_signal_that_comes_while_we_prepare_ends_the_launch() {
 }
 
 #[test]
-fn ns_orphans_are_reaped() {
+fn ns_orphans_are_reaped_pain_14() {
     // Fifty orphans end while the engine lives; none may be left as a zombie.
     let system = EmptySystem::new(
         r#"i=0; while [ $i -lt 50 ]; do (sleep 0.05 &) ; i=$((i+1)); done; sleep 1
@@ -281,7 +281,7 @@ fn ns_sockets_meant_for_another_process_are_not_handed_on() {
 
 /// What a container that was started again, or a base image, may hold already.
 #[test]
-fn ns_stale_and_half_made_things_stop_nothing() {
+fn ns_stale_and_half_made_things_stop_nothing_pain_9() {
     let system = EmptySystem::new("ls -ld /var/run /run; ls /var/run/docker.pid; exit 0");
     for prepared in [
         "mkdir -p run var; ln -s /run var/run; echo 7777 > run/docker.pid",

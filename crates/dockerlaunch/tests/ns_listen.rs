@@ -110,7 +110,7 @@ fn ns_without_tls_there_is_a_warning_and_no_certificate() {
 }
 
 #[test]
-fn ns_listeners_that_the_user_names_are_bound_and_handed_over() {
+fn ns_listeners_that_the_user_names_are_bound_and_handed_over_pains_3_8() {
     let system = engine("connect 127.0.0.1 2375");
     system.configure(&[("DOCKERLAUNCH_SOCKET_MODE", "0600")], &[("etc/group", "root:x:0:\nci:x:0:\n")], "");
     let line = [
@@ -139,7 +139,7 @@ fn ns_listeners_that_the_user_names_are_bound_and_handed_over() {
 }
 
 #[test]
-fn ns_hosts_of_daemon_json_are_no_conflict() {
+fn ns_hosts_of_daemon_json_are_no_conflict_pain_20() {
     let system = engine("cat /run/dockerlaunch/daemon.json");
     let file = r#"{"hosts": ["unix:///run/y.sock", "tcp://127.0.0.1:2377"], "mtu": 1400}"#;
     system.configure(&[], &[("etc/docker/daemon.json", file)], "");
@@ -252,7 +252,7 @@ fn ns_nonsense_in_the_environment_is_told_before_anything_is_touched() {
 }
 
 #[test]
-fn ns_clients_are_told_where_the_engine_is() {
+fn ns_clients_are_told_where_the_engine_is_pain_50() {
     let system = EmptySystem::new("");
     let show = ["sh", "-c", "echo $DOCKER_HOST $DOCKER_TLS_VERIFY $DOCKER_CERT_PATH; id >/dev/null"];
     let shown = |prepared: &str| {

@@ -157,7 +157,7 @@ fn ns_a_second_sigint_does_not_wait() {
 
 /// Containers that do not stop are ended while the engine still has time to clean up after them.
 #[test]
-fn ns_containers_go_before_the_engine() {
+fn ns_containers_go_before_the_engine_pain_10() {
     let engine = r#"
         printf '#!/bin/sh\n(trap "" TERM; exec sleep 1000) & echo $! > /container; wait; echo shim saw it; exec sleep 1000' > /containerd-shim-runc-v2
         chmod +x /containerd-shim-runc-v2; /containerd-shim-runc-v2 &
@@ -219,7 +219,7 @@ fn ns_readiness_is_passed_on() {
 }
 
 #[test]
-fn ns_a_crashed_engine_is_started_again() {
+fn ns_a_crashed_engine_is_started_again_pain_28() {
     let engine = r#"
         n=$(cat /starts 2>&- || echo 0); echo $((n+1)) > /starts
         echo "start $n, fds $LISTEN_FDS, pid file: $(ls /var/run/docker.pid 2>&1)"; echo 7777 > /var/run/docker.pid
@@ -237,7 +237,7 @@ fn ns_a_crashed_engine_is_started_again() {
 }
 
 #[test]
-fn ns_an_engine_that_keeps_crashing_is_given_up_with_its_last_lines() {
+fn ns_an_engine_that_keeps_crashing_is_given_up_with_its_last_lines_pain_28() {
     let engine = r#"i=0; while [ $i -lt 99 ]; do i=$((i+1)); echo "line $i" >&2; done; exit 3"#;
     let output = Case::new(engine).env("DOCKERLAUNCH_RESTART=on-failure:2").launch(&["dockerd"]);
     assert_status(&output, 3);
@@ -284,7 +284,7 @@ fn ns_a_client_waits_for_the_next_engine() {
 }
 
 #[test]
-fn ns_sigterm_is_held_until_no_container_runs() {
+fn ns_sigterm_is_held_until_no_container_runs_pain_10() {
     let engine = format!(
         r#"trap 'echo engine stops; kill $server; exit 0' TERM
         {SERVE} '[{{"Id":"x"}}]
@@ -536,6 +536,34 @@ fn ns_a_log_that_nobody_reads_stops_nothing() {
     let start = Instant::now();
     assert_status(&case.launch(&["dockerd"]), 5);
     assert!(start.elapsed() < Duration::from_secs(60));
+}
+
+/// Probes are silent, and what was decided is a line each.
+#[test]
+fn ns_a_start_that_goes_well_frightens_nobody_pain_38() {
+    let output = Case::new("exit 0").launch(&["dockerd"]);
+    assert_status(&output, 0);
+    let told = text(&output);
+    assert!(told.contains("dockerlaunch: cgroup "), "{told}");
+    for line in told.lines() {
+        assert!(line.starts_with("dockerlaunch: "), "{line}");
+        for word in ["error", "warning", "modprobe", "No such", "not permitted", "/proc/net"] {
+            assert!(!line.contains(word), "{line}");
+        }
+    }
+}
+
+#[test]
+fn ns_the_minimum_api_version_reaches_the_engine_pain_11() {
+    let case = |value: &str| {
+        let case = Case::new("echo \"from $DOCKER_MIN_API_VERSION\"")
+            .env(&format!("DOCKER_MIN_API_VERSION={value}"));
+        case.launch(&["dockerd"])
+    };
+    assert_has(&case("1.24"), &["from 1.24"]);
+    let output = case("v1.24");
+    assert_status(&output, 125);
+    assert_has(&output, &["DOCKER_MIN_API_VERSION", "hint: "]);
 }
 
 #[test]

@@ -35,6 +35,8 @@ enum Command {
     Logs(commands::logs::LogsArgs),
     /// List the instances
     Ps(commands::ps::PsArgs),
+    /// Say whether Docker can run on this host; changes nothing
+    Check(commands::check::CheckArgs),
     /// Stop an instance and remove all of it but its data
     Down(commands::down::DownArgs),
     #[command(name = STAGE, hide = true)]
@@ -107,6 +109,7 @@ impl Cli {
             })),
             Command::Logs(args) => commands::logs::run(&args),
             Command::Ps(args) => commands::ps::run(&args),
+            Command::Check(args) => commands::check::run(&args),
             Command::Down(args) => commands::down::run(&args),
             Command::Stage => sandbox::stage::run(),
         }

@@ -1,6 +1,7 @@
 //! The subcommands, one module each.
 
 pub(crate) mod build;
+pub(crate) mod check;
 pub(crate) mod down;
 pub(crate) mod exec;
 pub(crate) mod logs;

@@ -11,7 +11,7 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario("images::import", import),
     scenario("images::load_plain", |env| load(env, Packing::Plain)),
     scenario("images::load_gzip", |env| load(env, Packing::Gzip)),
-    scenario("images::load_xz", |env| load(env, Packing::Xz)),
+    scenario("images::load_xz_pain_53", |env| load(env, Packing::Xz)),
     scenario("images::load_zstd", |env| load(env, Packing::Zstd)),
     scenario("images::save_and_load", save_and_load),
     scenario("images::commit_diff_copy", commit_diff_copy),

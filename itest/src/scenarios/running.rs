@@ -15,7 +15,7 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario("running::logs", logs),
     scenario("running::wait_and_kill", wait_and_kill),
     scenario("running::init", init),
-    scenario("running::top", top),
+    scenario("running::top_pain_29", top),
 ];
 
 fn exit_codes_of_run(env: &dyn Environment) -> Result<()> {

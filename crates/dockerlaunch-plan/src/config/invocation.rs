@@ -15,6 +15,28 @@ pub enum Output {
     Json,
 }
 
+/// How `report` prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Picture {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+    /// For pages.
+    Svg,
+}
+
+/// What `check` looks at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// How it prints.
+    pub output: Output,
+    /// Whether it tries what only a try can tell.
+    pub probe: bool,
+    /// The configuration of another kernel, to be checked instead of this machine.
+    pub config: Option<String>,
+}
+
 /// What to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Invocation {
@@ -28,8 +50,10 @@ pub enum Invocation {
     Init(Vec<OsString>),
     /// Show what a launch would do.
     Plan(Output, Engine),
-    /// Show what is wrong; the exit status says whether something is.
-    Check(Output, Engine),
+    /// Show whether Docker can run; the exit status says so too.
+    Check(Check, Engine),
+    /// Show how long the launch took, and what of it.
+    Report(Picture),
     /// Show what was seen.
     Facts,
     /// Tell why each step, or one of them, is there.
@@ -135,6 +159,7 @@ const OWN_WORDS: &[&str] = &[
     "help",
     "plan",
     "ready",
+    "report",
     "run",
 ];
 
@@ -167,7 +192,8 @@ pub fn parse(argv: &[OsString]) -> Result<Invocation, UsageError> {
         "--help" | "-h" | "help" => Ok(Invocation::Help),
         "--version" => Ok(Invocation::Version),
         "plan" => output_and_engine("plan", rest).map(|(output, engine)| Invocation::Plan(output, engine)),
-        "check" => output_and_engine("check", rest).map(|(output, engine)| Invocation::Check(output, engine)),
+        "check" => check(rest),
+        "report" => report(rest),
         "facts" => no_arguments("facts", rest).map(|()| Invocation::Facts),
         "explain" => explain(rest),
         "healthcheck" => no_arguments("healthcheck", rest).map(|()| Invocation::Healthcheck),
@@ -243,6 +269,45 @@ fn init(args: &[OsString]) -> Result<Invocation, UsageError> {
         };
     }
     Err(usage())
+}
+
+/// Our own options come before the engine's.
+fn check(mut args: &[OsString]) -> Result<Invocation, UsageError> {
+    let (mut probe, mut config, mut json) = (true, None, false);
+    while let [first, rest @ ..] = args {
+        let before = std::mem::replace(&mut args, rest);
+        match first.to_str().unwrap_or_default() {
+            "--no-probe" => probe = false,
+            "--json" => json = true,
+            option if option == "--config" || option.starts_with("--config=") => {
+                let value = option.strip_prefix("--config=").or_else(|| {
+                    let (value, rest) = args.split_first()?;
+                    args = rest;
+                    value.to_str()
+                });
+                let example = "dockerlaunch check --config /boot/config-6.12";
+                let none = || usage("`--config` needs the file of a kernel's configuration", example);
+                config = Some(value.filter(|value| !value.is_empty()).ok_or_else(none)?.to_owned());
+            }
+            _ => {
+                args = before;
+                break;
+            }
+        }
+    }
+    let (output, engine) = output_and_engine("check", args)?;
+    let output = if json { Output::Json } else { output };
+    Ok(Invocation::Check(Check { output, probe, config }, engine))
+}
+
+fn report(args: &[OsString]) -> Result<Invocation, UsageError> {
+    let picture = match args {
+        [] => Picture::Text,
+        [option] if option == "--json" => Picture::Json,
+        [option] if option == "--svg" => Picture::Svg,
+        _ => return Err(usage("`report` takes `--json` or `--svg`", "dockerlaunch report --svg")),
+    };
+    Ok(Invocation::Report(picture))
 }
 
 fn output_and_engine(word: &str, args: &[OsString]) -> Result<(Output, Engine), UsageError> {
@@ -410,7 +475,8 @@ mod tests {
         assert_eq!(of("dockerlaunch drain --timeout=2m"), Invocation::Drain(Some(seconds(120))));
         assert_eq!(of("dockerlaunch drain"), Invocation::Drain(None));
         assert!(matches!(of("dockerlaunch plan --json docker -d"), Invocation::Plan(Output::Json, _)));
-        assert!(matches!(of("dockerlaunch check -D --json"), Invocation::Check(Output::Json, _)));
+        let json = |check: &Check| check.output == Output::Json;
+        assert!(matches!(of("dockerlaunch check -D --json"), Invocation::Check(check, _) if json(&check)));
         let planned = |line: &str| match of(line) {
             Invocation::Plan(Output::Text, engine) => (engine.program, engine.args.join(" ")),
             other => panic!("{line}: {other:?}"),

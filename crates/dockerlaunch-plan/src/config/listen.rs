@@ -46,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_unix_docker_host_is_a_listener() {
+    fn only_a_unix_docker_host_is_a_listener_pain_20() {
         for (host, wanted) in [
             ("", DEFAULT_SOCKET),
             ("unix://", DEFAULT_SOCKET),

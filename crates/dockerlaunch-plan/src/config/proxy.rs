@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn the_inside_is_added_only_to_a_proxy() {
+    fn the_inside_is_added_only_to_a_proxy_pain_17() {
         assert!(of(&[("NO_PROXY", "a"), ("HTTP_PROXY", " ")]).0.is_empty());
         let with = |without: &str| {
             of(&[("HTTP_PROXY", "p:1"), ("KUBERNETES_SERVICE_HOST", "10.0.0.1"), ("NO_PROXY", without)]).0
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn our_own_addresses_are_added_when_they_are_known() {
+    fn our_own_addresses_are_added_when_they_are_known_pain_17() {
         let env = BTreeMap::from([("HTTP_PROXY".to_owned(), "p:1".to_owned())]);
         let variables = read(&env).0.variables(&["192.0.2.1".into(), "::1".into()]);
         let list = "localhost,127.0.0.1,::1,docker,192.0.2.1";

@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_names_and_openssl_spelling_are_understood() {
+    fn plain_names_and_openssl_spelling_are_understood_pain_18() {
         let san = "dind,192.0.2.7, DNS:Build.Example.org IP:fd00::7\nip:192.0.2.8,fd00::8,*.dind,DNS:1.2.3.4";
         assert_eq!(
             Tls::read(None, Some(san)).names,

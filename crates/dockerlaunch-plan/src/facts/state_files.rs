@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_recycled_pid_is_not_the_daemon() {
+    fn a_recycled_pid_is_not_the_daemon_pain_9() {
         let file = |owner: Option<&str>| PidFile {
             path: "/run/docker.pid".into(),
             owner: owner.map(str::to_owned),

@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn extra_certificates_are_bundled_with_the_systems() {
+    fn extra_certificates_are_bundled_with_the_systems_pain_16() {
         let sources = vec![
             source(Some("/a.crt"), true, None),
             source(None, true, None),

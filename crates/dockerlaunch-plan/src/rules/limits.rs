@@ -78,4 +78,30 @@ mod tests {
         let command = "sysctl -w fs.inotify.max_user_instances=1024`";
         assert!(low.contains("max_user_instances is 64") && low.contains(command), "{low}");
     }
+
+    #[test]
+    fn open_files_are_many_but_countable_pain_31() {
+        let of = |nofile, capabilities| {
+            let mut facts = Facts::default();
+            facts.process.nofile = nofile;
+            facts.process.capabilities = capabilities;
+            nofile_of(&self::nofile(&Config::new(crate::config::Engine::default(), &[].into()), &facts))
+        };
+        let infinity = (u64::MAX, u64::MAX);
+        assert_eq!(of(infinity, u64::MAX), Some((NOFILE, NOFILE)));
+        assert_eq!(of(infinity, 0), Some((NOFILE, NOFILE)), "less takes no capability");
+        assert_eq!(of((1024, 4096), u64::MAX), Some((NOFILE, NOFILE)));
+        assert_eq!(of((1024, 4096), 0), Some((4096, 4096)), "more does");
+        assert_eq!(of((NOFILE, NOFILE), u64::MAX), None);
+    }
+
+    fn nofile_of(verdict: &Verdict) -> Option<(u64, u64)> {
+        match verdict {
+            Verdict::Needed { actions } => match actions[..] {
+                [Action::LimitNofile { soft, hard }] => Some((soft, hard)),
+                _ => panic!("{actions:?}"),
+            },
+            _ => None,
+        }
+    }
 }

@@ -422,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn one_address_has_one_listener() {
+    fn one_address_has_one_listener_pain_20() {
         for line in [
             "-H tcp://0.0.0.0:1 -H tcp://127.0.0.1:1",
             "-H tcp://[::]:1 -H tcp://0.0.0.0:1",
@@ -440,7 +440,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_tcp_is_told_and_tls_is_not() {
+    fn plain_tcp_is_told_and_tls_is_not_pain_54() {
         for (line, env, word) in [
             ("defaults", OFF, "tcp://0.0.0.0:2375 is without TLS"),
             (
@@ -461,7 +461,7 @@ mod tests {
     }
 
     #[test]
-    fn the_socket_has_the_group_and_mode_that_is_asked_for() {
+    fn the_socket_has_the_group_and_mode_that_is_asked_for_pain_21() {
         let group = |value| [("DOCKERLAUNCH_SOCKET_GROUP", value)];
         for (line, env, json, gid) in [
             ("", &[][..], "{}", 2375),

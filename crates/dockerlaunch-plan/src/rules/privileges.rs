@@ -1,7 +1,7 @@
 //! What we may do here. Everything that is missing is told at once, as what to add to a command line or a pod's spec.
 
 use crate::facts::confinement::DETACHED_PROC;
-use crate::facts::{Capability, Facts, Mount, Version, process};
+use crate::facts::{CGROUP_ROOT, Capability, Facts, Mount, Version, process};
 use crate::rules::files;
 use crate::{Action, Config, Hint, Problem, Verdict};
 
@@ -180,6 +180,16 @@ impl Missing {
             self.wanted_even_so.0.push("--read-only=false".into());
             self.wanted_even_so.1.push("readOnlyRootFilesystem: false".into());
         }
+    }
+}
+
+/// Whether no container could get a cgroup: on v1 the hierarchies count, since some hosts keep the tmpfs around them
+/// read-only on purpose.
+pub(crate) fn cgroups_are_read_only(facts: &Facts) -> bool {
+    let mut v1 = facts.mounts.iter().filter(|m| m.fstype == "cgroup").peekable();
+    match v1.peek() {
+        Some(_) => v1.all(Mount::is_read_only),
+        None => facts.mount_at(CGROUP_ROOT).is_some_and(|m| m.fstype == "cgroup2" && m.is_read_only()),
     }
 }
 

@@ -46,6 +46,15 @@ pub(crate) fn firewall(config: &Config, facts: &Facts) -> Firewall {
     Firewall { ipv4, ipv6, nft_in_use: !is_legacy && has_nft_tables(), legacy_in_use, native }
 }
 
+/// Whether dockerd finds a packet filter for each family; tried here and now, so the namespace must be one to throw away.
+pub(crate) fn any_works() -> [Option<bool>; 2] {
+    let nft = try_nft();
+    [0, 1].map(|n| match (nft[n].has_compat()?, nft[n].has_native()?) {
+        (false, false) => Some(try_legacy(FAMILIES[n])?.is_empty()),
+        _ => Some(true),
+    })
+}
+
 /// Whether the engine can do without iptables.
 fn has_native(config: &Config) -> bool {
     let private = format!("{PRIVATE}/bin");

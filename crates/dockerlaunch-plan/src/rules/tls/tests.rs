@@ -169,7 +169,7 @@ fn what_is_good_but_not_for_long_or_not_for_all_is_renewed_where_that_can_be() {
 }
 
 #[test]
-fn clients_can_read_their_key_again() {
+fn clients_can_read_their_key_again_pain_19() {
     for (mode, wanted) in [(0o600, true), (0o640, true), (0o644, false), (0o666, false)] {
         let mut facts = complete();
         facts.tls.client_key_mode = Some(mode);
