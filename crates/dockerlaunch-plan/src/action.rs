@@ -1,6 +1,6 @@
 //! One change to the system, as data. The launcher performs it; here it only predicts.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -174,6 +174,11 @@ pub enum Action {
         /// Its name.
         name: String,
     },
+    /// Listen for questions about names, to ask the nameservers that only we reach (UDP and TCP, port 53).
+    AnswerNames {
+        /// Where; it need not exist yet.
+        address: IpAddr,
+    },
     /// Set the limit of open files (setrlimit(2)).
     LimitNofile {
         /// Soft limit.
@@ -291,6 +296,7 @@ impl Action {
                     link.up = true;
                 }
             }
+            Self::AnswerNames { address } => facts.listening.push(crate::rules::resolver::name(*address)),
             Self::LimitNofile { soft, hard } => facts.process.nofile = (*soft, *hard),
             Self::Remove { path } => {
                 facts.paths.remove(path);
@@ -349,6 +355,7 @@ impl std::fmt::Display for Action {
             Self::CreateBridge { name } => write!(f, "create the bridge {name}"),
             Self::AddAddress { name, address } => write!(f, "give {name} the address {address}"),
             Self::LinkUp { name } => write!(f, "bring {name} up"),
+            Self::AnswerNames { address } => write!(f, "answer names on {address}"),
             Self::LimitNofile { soft, hard } => write!(f, "limit open files to {soft} (hard {hard})"),
             Self::Remove { path } => write!(f, "remove stale {path}"),
             Self::SetAside { from, to } => write!(f, "set {from} aside as {to}"),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 pub mod certificates;
 pub mod cgroups;
@@ -10,6 +11,7 @@ pub mod cidr;
 pub mod dockerd_flags;
 pub mod kernel;
 pub mod mountinfo;
+pub mod network;
 pub mod process;
 pub mod socket_table;
 pub mod state_files;
@@ -18,6 +20,7 @@ pub mod tls;
 pub use cgroups::{CGROUP_ROOT, Cgroups, Version};
 pub use cidr::Cidr;
 pub use mountinfo::Mount;
+pub use network::Network;
 pub use process::{Capability, Process};
 pub use tls::Tls;
 
@@ -42,6 +45,8 @@ pub struct Facts {
     pub knobs: BTreeMap<String, String>,
     /// Network interfaces.
     pub links: Vec<Link>,
+    /// What they lead to.
+    pub network: Network,
     /// Files of the private `etc/`, relative to it.
     pub etc_defaults: Vec<String>,
     /// Kernel firewall interfaces.
@@ -132,6 +137,18 @@ pub struct DaemonJson {
     pub containerd: Option<String>,
     /// Whether it serves Kubernetes too.
     pub cri_containerd: Option<bool>,
+    /// Options of networks that users make.
+    pub default_network_opts: Option<Value>,
+    /// Where networks get their addresses from.
+    pub default_address_pools: Option<Value>,
+    /// The addresses of containers on dockerd's own bridge.
+    pub fixed_cidr: Option<String>,
+    /// Nameservers of containers.
+    pub dns: Option<Vec<String>>,
+    /// Whether dockerd makes rules of the firewall.
+    pub iptables: Option<bool>,
+    /// The same for IPv6.
+    pub ip6tables: Option<bool>,
     /// The directory of what must not outlive the machine.
     pub exec_root: Option<String>,
     /// Seconds that the engine gives its shutdown.
@@ -194,6 +211,12 @@ pub enum Entry {
 pub struct Link {
     /// Its name.
     pub name: String,
+    /// Its number.
+    pub index: u32,
+    /// The largest packet that it takes.
+    pub mtu: u32,
+    /// Whether its other end is there.
+    pub carrier: bool,
     /// `IFF_LOOPBACK`.
     pub loopback: bool,
     /// `IFF_UP`.

@@ -12,6 +12,7 @@ use rustix::fs::{CWD, FileType, Mode, OFlags};
 
 use crate::listener::{self, Listener};
 use crate::mount::{self, failed};
+use crate::names::{self, Answering};
 use crate::say::say;
 use crate::{atomic, cert, netlink};
 
@@ -20,14 +21,19 @@ use crate::{atomic, cert, netlink};
 pub struct System {
     /// Sockets that actions have bound.
     pub(crate) listeners: Vec<Listener>,
+    /// Those of our own nameserver.
+    pub(crate) names: Option<Answering>,
 }
 
 impl Executor for System {
     fn run(&mut self, action: &Action) -> Result<(), ActionError> {
         let start = Instant::now();
-        let result = match listener::listen(action) {
-            Some(bound) => bound.map(|listener| self.listeners.push(listener)),
-            None => perform(action),
+        let result = match (listener::listen(action), action) {
+            (Some(bound), _) => bound.map(|listener| self.listeners.push(listener)),
+            (None, Action::AnswerNames { address }) => {
+                names::bind(*address).map(|bound| self.names = Some(bound)).map_err(io_failed("bind"))
+            }
+            (None, _) => perform(action),
         };
         let word = if result.is_ok() { "done" } else { "failed" };
         say!(Debug, "{word} {:6.2} ms  {action}", start.elapsed().as_secs_f64() * 1e3);
@@ -59,7 +65,7 @@ fn perform(action: &Action) -> Result<(), ActionError> {
             atomic::replace(to, &content, *mode).map_err(io_failed("write"))
         }
         // They give something, so the executor does them itself.
-        Action::ListenTcp { .. } | Action::ListenUnix { .. } => Ok(()),
+        Action::ListenTcp { .. } | Action::ListenUnix { .. } | Action::AnswerNames { .. } => Ok(()),
         Action::CopyFile { from, to } => copy_new(from, to),
         Action::WriteKnob { path, value } => fs::write(path, value).map_err(io_failed("write")),
         Action::MoveProcesses { from, to } => move_processes(from, to),

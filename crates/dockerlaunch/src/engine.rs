@@ -11,7 +11,7 @@ use std::time::Instant;
 use dockerlaunch_plan::config::{Config, Engine, EngineCommand};
 use dockerlaunch_plan::facts::MERGED_CONFIG;
 use dockerlaunch_plan::rules::engine::resolve;
-use dockerlaunch_plan::rules::{daemon_json, engine, leftovers, listeners, stop};
+use dockerlaunch_plan::rules::{daemon_json, engine, leftovers, listeners, resolver, stop};
 use dockerlaunch_plan::supervise::AFTER_KILL;
 use dockerlaunch_plan::{Executor, Facts, Plan, Problem, Report, Stage, apply, log, plan};
 
@@ -19,6 +19,7 @@ use crate::apply::System;
 use crate::end::{self, Mounts};
 use crate::failure::{LaunchFailure, end_if_asked, failure, is_about_engine, status, status_of};
 use crate::listener::{self, Listener};
+use crate::names::Answering;
 use crate::say::{self, say};
 use crate::signals::{Signals, Watchdog};
 use crate::{atomic, handoff, hooks, output, pid1, probe, question, signals, sockets, sys};
@@ -52,6 +53,7 @@ pub struct Launch {
     config: Config,
     inherited: Vec<OwnedFd>,
     bound: Vec<Listener>,
+    names: Option<Answering>,
 }
 
 impl Launch {
@@ -77,7 +79,7 @@ impl Launch {
         let inherited = sys::take_inherited(config.inherited_sockets);
         config.inherited_sockets = inherited.len();
         sys::close_on_exec_from(sys::FIRST_SOCKET);
-        Self { config, inherited, bound: Vec::new() }
+        Self { config, inherited, bound: Vec::new(), names: None }
     }
 
     /// The configuration.
@@ -154,7 +156,8 @@ impl Launch {
         let wanted = listeners::decide(&self.config, facts).map(|l| l.names()).unwrap_or_default();
         let inherited = |name: &String| self.inherited.iter().any(|socket| listener::is(socket, name));
         let bound = self.bound.iter().map(|listener| listener.name.clone());
-        bound.chain(wanted.into_iter().filter(inherited)).collect()
+        let names = self.names.iter().map(|names| resolver::name(names.address));
+        bound.chain(names).chain(wanted.into_iter().filter(inherited)).collect()
     }
 
     /// Prepares the system and becomes the engine.
@@ -237,6 +240,11 @@ impl Launch {
         }
         let sockets = self.sockets();
         sockets::publish(&listeners::decide(&self.config, &facts).unwrap_or_default().unix_paths());
+        if let Some(names) = self.names.take()
+            && let Err(error) = names.start(facts.network.local_resolvers.clone())
+        {
+            say!(Warn, "containers cannot ask for names: {error}");
+        }
         let watch = pid1::Watch {
             engine: &plan.engine,
             sockets,
@@ -345,6 +353,7 @@ impl Launch {
             // What is not wanted any more must not reach the engine: it may have no TLS now.
             let wanted = listeners::decide(&self.config, &facts).unwrap_or_default().names();
             self.bound.retain(|listener| wanted.contains(&listener.name));
+            self.names.take_if(|names| resolver::wanted(&self.config, &facts) != Some(names.address));
             report = self.apply(&anew, Stage::Main, &facts)?;
         }
         for problem in &report.degraded {
@@ -371,6 +380,7 @@ impl Launch {
         let mut executor = System::default();
         let result = apply(plan, stage, facts, &mut executor);
         self.bound.append(&mut executor.listeners);
+        self.names = self.names.take().or(executor.names);
         result.map_err(|error| {
             // Only a missing engine has a status of its own, and only when that is all that is wrong.
             let status = match (&error.problems[..], resolve(&self.config, facts)) {

@@ -26,6 +26,7 @@ mod hooks;
 mod listener;
 mod module;
 mod mount;
+mod names;
 mod netlink;
 mod output;
 mod peer;

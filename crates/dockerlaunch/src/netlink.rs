@@ -1,9 +1,9 @@
-//! What we ask netlink: to make a bridge, to address and bring up a link, and whether nf_tables is there.
+//! What we ask netlink: to make a bridge, to address and bring up a link, which routes there are, and whether nf_tables is there.
 
 use std::io;
 use std::net::IpAddr;
 
-use dockerlaunch_plan::facts::Cidr;
+use dockerlaunch_plan::facts::{Cidr, network};
 use netlink_bindings::builtin::Nlmsghdr;
 use netlink_bindings::consts::{NLM_F_ACK, NLM_F_REQUEST};
 use netlink_bindings::rt_addr::{self, IfaFlags, Ifaddrmsg};
@@ -85,6 +85,37 @@ fn message(kind: u16, flags: u16, payload: &[u8]) -> Vec<u8> {
     [header.as_slice(), payload].concat()
 }
 
+/// The answer to `RTM_GETROUTE`, for all families; of very many routes the first.
+pub(crate) fn routes() -> Vec<u8> {
+    const RTM_GETROUTE: u16 = 26;
+    const NLM_F_DUMP: u16 = 0x300;
+    /// struct rtmsg: all of any family.
+    const ANY: &[u8] = &[0; 12];
+    dump(protocols::NETLINK_ROUTE, &message(RTM_GETROUTE, NLM_F_DUMP, ANY)).unwrap_or_default()
+}
+
+fn dump(protocol: isize, request: &[u8]) -> io::Result<Vec<u8>> {
+    const ENOUGH: usize = 1 << 20;
+    let socket = connected(protocol)?;
+    socket.send(request, 0)?;
+    let mut all = Vec::new();
+    while all.len() < ENOUGH {
+        let (answer, _) = socket.recv_from_full()?;
+        all.extend_from_slice(&answer);
+        if answer.is_empty() || network::is_end(&answer) {
+            break;
+        }
+    }
+    Ok(all)
+}
+
+fn connected(protocol: isize) -> io::Result<Socket> {
+    let mut socket = Socket::new(protocol)?;
+    socket.bind_auto()?;
+    socket.connect(&SocketAddr::new(0, 0))?;
+    Ok(socket)
+}
+
 /// Whether nf_tables answers: `NFT_MSG_GETGEN` (linux/netfilter/nf_tables.h) reads a counter and changes nothing.
 /// `None` when it could not be asked.
 pub(crate) fn has_nf_tables() -> Option<bool> {
@@ -103,9 +134,7 @@ pub(crate) fn has_nf_tables() -> Option<bool> {
 
 /// Sends one request; 0, or the error number of the answer.
 fn exchange(protocol: isize, request: &[u8]) -> io::Result<i32> {
-    let mut socket = Socket::new(protocol)?;
-    socket.bind_auto()?;
-    socket.connect(&SocketAddr::new(0, 0))?;
+    let socket = connected(protocol)?;
     socket.send(request, 0)?;
     let (answer, _) = socket.recv_from_full()?;
     // struct nlmsghdr: length, type at 4, then for NLMSG_ERROR the negative error number at 16.

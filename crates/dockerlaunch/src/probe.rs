@@ -16,6 +16,7 @@ use dockerlaunch_plan::rules::{containerd, daemon_json, dist, engine};
 use crate::netlink;
 
 mod config;
+mod network;
 mod tls;
 #[cfg_attr(not(test), expect(dead_code, reason = "the probes of networks and storage come next"))]
 pub(crate) mod trial;
@@ -47,7 +48,7 @@ impl Probe {
         let config_file = self.config_file(config);
         let daemon_json = daemon_json::view(config, &config_file);
         let data_root = engine::data_root(config, &daemon_json);
-        Facts {
+        let mut facts = Facts {
             process: self.process(mountinfo.as_deref()),
             kernel: kernel::Kernel {
                 has_modules: ["/lib", "/usr/lib"]
@@ -82,7 +83,10 @@ impl Probe {
             tls: self.tls(config),
             extra_ca: self.extra_ca(config),
             hooks: self.hooks(),
-        }
+            network: self.network(),
+        };
+        facts.network.takes_network_opts = network::takes_network_opts(config, &facts);
+        facts
     }
 
     /// A relative path, such as of the engine's configuration file, means the same to the engine.
@@ -217,7 +221,12 @@ impl Probe {
                 let text = fs::read_to_string(entry.path().join("flags")).ok()?;
                 let flags = u32::from_str_radix(text.trim().trim_start_matches("0x"), 16).ok()?;
                 let name = entry.file_name().to_string_lossy().into_owned();
+                let number = |file| fs::read_to_string(entry.path().join(file)).ok()?.trim().parse().ok();
                 Some(Link {
+                    index: number("ifindex").unwrap_or_default(),
+                    mtu: number("mtu").unwrap_or_default(),
+                    // Of an interface that is down the kernel does not tell.
+                    carrier: number("carrier") == Some(1),
                     loopback: flags & IFF_LOOPBACK != 0,
                     up: flags & IFF_UP != 0,
                     is_bridge: entry.path().join("bridge").exists(),

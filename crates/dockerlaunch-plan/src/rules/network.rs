@@ -1,7 +1,9 @@
-//! Loopback and forwarding.
+//! Loopback and forwarding, and the flags of the rules about networks.
 
 use crate::facts::Facts;
 use crate::{Action, Config, Verdict};
+
+use super::{mtu, pools, resolver};
 
 /// Loopback up.
 pub fn loopback(_: &Config, facts: &Facts) -> Verdict {
@@ -23,4 +25,12 @@ pub fn forwarding(_: &Config, facts: &Facts) -> Verdict {
             Verdict::Needed { actions: vec![Action::WriteKnob { path: KNOB.into(), value: "1".into() }] }
         }
     }
+}
+
+/// What dockerd is told of what surrounds it.
+pub fn flags(config: &Config, facts: &Facts) -> Vec<String> {
+    let mut flags = mtu::flags(config, facts);
+    flags.extend(pools::flags(config, facts, resolver::needs_address(config, facts)));
+    flags.extend(resolver::flag(config, facts));
+    flags
 }
