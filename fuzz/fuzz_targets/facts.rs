@@ -1,7 +1,7 @@
-//! What the kernel writes in /proc: mount points and cgroups carry names that users choose.
+//! What the kernel writes in /proc, where mount points and cgroups carry names that users choose; and resolv.conf.
 #![no_main]
 
-use dockerlaunch_plan::facts::{cgroups, kernel, mountinfo, process};
+use dockerlaunch_plan::facts::{cgroups, kernel, mountinfo, network, process};
 use dockerlaunch_plan::supervise::tree::Process;
 use libfuzzer_sys::fuzz_target;
 
@@ -16,4 +16,6 @@ fuzz_target!(|text: &str| {
     process::parse_effective_capabilities(text);
     process::is_initial_uid_map(text);
     Process::parse(text);
+    assert!(network::parse_nameservers(text).len() <= text.lines().count());
+    assert!(network::parse_engines(text).iter().all(|path| path.ends_with(".sock")));
 });

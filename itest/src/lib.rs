@@ -14,6 +14,7 @@ pub mod host_command;
 pub mod image;
 pub mod need;
 pub mod nested;
+pub mod outside;
 pub mod product;
 pub mod sandbox;
 pub mod scenarios;

@@ -34,11 +34,27 @@ pub struct Nested {
 impl Nested {
     /// `docker run --name NAME --privileged -d IMAGE ARGS…`, as the seed has it, but for the exchange directory.
     pub fn run(outer: Arc<Instance>, container: &str, image: &str, args: &[&str]) -> Result<Self> {
+        Self::start(outer, container, image, &[], args)
+    }
+
+    /// The same with options of `docker run`.
+    pub fn run_with(outer: Arc<Instance>, container: &str, image: &str, options: &[&str]) -> Result<Self> {
+        Self::start(outer, container, image, options, &[])
+    }
+
+    fn start(
+        outer: Arc<Instance>,
+        container: &str,
+        image: &str,
+        options: &[&str],
+        args: &[&str],
+    ) -> Result<Self> {
         let shared = outer.exchange().directory(container)?;
         let mount = format!("{}:/exchange", shared.inside);
         let environment: &dyn Environment = &*outer;
-        let head = ["run", "--name", container, "--privileged", "-v", &mount, "-d", image];
-        environment.docker(&head.iter().chain(args).copied().collect::<Vec<_>>())?;
+        let head = ["run", "--name", container, "--privileged", "-v", &mount, "-d"];
+        environment
+            .docker(&head.iter().chain(options).chain(&[image]).chain(args).copied().collect::<Vec<_>>())?;
         let exchange = Exchange { outside: PathBuf::from(&shared.outside), inside: "/exchange".to_owned() };
         let nested = Nested { outer, container: container.to_owned(), exchange };
         nested.wait()?;
