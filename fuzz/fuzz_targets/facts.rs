@@ -17,5 +17,6 @@ fuzz_target!(|text: &str| {
     process::is_initial_uid_map(text);
     Process::parse(text);
     assert!(network::parse_nameservers(text).len() <= text.lines().count());
+    network::parse_options(text);
     assert!(network::parse_engines(text).iter().all(|path| path.ends_with(".sock")));
 });

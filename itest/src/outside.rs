@@ -173,20 +173,10 @@ pub fn mtu(outer: Arc<Instance>, mtu: u32) -> Result<()> {
 /// Names of the network outside, from docker0, a user network, and one level further in.
 pub fn names(outer: Arc<Instance>) -> Result<()> {
     let outside = Outside::new(outer, 1500)?;
-    let resolv = outside.outer().docker(&[
-        "exec",
-        "first",
-        "docker",
-        "run",
-        "--rm",
-        "--network",
-        "host",
-        BOX,
-        "cat",
-        "/etc/resolv.conf",
-    ])?;
-    ensure!(resolv.contains("127.0.0.11"), "the resolver outside is another: {resolv}");
     let first = outside.first()?;
+    let its_own = "/etc/resolv.conf:/resolv.conf:ro";
+    let resolv = first.docker(&["run", "--rm", "-v", its_own, BOX, "cat", "/resolv.conf"])?;
+    ensure!(resolv.contains("127.0.0.11"), "the resolver outside is another: {resolv}");
     first.docker(&["network", "create", "user"])?;
     let second = outside.second()?;
     let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";

@@ -145,6 +145,8 @@ pub struct DaemonJson {
     pub fixed_cidr: Option<String>,
     /// Nameservers of containers.
     pub dns: Option<Vec<String>>,
+    /// Options of their resolvers.
+    pub dns_opts: Option<Vec<String>>,
     /// Whether dockerd makes rules of the firewall.
     pub iptables: Option<bool>,
     /// The same for IPv6.

@@ -59,12 +59,12 @@ impl Answering {
         let (udp, tcp) = (self.udp, self.tcp);
         udp.set_nonblocking(true)?;
         let all = Arc::clone(&servers);
-        spawn(move || datagrams(&udp, &all))?;
-        spawn(move || connections(&tcp, &servers))
+        spawn(Box::new(move || datagrams(&udp, &all)))?;
+        spawn(Box::new(move || connections(&tcp, &servers)))
     }
 }
 
-fn spawn(run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+fn spawn(run: Box<dyn FnOnce() + Send>) -> io::Result<()> {
     thread::Builder::new().name("names".to_owned()).stack_size(STACK).spawn(run).map(drop)
 }
 
@@ -155,11 +155,11 @@ fn connections(tcp: &TcpListener, servers: &Arc<[SocketAddr]>) {
         }
         open.fetch_add(1, Ordering::Relaxed);
         let (mine, servers) = (Arc::clone(&open), Arc::clone(servers));
-        let started = spawn(move || {
+        let started = spawn(Box::new(move || {
             // A connection that breaks is its client's to make again.
             let _ = pass_on(client, &servers);
             mine.fetch_sub(1, Ordering::Relaxed);
-        });
+        }));
         if started.is_err() {
             open.fetch_sub(1, Ordering::Relaxed);
         }

@@ -14,6 +14,8 @@ pub struct Network {
     pub routes: Vec<Route>,
     /// Nameservers that dockerd finds.
     pub nameservers: Vec<IpAddr>,
+    /// Their options.
+    pub resolver_options: Vec<String>,
     /// Those of them on loopback that answer: nobody else reaches them.
     pub local_resolvers: Vec<IpAddr>,
     /// The cluster's API, as a pod is told of it.
@@ -164,6 +166,12 @@ pub fn parse_nameservers(text: &str) -> Vec<IpAddr> {
     text.lines().filter_map(address).collect()
 }
 
+/// The options in a resolv.conf(5).
+pub fn parse_options(text: &str) -> Vec<String> {
+    let lines = text.lines().filter_map(|line| line.trim().strip_prefix("options"));
+    lines.flat_map(str::split_whitespace).map(str::to_owned).collect()
+}
+
 /// Sockets in `/proc/net/unix` that a running dockerd keeps for its network controller. That table is of the network
 /// namespace, so it shows those of engines in other containers too (moby, libnetwork, `startExternalKeyListener`).
 pub fn parse_engines(table: &str) -> Vec<&str> {
@@ -225,6 +233,10 @@ mod tests {
                     nameserver example.org\nnameserver\nnameservers 9.9.9.9\nnameserver 1.2.3.4.5\nnameserver ::1 x\n";
         let wanted = ["127.0.0.11", "fe80::1", "::1"].map(|text| text.parse::<IpAddr>().expect("address"));
         assert_eq!(parse_nameservers(text), wanted);
+        assert_eq!(
+            parse_options("options ndots:0\n#options a\noptions\n options\tb c"),
+            ["ndots:0", "b", "c"]
+        );
         let alone = |text| is_resolved_alone(&parse_nameservers(text));
         assert!(alone("nameserver 127.0.0.53") && !alone("nameserver 127.0.0.53\nnameserver 1.1.1.1"));
     }
@@ -243,6 +255,7 @@ mod tests {
         fn never_panics(bytes: Vec<u8>, text in "(nameserver|[ \n:%.0-9a-f]){0,12}") {
             parse_routes(&bytes);
             parse_nameservers(&text);
+            parse_options(&text);
             parse_engines(&text);
         }
     }

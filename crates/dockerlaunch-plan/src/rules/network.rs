@@ -31,6 +31,6 @@ pub fn forwarding(_: &Config, facts: &Facts) -> Verdict {
 pub fn flags(config: &Config, facts: &Facts) -> Vec<String> {
     let mut flags = mtu::flags(config, facts);
     flags.extend(pools::flags(config, facts, resolver::needs_address(config, facts)));
-    flags.extend(resolver::flag(config, facts));
+    flags.extend(resolver::flags(config, facts));
     flags
 }

@@ -11,6 +11,8 @@ use crate::{Action, Config, Problem, Verdict};
 use super::pools;
 
 const FLAG: &str = "dns";
+const OPTION: &str = "dns-opt";
+const NO_DOTS: &str = "ndots:0";
 const NO_BRIDGE: &str = "none";
 
 /// The name of our nameserver in [`Facts::listening`].
@@ -46,6 +48,20 @@ pub fn needs_address(config: &Config, facts: &Facts) -> bool {
 pub fn flag(config: &Config, facts: &Facts) -> Option<String> {
     let address = wanted(config, facts)?;
     facts.listening.contains(&name(address)).then(|| format!("--{FLAG}={address}"))
+}
+
+/// With the options: where `ndots` is set, as Docker outside does, dockerd passes no name without a dot on (moby,
+/// libnetwork/resolver.go, `NdotsSet`). To leave it out takes another option; this one is the default.
+pub fn flags(config: &Config, facts: &Facts) -> Vec<String> {
+    let mut flags: Vec<String> = flag(config, facts).into_iter().collect();
+    let is_own = config.engine.option(OPTION).is_some() || facts.daemon_json.dns_opts.is_some();
+    let options = &facts.network.resolver_options;
+    if !flags.is_empty() && !is_own && options.iter().any(|option| option == NO_DOTS) {
+        let others = options.iter().map(String::as_str).filter(|option| *option != NO_DOTS);
+        let default = (options.len() == 1).then_some("timeout:5");
+        flags.extend(others.chain(default).map(|option| format!("--{OPTION}={option}")));
+    }
+    flags
 }
 
 /// Listens, or says why that is not needed.
@@ -139,6 +155,21 @@ mod tests {
         assert_eq!(decided(&config(""), alone.clone()).1.as_deref(), Some("--dns=172.17.0.1"));
         assert!(needs_address(&config(""), &alone));
         assert_eq!(pools::flags(&config(""), &alone, true), ["--bip=172.17.0.1/16"]);
+    }
+
+    #[test]
+    fn names_without_a_dot_are_passed_on_pain_13() {
+        let flagged = |words, options: &[&str]| {
+            let mut facts = system(&["127.0.0.11"], true);
+            facts.network.resolver_options = options.iter().map(|o| (*o).to_owned()).collect();
+            facts.listening.push(name([10, 208, 0, 1].into()));
+            flags(&config(words), &facts).join(" ").replace("--dns=10.208.0.1", "")
+        };
+        assert_eq!(flagged("", &["ndots:0"]), " --dns-opt=timeout:5");
+        assert_eq!(flagged("", &["edns0", "ndots:0", "trust-ad"]), " --dns-opt=edns0 --dns-opt=trust-ad");
+        for (words, options) in [("", &[][..]), ("", &["ndots:5"]), ("--dns-opt ndots:1", &["ndots:0"])] {
+            assert_eq!(flagged(words, options), "", "{words} {options:?}");
+        }
     }
 
     #[test]

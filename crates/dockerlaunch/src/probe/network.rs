@@ -19,12 +19,11 @@ const PATIENCE: Duration = Duration::from_millis(200);
 impl Probe {
     /// All but what depends on the rest of the facts.
     pub(super) fn network(&self) -> Network {
-        let read = |path| self.read(path).map(|text| network::parse_nameservers(&text)).unwrap_or_default();
-        let mut nameservers = read("/etc/resolv.conf");
-        if network::is_resolved_alone(&nameservers) {
-            let behind = read(network::BEHIND_RESOLVED);
-            nameservers = if behind.is_empty() { nameservers } else { behind };
+        let mut resolv = self.read("/etc/resolv.conf").unwrap_or_default();
+        if network::is_resolved_alone(&network::parse_nameservers(&resolv)) {
+            resolv = self.read(network::BEHIND_RESOLVED).unwrap_or(resolv);
         }
+        let nameservers = network::parse_nameservers(&resolv);
         let is_here = self.root == Path::new("/");
         let is_alone = nameservers.iter().all(IpAddr::is_loopback);
         let answers =
@@ -41,6 +40,7 @@ impl Probe {
                 .copied()
                 .collect(),
             nameservers,
+            resolver_options: network::parse_options(&resolv),
             service: service.filter(|_| is_here).and_then(|text| text.parse().ok()),
             takes_network_opts: false,
             other_engine: other.map(str::to_owned),

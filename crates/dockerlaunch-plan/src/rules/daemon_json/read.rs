@@ -89,6 +89,7 @@ pub(super) fn expected(key: &str) -> Option<Expected> {
     let is_list = |value: &Value| value.as_array().is_some_and(|list| list.iter().all(Value::is_string));
     let (is, what, example): (fn(&Value) -> bool, _, _) = match key {
         "hosts" => (is_list, "a list of texts", "[\"unix:///var/run/docker.sock\"]"),
+        "dns-opts" => (is_list, "a list of texts", "[\"timeout:2\"]"),
         "dns" => (is_list, "a list of texts", "[\"192.0.2.53\"]"),
         "default-address-pools" => {
             (Value::is_array, "a list", "[{\"base\": \"10.20.0.0/16\", \"size\": 24}]")
