@@ -1,7 +1,7 @@
-//! What the kernel writes in /proc: mount points and cgroups carry names that users choose.
+//! What the kernel writes in /proc, where mount points and cgroups carry names that users choose; and resolv.conf.
 #![no_main]
 
-use dockerlaunch_plan::facts::{cgroups, confinement, image_archive, kernel, mountinfo, process};
+use dockerlaunch_plan::facts::{cgroups, confinement, image_archive, kernel, mountinfo, network, process};
 use dockerlaunch_plan::supervise::tree::Process;
 use libfuzzer_sys::fuzz_target;
 
@@ -23,4 +23,7 @@ fuzz_target!(|text: &str| {
     Process::parse(text);
     image_archive::digests(text);
     text.as_bytes().first_chunk().and_then(image_archive::header);
+    assert!(network::parse_nameservers(text).len() <= text.lines().count());
+    network::parse_options(text);
+    assert!(network::parse_engines(text).iter().all(|path| path.ends_with(".sock")));
 });

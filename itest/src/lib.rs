@@ -16,6 +16,7 @@ pub mod host_command;
 pub mod image;
 pub mod need;
 pub mod nested;
+pub mod outside;
 pub mod places;
 pub mod product;
 pub mod sandbox;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use itest::build::IMAGE;
 use itest::nested::{self, Nested};
+use itest::outside;
 use itest::scenarios;
 use itest::suite::{Shared, Suite};
 use itest::up::Instance;
@@ -39,6 +40,11 @@ fn main() -> ExitCode {
         .test("refused::wrong_engines_and_options", &[], wrong_engines_and_options)
         .test("embedded::in_a_bare_busybox", &[], || embedded("embedded-box", image::BOX, BUSYBOX))
         .test("embedded::in_the_stable_release", bookworm, in_bookworm)
+        .test("outside::mtu_1400_pain_2", &[], || outside::mtu(OUTER.get()?, 1400))
+        .test("outside::mtu_1280_pain_2", &[], || outside::mtu(OUTER.get()?, 1280))
+        .test("outside::addresses_of_nobody_else_pain_12", &[], || outside::pools(OUTER.get()?))
+        .test("outside::names_pain_13", &[], || outside::names(OUTER.get()?))
+        .test("outside::neighbours_pain_51", &[], || outside::neighbours(OUTER.get()?))
         .scenarios(&NESTED, SCENARIOS)
         .run(|| {
             drop(NESTED.take());

@@ -1,6 +1,6 @@
 //! One change to the system, as data. The launcher performs it; here it only predicts.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -186,6 +186,11 @@ pub enum Action {
         /// Its name.
         name: String,
     },
+    /// Listen for questions about names, to ask the nameservers that only we reach (UDP and TCP, port 53).
+    AnswerNames {
+        /// Where; it need not exist yet.
+        address: IpAddr,
+    },
     /// Set the limit of open files (setrlimit(2)).
     LimitNofile {
         /// Soft limit.
@@ -331,6 +336,7 @@ impl Action {
                     link.up = true;
                 }
             }
+            Self::AnswerNames { address } => facts.listening.push(crate::rules::resolver::name(*address)),
             Self::LimitNofile { soft, hard } => facts.process.nofile = (*soft, *hard),
             Self::LockDataRoot { .. } => facts.storage.locked = true,
             Self::MountLoop { target, .. } => {
@@ -402,6 +408,7 @@ impl std::fmt::Display for Action {
             Self::CreateBridge { name } => write!(f, "create the bridge {name}"),
             Self::AddAddress { name, address } => write!(f, "give {name} the address {address}"),
             Self::LinkUp { name } => write!(f, "bring {name} up"),
+            Self::AnswerNames { address } => write!(f, "answer names on {address}"),
             Self::LimitNofile { soft, hard } => write!(f, "limit open files to {soft} (hard {hard})"),
             Self::LockDataRoot { path, wait } => write!(f, "lock {path}, within {}", show(*wait)),
             Self::MountLoop { target, size, mkfs } => {

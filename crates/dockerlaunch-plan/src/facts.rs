@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 pub mod certificates;
 pub mod cgroups;
@@ -13,6 +14,7 @@ pub mod firewall;
 pub mod image_archive;
 pub mod kernel;
 pub mod mountinfo;
+pub mod network;
 pub mod process;
 pub mod socket_table;
 pub mod state_files;
@@ -24,6 +26,7 @@ pub use cidr::Cidr;
 pub use confinement::Confinement;
 pub use firewall::Firewall;
 pub use mountinfo::Mount;
+pub use network::Network;
 pub use process::{Capability, Process};
 pub use tls::Tls;
 
@@ -50,6 +53,8 @@ pub struct Facts {
     pub knobs: BTreeMap<String, String>,
     /// Network interfaces.
     pub links: Vec<Link>,
+    /// What they lead to.
+    pub network: Network,
     /// Files of the private `etc/`, relative to it.
     pub etc_defaults: Vec<String>,
     /// The kernel's packet filters.
@@ -153,6 +158,16 @@ pub struct DaemonJson {
     pub firewall_backend: Option<String>,
     /// Whether it switches forwarding on.
     pub ip_forward: Option<bool>,
+    /// Options of networks that users make.
+    pub default_network_opts: Option<Value>,
+    /// Where networks get their addresses from.
+    pub default_address_pools: Option<Value>,
+    /// The addresses of containers on dockerd's own bridge.
+    pub fixed_cidr: Option<String>,
+    /// Nameservers of containers.
+    pub dns: Option<Vec<String>>,
+    /// Options of their resolvers.
+    pub dns_opts: Option<Vec<String>>,
     /// The directory of what must not outlive the machine.
     pub exec_root: Option<String>,
     /// Seconds that the engine gives its shutdown.
@@ -215,6 +230,12 @@ pub enum Entry {
 pub struct Link {
     /// Its name.
     pub name: String,
+    /// Its number.
+    pub index: u32,
+    /// The largest packet that it takes.
+    pub mtu: u32,
+    /// Whether its other end is there.
+    pub carrier: bool,
     /// `IFF_LOOPBACK`.
     pub loopback: bool,
     /// `IFF_UP`.

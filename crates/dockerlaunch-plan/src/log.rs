@@ -8,7 +8,7 @@ use crate::config::duration::show;
 use crate::config::settings::{LogFormat, LogLevel};
 use crate::facts::tls::date;
 use crate::facts::{Facts, Version};
-use crate::rules::{listeners, storage};
+use crate::rules::{listeners, pools, resolver, storage};
 use crate::supervise::News;
 use crate::{Config, Plan, Problem, Verdict, masked, masked_json, render};
 
@@ -82,17 +82,22 @@ const DECISIONS: &[Decision] = &[
         let version = facts.cgroup_version()?;
         Some(if version == Version::V2 { "v2".to_owned() } else { "v1".to_owned() })
     }),
-    ("firewall", |_, _, plan| match &plan.steps.iter().find(|step| step.id.0 == "firewall")?.verdict {
+    ("firewall", |_, _, plan| evidence(plan, "firewall")),
+    ("storage", |config, facts, _| Some(storage::told(config, facts))),
+    ("mtu", |_, _, plan| evidence(plan, "net.mtu").or_else(|| Some("1500, dockerd's own".to_owned()))),
+    // Where dockerd chooses itself there is nothing to tell.
+    ("pools", |config, facts, plan| {
+        (!pools::flags(config, facts, false).is_empty()).then(|| evidence(plan, "net.pools"))?
+    }),
+    ("dns", |config, facts, plan| resolver::flag(config, facts).and_then(|_| evidence(plan, "net.dns"))),
+];
+
+fn evidence(plan: &Plan, id: &str) -> Option<String> {
+    match &plan.steps.iter().find(|step| step.id.0 == id)?.verdict {
         Verdict::Satisfied { evidence } => Some(evidence.clone()),
         _ => None,
-    }),
-    ("storage", |config, facts, _| Some(storage::told(config, facts))),
-    ("mtu", |config, facts, _| {
-        let on_line = config.engine.option("mtu").map(str::to_owned);
-        let named = on_line.or_else(|| facts.daemon_json.mtu.map(|mtu| mtu.to_string()));
-        Some(named.unwrap_or_else(|| "1500, dockerd's own".to_owned()))
-    }),
-];
+    }
+}
 
 /// The decisions of a launch, each with its name.
 pub fn decisions(config: &Config, facts: &Facts, plan: &Plan) -> Vec<(&'static str, String)> {
@@ -178,8 +183,8 @@ mod tests {
         }
         let words = ["-H", "tcp://0.0.0.0:1", "--tlsverify", "-s", "vfs", "--mtu=1400"];
         let named = told(&words, &[("DOCKER_DRIVER", "overlay")], r#"{"data-root": "/x", "mtu": 1}"#);
-        for line in ["storage: overlay2, in /x", "mtu: 1400"] {
-            assert!(named.lines().any(|l| l == line), "{named}");
+        for line in ["storage: overlay2, in /x", "mtu: 1400, as the user set it"] {
+            assert!(named.lines().any(|l| l.starts_with(line)), "{named}");
         }
         assert!(named.contains("tcp://0.0.0.0:1 with TLS"), "{named}");
         let file = told(&[], &[], r#"{"mtu": 1300, "storage-driver": "zfs"}"#);

@@ -20,8 +20,12 @@ pub mod leftovers;
 pub mod limits;
 pub mod listeners;
 pub mod modules;
+pub mod mtu;
+pub mod neighbour;
 pub mod network;
+pub mod pools;
 pub mod privileges;
+pub mod resolver;
 pub mod root;
 pub mod settings;
 pub mod stop;
@@ -69,9 +73,13 @@ pub const RULES: &[Rule] = &[
     rule("leftovers",     Main,  leftovers::decide,     Abort,                "a crashed predecessor's pid and state files stop a new daemon"),
     rule("limits",        Main,  limits::nofile,        degrade("many containers at once may run out of descriptors"), "dockerd and containerd open many files"),
     rule("limits.kernel", Main,  limits::of_the_kernel, degrade("many containers at once may fail"),       "containers take keys, and programs in them watch files"),
+    rule("net.neighbour", Main,  neighbour::decide,     Abort,                "two engines in one network namespace overwrite each other's bridge and firewall"),
     rule("net.loopback",  Main,  network::loopback,     degrade("ports published on 127.0.0.1 do not work"),     "clients and published ports use loopback"),
     rule("net.forward",   Main,  network::forwarding,   degrade("containers cannot reach other networks"),       "packets pass between containers and the outside"),
     rule("net.bridge",    Main,  bridge::decide,        Abort,                "dockerd takes a bridge of one's own only when it is there with its address"),
+    rule("net.mtu",       Main,  mtu::decide,           degrade("connections of containers hang"),       "packets that are too large for the way out are lost"),
+    rule("net.pools",     Main,  pools::decide,         degrade("containers cannot reach what has the same addresses"), "addresses of containers must be nobody else's"),
+    rule("net.dns",       Main,  resolver::decide,      degrade("names of the outer network are not found there"), "a nameserver on loopback is out of containers' reach"),
     rule("firewall",      Main,  firewall::backend,     Abort,                "dockerd programs NAT through iptables, or does not start"),
 ];
 

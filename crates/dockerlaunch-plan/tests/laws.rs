@@ -2,6 +2,7 @@
 
 use dockerlaunch_plan::config::{Config, Engine};
 use dockerlaunch_plan::facts::firewall::{Family, Firewall};
+use dockerlaunch_plan::facts::network::Route;
 use dockerlaunch_plan::facts::storage::{Overlay, Storage};
 use dockerlaunch_plan::facts::{Capability, Entry, Facts, Link, Mount, certificates, cgroups, state_files};
 use dockerlaunch_plan::rules::dist;
@@ -137,6 +138,7 @@ prop_compose! {
         (stale, certificates, bridge) in (any::<bool>(), any::<bool>(), proptest::option::of((any::<bool>(), 0usize..3))),
         programs in proptest::collection::vec(any::<bool>(), 8),
         firewall in (families(), families(), any::<(bool, bool, bool)>()),
+        (local, answers, neighbour, mtu) in (any::<bool>(), any::<bool>(), any::<bool>(), 1200u32..1600),
         daemon_json in proptest::option::of("\\{(\"hosts\": \\[\"fd://\"\\]|\"debug\": true)?\\}?"),
     ) -> Facts {
         let mut facts = Facts { mounts, cgroups, storage, ..Facts::default() };
@@ -164,6 +166,13 @@ prop_compose! {
             let addresses = ["fe80::1/64", BIP][..addresses].iter().map(|a| a.parse().expect("address")).collect();
             facts.links.push(Link { name: "br0".into(), is_bridge: true, up, addresses, ..Link::default() });
         }
+        let addresses = vec!["172.18.0.2/16".parse().expect("address")];
+        facts.links.push(Link { name: "eth0".into(), index: 2, up, mtu, carrier: true, addresses, ..Link::default() });
+        facts.network.routes.push(Route { to: "0.0.0.0/0".parse().expect("route"), link: 2, mtu: None });
+        facts.network.nameservers.push(if local { [127, 0, 0, 11] } else { [10, 96, 0, 10] }.into());
+        if local && answers { facts.network.local_resolvers = facts.network.nameservers.clone(); }
+        facts.network.other_engine = neighbour.then(|| "/run/docker/libnetwork/1.sock".to_owned());
+        facts.network.takes_network_opts = mtu % 2 == 0;
         for (path, _) in dist::watched(&config(&[])).zip(programs).filter(|(_, there)| *there) {
             facts.paths.insert(path, Entry::File(0o755));
         }

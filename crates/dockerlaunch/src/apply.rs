@@ -12,6 +12,7 @@ use rustix::fs::{CWD, FileType, Mode, OFlags};
 
 use crate::listener::{self, Listener};
 use crate::mount::{self, failed};
+use crate::names::{self, Answering};
 use crate::say::say;
 use crate::{atomic, cert, cgroup, lock, loop_device, netlink};
 
@@ -24,6 +25,8 @@ pub struct System {
     pub(crate) lock: Option<Option<fs::File>>,
     /// Steps, and when they began.
     pub(crate) steps: Vec<(&'static str, Instant)>,
+    /// Those of our own nameserver.
+    pub(crate) names: Option<Answering>,
 }
 
 impl Executor for System {
@@ -37,6 +40,9 @@ impl Executor for System {
             (_, Some(bound)) => bound.map(|listener| self.listeners.push(listener)),
             (Action::LockDataRoot { path, wait }, _) => {
                 lock::take(path, *wait).map(|lock| self.lock = Some(lock))
+            }
+            (Action::AnswerNames { address }, _) => {
+                names::bind(*address).map(|bound| self.names = Some(bound)).map_err(io_failed("bind"))
             }
             _ => perform(action),
         };
@@ -70,7 +76,10 @@ fn perform(action: &Action) -> Result<(), ActionError> {
             atomic::replace(to, &content, *mode).map_err(io_failed("write"))
         }
         // They give something, so the executor does them itself.
-        Action::ListenTcp { .. } | Action::ListenUnix { .. } | Action::LockDataRoot { .. } => Ok(()),
+        Action::ListenTcp { .. }
+        | Action::ListenUnix { .. }
+        | Action::LockDataRoot { .. }
+        | Action::AnswerNames { .. } => Ok(()),
         Action::MountLoop { target, size, mkfs } => loop_device::mount(target, *size, mkfs.as_deref()),
         Action::CopyFile { from, to } => copy_new(from, to),
         Action::WriteKnob { path, value } => fs::write(path, value).map_err(io_failed("write")),

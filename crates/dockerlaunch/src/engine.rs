@@ -13,7 +13,7 @@ use dockerlaunch_plan::config::{Config, Engine, EngineCommand};
 use dockerlaunch_plan::facts::{Firewall, MERGED_CONFIG};
 use dockerlaunch_plan::report::Who;
 use dockerlaunch_plan::rules::engine::resolve;
-use dockerlaunch_plan::rules::{cgroup_ns, daemon_json, engine, leftovers, listeners, stop};
+use dockerlaunch_plan::rules::{cgroup_ns, daemon_json, engine, leftovers, listeners, resolver, stop};
 use dockerlaunch_plan::supervise::AFTER_KILL;
 use dockerlaunch_plan::{Executor, Facts, Plan, Problem, Report, Stage, apply, log, plan};
 
@@ -22,6 +22,7 @@ use crate::cgroup::Below;
 use crate::end::{self, Mounts};
 use crate::failure::{LaunchFailure, end_if_asked, failure, is_about_engine, status, status_of};
 use crate::listener::{self, Listener};
+use crate::names::Answering;
 use crate::say::{self, say};
 use crate::signals::{Signals, Watchdog};
 use crate::timeline::Timeline;
@@ -63,6 +64,7 @@ pub struct Launch {
     /// The lock of the data root.
     lock: Option<Option<std::fs::File>>,
     timeline: Timeline,
+    names: Option<Answering>,
 }
 
 impl Launch {
@@ -96,6 +98,7 @@ impl Launch {
             foreign_cgroups: None,
             firewall: OnceCell::new(),
             lock: None,
+            names: None,
             timeline,
         }
     }
@@ -179,7 +182,8 @@ impl Launch {
         let wanted = listeners::decide(&self.config, facts).map(|l| l.names()).unwrap_or_default();
         let inherited = |name: &String| self.inherited.iter().any(|socket| listener::is(socket, name));
         let bound = self.bound.iter().map(|listener| listener.name.clone());
-        bound.chain(wanted.into_iter().filter(inherited)).collect()
+        let names = self.names.iter().map(|names| resolver::name(names.address));
+        bound.chain(names).chain(wanted.into_iter().filter(inherited)).collect()
     }
 
     /// Prepares the system and becomes the engine.
@@ -263,6 +267,11 @@ impl Launch {
         }
         let sockets = self.sockets();
         sockets::publish(&listeners::decide(&self.config, &facts).unwrap_or_default().unix_paths());
+        if let Some(names) = self.names.take()
+            && let Err(error) = names.start(facts.network.local_resolvers.clone())
+        {
+            say!(Warn, "containers cannot ask for names: {error}");
+        }
         let watch = pid1::Watch {
             engine: &plan.engine,
             sockets,
@@ -397,6 +406,7 @@ impl Launch {
             // What is not wanted any more must not reach the engine: it may have no TLS now.
             let wanted = listeners::decide(&self.config, &facts).unwrap_or_default().names();
             self.bound.retain(|listener| wanted.contains(&listener.name));
+            self.names.take_if(|names| resolver::wanted(&self.config, &facts) != Some(names.address));
             report = self.apply(&anew, Stage::Main, &facts)?;
         }
         for problem in &report.degraded {
@@ -425,6 +435,7 @@ impl Launch {
         self.bound.append(&mut executor.listeners);
         self.lock = self.lock.take().or(executor.lock);
         self.timeline.steps(&executor.steps);
+        self.names = self.names.take().or(executor.names);
         result.map_err(|error| {
             // Only a missing engine has a status of its own, and only when that is all that is wrong.
             let status = match (&error.problems[..], resolve(&self.config, facts)) {

@@ -30,6 +30,7 @@ mod lock;
 mod loop_device;
 mod module;
 mod mount;
+mod names;
 mod netlink;
 mod output;
 mod peer;

@@ -1,16 +1,16 @@
-//! What we ask netlink: to make a bridge, to address and bring up a link; and how anything is asked.
+//! What we ask netlink: to make a bridge, to address and bring up a link, which routes there are; and how anything is asked.
 
 use std::ffi::CStr;
 use std::io;
 use std::net::IpAddr;
 
-use dockerlaunch_plan::facts::Cidr;
+use dockerlaunch_plan::facts::{Cidr, network};
 use netlink_bindings::builtin::Nlmsghdr;
 use netlink_bindings::consts::{NLM_F_ACK, NLM_F_REQUEST};
 use netlink_bindings::rt_addr::{self, IfaFlags, Ifaddrmsg};
 use netlink_bindings::rt_link::{self, IfinfoFlags, Ifinfomsg};
 use netlink_bindings::traits::{NetlinkRequest, Protocol};
-use netlink_sys::{Socket, SocketAddr};
+use netlink_sys::{Socket, SocketAddr, protocols};
 use nix::sys::socket::SockaddrStorage;
 
 /// Brings an interface up (rtnetlink(7), `RTM_NEWLINK`).
@@ -121,9 +121,7 @@ impl Answer {
 /// Sends requests in one go, and gives the first message of every answer. The kernel has them ready when it has taken the
 /// requests.
 pub(crate) fn exchange(protocol: isize, requests: &[u8]) -> io::Result<Vec<Answer>> {
-    let mut socket = Socket::new(protocol)?;
-    socket.bind_auto()?;
-    socket.connect(&SocketAddr::new(0, 0))?;
+    let socket = connected(protocol)?;
     socket.send(requests, 0)?;
     socket.set_non_blocking(true)?;
     let mut answers = Vec::new();
@@ -134,4 +132,35 @@ pub(crate) fn exchange(protocol: isize, requests: &[u8]) -> io::Result<Vec<Answe
             Err(error) => return Err(error),
         }
     }
+}
+
+/// The answer to `RTM_GETROUTE`, for all families; of very many routes the first.
+pub(crate) fn routes() -> Vec<u8> {
+    const RTM_GETROUTE: u16 = 26;
+    const NLM_F_DUMP: u16 = 0x300;
+    /// struct rtmsg: all of any family.
+    const ANY: &[u8] = &[0; 12];
+    dump(protocols::NETLINK_ROUTE, &message(RTM_GETROUTE, NLM_F_DUMP, 0, ANY)).unwrap_or_default()
+}
+
+fn dump(protocol: isize, request: &[u8]) -> io::Result<Vec<u8>> {
+    const ENOUGH: usize = 1 << 20;
+    let socket = connected(protocol)?;
+    socket.send(request, 0)?;
+    let mut all = Vec::new();
+    while all.len() < ENOUGH {
+        let (answer, _) = socket.recv_from_full()?;
+        all.extend_from_slice(&answer);
+        if answer.is_empty() || network::is_end(&answer) {
+            break;
+        }
+    }
+    Ok(all)
+}
+
+fn connected(protocol: isize) -> io::Result<Socket> {
+    let mut socket = Socket::new(protocol)?;
+    socket.bind_auto()?;
+    socket.connect(&SocketAddr::new(0, 0))?;
+    Ok(socket)
 }

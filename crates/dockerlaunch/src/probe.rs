@@ -21,6 +21,7 @@ use crate::netlink;
 mod config;
 mod confinement;
 mod firewall;
+mod network;
 mod storage;
 mod tls;
 pub(crate) mod trial;
@@ -58,7 +59,7 @@ impl Probe {
         let data_root = engine::data_root(config, &daemon_json);
         let process = self.process(mountinfo.as_deref());
         let storage = self.storage(config, &data_root, process.in_user_namespace);
-        Facts {
+        let mut facts = Facts {
             process,
             kernel: kernel::Kernel {
                 has_modules: ["/lib", "/usr/lib"]
@@ -97,7 +98,10 @@ impl Probe {
             extra_ca: self.extra_ca(config),
             hooks: self.hooks(),
             storage,
-        }
+            network: self.network(),
+        };
+        facts.network.takes_network_opts = network::takes_network_opts(config, &facts);
+        facts
     }
 
     /// A relative path, such as of the engine's configuration file, means the same to the engine.
@@ -245,7 +249,12 @@ impl Probe {
                 let text = fs::read_to_string(entry.path().join("flags")).ok()?;
                 let flags = u32::from_str_radix(text.trim().trim_start_matches("0x"), 16).ok()?;
                 let name = entry.file_name().to_string_lossy().into_owned();
+                let number = |file| fs::read_to_string(entry.path().join(file)).ok()?.trim().parse().ok();
                 Some(Link {
+                    index: number("ifindex").unwrap_or_default(),
+                    mtu: number("mtu").unwrap_or_default(),
+                    // Of an interface that is down the kernel does not tell.
+                    carrier: number("carrier") == Some(1),
                     loopback: flags & IFF_LOOPBACK != 0,
                     up: flags & IFF_UP != 0,
                     is_bridge: entry.path().join("bridge").exists(),

@@ -87,11 +87,11 @@ fn ns_a_hangup_brings_the_users_file_up_to_date_before_the_engine_hears_of_it() 
 #[test]
 fn ns_without_need_nothing_is_asked_or_written() {
     let output =
-        run(&engine("exit 0", TELL), &[("MTU", "1450")], &[("etc/docker/daemon.json", r#"{"debug": true}"#)]);
+        run(&engine("exit 0", TELL), &[("MTU", "1500")], &[("etc/docker/daemon.json", r#"{"debug": true}"#)]);
     assert_status(&output, 0);
     let text = text(&output);
     assert!(
-        text.contains("args -H fd:// --log-opt max-file=2 --mtu=1450\n") && !text.contains("--config-file"),
+        text.contains("args -H fd:// --log-opt max-file=2 --mtu=1500\n") && !text.contains("--config-file"),
         "{text}"
     );
     assert!(!text.contains("\n/asked\n"), "the engine was asked:\n{text}");

@@ -117,7 +117,8 @@ impl Engine {
         self.values("host").collect()
     }
 
-    fn values(&self, name: &str) -> impl Iterator<Item = &str> {
+    /// All values of an option, by its long name.
+    pub fn values(&self, name: &str) -> impl Iterator<Item = &str> {
         given(&self.args)
             .into_iter()
             .filter(move |option| option.name == name)

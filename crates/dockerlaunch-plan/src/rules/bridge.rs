@@ -154,7 +154,7 @@ mod tests {
 
     fn link(is_bridge: bool, up: bool, addresses: &[&str]) -> Link {
         let addresses = addresses.iter().map(|text| text.parse().expect("address")).collect();
-        Link { name: "br0".into(), loopback: false, up, is_bridge, addresses }
+        Link { name: "br0".into(), up, is_bridge, addresses, ..Link::default() }
     }
 
     #[test]

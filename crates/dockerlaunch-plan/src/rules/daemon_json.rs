@@ -10,7 +10,7 @@ use crate::config::variables::CONFIG_JSON;
 use crate::facts::{ConfigFile, DaemonJson, Facts, MERGED_CONFIG};
 use crate::{Action, Problem, Verdict, masked_word};
 
-use super::listeners;
+use super::{engine, listeners};
 
 mod flags;
 mod read;
@@ -36,7 +36,7 @@ pub fn decide(config: &Config, facts: &Facts) -> Verdict {
     if let Some(problem) = all_in_one(&config.environment.problems) {
         return Verdict::Blocked { problem };
     }
-    match merge(config, &facts.config_file, &listeners::arguments(config, facts).0, false) {
+    match merge(config, &facts.config_file, &engine::arguments(config, facts).0, false) {
         Err(problem) => Verdict::Blocked { problem },
         Ok(Merged { file: None, .. }) => Verdict::satisfied("nothing to merge"),
         Ok(Merged { file: Some(content), .. }) if facts.config_file.merged.as_ref() == Some(&content) => {

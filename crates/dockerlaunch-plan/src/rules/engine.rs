@@ -1,12 +1,14 @@
 //! The engine itself: where it is, and its command line.
 
 use crate::config::EngineCommand;
+use crate::config::argv::add;
 use crate::config::variables::{CERT_FILE, CERT_PATH, DRIVER, TLS_VERIFY};
 use crate::facts::certificates::BUNDLE;
 use crate::facts::{DaemonJson, Entry, Facts, PRIVATE};
 use crate::{Config, Problem, Verdict};
 
-use super::{certificates, containerd, daemon_json, files, firewall, listeners, tls};
+use super::listeners::Listeners;
+use super::{certificates, containerd, daemon_json, files, firewall, listeners, network, tls};
 
 /// Why there is no engine to start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,10 +62,17 @@ pub fn present(config: &Config, facts: &Facts) -> Verdict {
     }
 }
 
+/// The command line with what we add to it.
+pub fn arguments(config: &Config, facts: &Facts) -> (Vec<String>, Listeners) {
+    let (mut args, listeners) = listeners::arguments(config, facts);
+    network::flags(config, facts).into_iter().for_each(|flag| add(&mut args, flag));
+    (args, listeners)
+}
+
 /// The command line, in accord with daemon.json, and what the engine's environment gets.
 pub fn command(config: &Config, facts: &Facts) -> EngineCommand {
     let program = resolve(config, facts).unwrap_or_else(|_| config.engine.program.clone());
-    let (mut args, listeners) = listeners::arguments(config, facts);
+    let (mut args, listeners) = arguments(config, facts);
     let containerd = containerd::own(config, facts);
     args.splice(..0, containerd.iter().map(|own| format!("--containerd={}", own.socket)));
     // What cannot be merged stops the launch in its own step.

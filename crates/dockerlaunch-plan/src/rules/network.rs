@@ -1,9 +1,11 @@
-//! Loopback and forwarding.
+//! Loopback and forwarding, and the flags of the rules about networks.
 
 use crate::facts::Facts;
 use crate::{Action, Config, Problem, Verdict};
 
 use super::firewall::{self, Backend};
+
+use super::{mtu, pools, resolver};
 
 /// Loopback up.
 pub fn loopback(_: &Config, facts: &Facts) -> Verdict {
@@ -46,4 +48,12 @@ pub fn forwarding(config: &Config, facts: &Facts) -> Verdict {
     }
     let write = |path: &str| Action::WriteKnob { path: path.into(), value: "1".into() };
     Verdict::needed_or(off.into_iter().map(write).collect(), "net.ipv4.ip_forward = 1")
+}
+
+/// What dockerd is told of what surrounds it.
+pub fn flags(config: &Config, facts: &Facts) -> Vec<String> {
+    let mut flags = mtu::flags(config, facts);
+    flags.extend(pools::flags(config, facts, resolver::needs_address(config, facts)));
+    flags.extend(resolver::flags(config, facts));
+    flags
 }

@@ -89,12 +89,18 @@ pub(super) fn expected(key: &str) -> Option<Expected> {
     let is_list = |value: &Value| value.as_array().is_some_and(|list| list.iter().all(Value::is_string));
     let (is, what, example): (fn(&Value) -> bool, _, _) = match key {
         "hosts" => (is_list, "a list of texts", "[\"unix:///var/run/docker.sock\"]"),
+        "dns-opts" => (is_list, "a list of texts", "[\"timeout:2\"]"),
+        "dns" => (is_list, "a list of texts", "[\"192.0.2.53\"]"),
+        "default-address-pools" => {
+            (Value::is_array, "a list", "[{\"base\": \"10.20.0.0/16\", \"size\": 24}]")
+        }
+        "default-network-opts" => (Value::is_object, "an object", "{\"bridge\": {\"name\": \"value\"}}"),
         "mtu" | "shutdown-timeout" => (Value::is_i64, "a whole number", "1450"),
         "cri-containerd" | "ip-forward" | "ip6tables" | "iptables" | "tls" | "tlsverify" => {
             (Value::is_boolean, "true or false", "true")
         }
         "bip" | "bip6" | "bridge" | "containerd" | "data-root" | "exec-root" | "firewall-backend"
-        | "group" | "storage-driver" | "tlscacert" | "tlscert" | "tlskey" => {
+        | "fixed-cidr" | "group" | "storage-driver" | "tlscacert" | "tlscert" | "tlskey" => {
             (Value::is_string, "a text", "\"…\"")
         }
         _ => return None,

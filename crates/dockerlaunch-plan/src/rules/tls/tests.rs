@@ -26,7 +26,7 @@ fn empty() -> Facts {
 
 fn link(name: &str, cidr: &str) -> Link {
     let addresses = vec![cidr.to_owned().try_into().expect("address")];
-    Link { name: name.into(), loopback: false, up: true, is_bridge: false, addresses }
+    Link { name: name.into(), up: true, addresses, ..Link::default() }
 }
 
 /// Facts after everything was done.
