@@ -30,6 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("cargo::rerun-if-changed={}", workspace.join(path).display());
     }
     println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=launcher.ld");
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
     let target = launcher_target()?;
     let target_dir = shared_target_dir(&out);
@@ -71,6 +72,10 @@ fn cargo_build(
     target_dir: &Path,
     offline: bool,
 ) -> Result<bool, Box<dyn Error>> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("launcher.ld");
+    // Apart from each other, since a path may have a comma.
+    let script = format!("-Clink-arg={}", script.display());
+    let flags = ["-Ctarget-feature=+crt-static", "-Clink-arg=-T", &script];
     let mut command = Command::new(env::var_os("CARGO").ok_or("CARGO is not set")?);
     for name in CLEARED {
         command.env_remove(name);
@@ -78,7 +83,7 @@ fn cargo_build(
     command
         .current_dir(workspace)
         .env("CARGO_TARGET_DIR", target_dir)
-        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
         .args([
             "build",
             "--locked",

@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn it_has_dockerds_own_directories() {
+    fn it_has_dockerds_own_directories_and_no_cri_pain_15() {
         let config = config(&["--data-root=/d", "--exec-root", "/e", "--log-level=warn"]);
         let facts = image("{}");
         let Verdict::Needed { actions } = configured(&config, &facts) else { panic!("needed") };
