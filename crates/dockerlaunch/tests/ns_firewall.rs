@@ -104,10 +104,9 @@ fn ns_dockerds_own_backend_finds_forwarding_switched_on_pain_1() {
 #[test]
 fn ns_forwarding_that_nobody_can_change_does_not_stop_the_engine_pain_23() {
     let fixed = |value: &str| {
-        let proc = "mkdir proc; mount -t proc proc proc";
-        format!(
-            "{proc}; echo {value} > proc/sys/net/ipv4/ip_forward; mount --bind proc/sys proc/sys; mount -o remount,bind,ro proc/sys"
-        )
+        // All of it, and not the mount of /proc/sys alone, which would be remounted.
+        let write = format!("echo {value} > proc/sys/net/ipv4/ip_forward");
+        format!("mkdir proc; mount -t proc proc proc; {write}; mount -o remount,ro proc")
     };
     let text = launched(&fixed("1"), &[], &["dockerd"]);
     assert_has(&text, &["args --ip-forward=false -H fd://\n", "ipv4/ip_forward 1\n"]);
