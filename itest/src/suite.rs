@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use anyhow::{Result, anyhow};
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -42,12 +43,14 @@ pub struct Suite {
     prefix: &'static str,
     needs: &'static [Need],
     trials: Vec<Trial>,
+    /// One of these a day; all of them with `--full`, or where the command line names tests.
+    long: Vec<Trial>,
 }
 
 impl Suite {
     /// `prefix` is the tier (`root_up`, `nested_self`); `needs` hold for every test of it.
     pub fn new(prefix: &'static str, needs: &'static [Need]) -> Self {
-        Suite { prefix, needs, trials: Vec::new() }
+        Suite { prefix, needs, trials: Vec::new(), long: Vec::new() }
     }
 
     /// Adds scenarios, run in an environment that they share.
@@ -95,11 +98,34 @@ impl Suite {
         self
     }
 
+    /// Adds one that takes long, and proves what others prove in another place: see [`Suite::run`].
+    pub fn long(
+        mut self,
+        name: &str,
+        needs: &'static [Need],
+        run: impl FnOnce() -> Result<()> + Send + 'static,
+    ) -> Self {
+        self = self.test(name, needs, run);
+        self.long.extend(self.trials.pop());
+        self
+    }
+
+    /// Of the long tests one a day is run, in turn; all of them with `--full`, or where the command line names tests.
+    fn choose_long(&mut self, names_tests: bool) {
+        const DAY: u64 = 24 * 60 * 60;
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let all = self.long.drain(..);
+        let (today, count) = (now.as_secs() / DAY, all.len().max(1) as u64);
+        let is_wanted = |index: u64| names_tests || need::all_of_it() || index == today % count;
+        self.trials.extend(all.zip(0..).filter(|(_, index)| is_wanted(*index)).map(|(trial, _)| trial));
+    }
+
     /// Runs what the command line asks for, then `finish`, whatever happened before.
-    pub fn run(self, finish: impl FnOnce() -> Result<()>) -> ExitCode {
+    pub fn run(mut self, finish: impl FnOnce() -> Result<()>) -> ExitCode {
         let mut arguments = Arguments::from_args();
         // The engine is shared and the machine has two cores: order makes failures readable.
         arguments.test_threads.get_or_insert(1);
+        self.choose_long(arguments.filter.is_some() || arguments.list);
         let conclusion = libtest_mimic::run(&arguments, self.trials);
         match catch_unwind(AssertUnwindSafe(finish)) {
             Ok(Ok(())) => conclusion.exit_code(),

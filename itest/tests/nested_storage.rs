@@ -16,8 +16,8 @@ static OUTER: Shared<Instance> = Shared::new(|| nested::outer("nested-storage"))
 fn main() -> ExitCode {
     Suite::new("nested_storage", &[Need::Root, Need::Busybox, Need::Program("script")])
         .test("overlay_on_overlay_pain_4", &[], overlay_on_overlay)
-        .test("memory_pain_4", &[], memory)
-        .test("two_engines_on_one_volume_pain_25", &[], two_engines)
+        .long("memory_pain_4", &[], memory)
+        .long("two_engines_on_one_volume_pain_25", &[], two_engines)
         .run(|| OUTER.take().and_then(Arc::into_inner).map_or(Ok(()), |mut outer| outer.tear_down()))
 }
 

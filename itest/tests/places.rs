@@ -19,10 +19,10 @@ fn main() -> ExitCode {
     Suite::new("nested_places", &[Need::Root, Need::Busybox])
         .test("pod_in_the_hosts_cgroups_pains_6_47", &[], || places::pod_in_the_hosts_cgroups(&*OUTER.get()?))
         .test("execs_while_it_starts_pain_5", &[], || places::execs_while_it_starts(&*OUTER.get()?))
-        .test("cgroups_go_with_it_pain_6", &[], || places::cgroups_go_with_it(&*OUTER.get()?))
+        .long("cgroups_go_with_it_pain_6", &[], || places::cgroups_go_with_it(&*OUTER.get()?))
         .test("two_capabilities_pains_23_41", &[], || places::two_capabilities(&*OUTER.get()?))
-        .test("no_capability_at_all_pain_41", &[], || places::no_capability_at_all(&*OUTER.get()?))
-        .test("read_only_root_pain_41", &[], || places::read_only_root(&*OUTER.get()?))
+        .long("no_capability_at_all_pain_41", &[], || places::no_capability_at_all(&*OUTER.get()?))
+        .long("read_only_root_pain_41", &[], || places::read_only_root(&*OUTER.get()?))
         .test("user_namespace_pain_41", &[], || places::user_namespace(&*REMAPPED.get()?))
         .run(|| take_down(&OUTER).and(take_down(&REMAPPED)))
 }

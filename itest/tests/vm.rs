@@ -126,8 +126,8 @@ fn main() -> ExitCode {
             Ok(())
         })
         .test("vm_no_zombies_pain_14", &[], || expect("zombies", "0"))
-        .test("vm_firewall_where_nft_is_missing_pains_1_22", &[], firewall::legacy_alone)
-        .test("vm_firewall_where_legacy_is_missing_pain_1", &[], firewall::nft_alone)
+        .long("vm_firewall_where_nft_is_missing_pains_1_22", &[], firewall::legacy_alone)
+        .long("vm_firewall_where_legacy_is_missing_pain_1", &[], firewall::nft_alone)
         .run(|| Ok(()))
 }
 

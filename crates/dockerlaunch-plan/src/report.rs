@@ -61,15 +61,17 @@ pub struct Report {
 pub const MARKS: &[(&str, &str)] = &[
     ("/run/docker.pid", "reads its configuration"),
     ("containerd/containerd.toml", "sets up its directories"),
-    ("containerd/containerd.sock", "starts containerd"),
+    ("containerd/containerd.sock", CONTAINERD),
 ];
+
+const CONTAINERD: &str = "starts containerd";
 
 /// What the engine does from the last mark on until it is ready.
 const REST: &str = "opens images, networks and containers";
 
 /// What its log says when it is done with something.
 const LINES: &[(&str, &str)] = &[
-    ("containerd successfully booted", "starts containerd"),
+    ("containerd successfully booted", CONTAINERD),
     ("Loading containers: start", "opens images"),
     ("Loading containers: done", "restores containers and networks"),
     ("Completed buildkit init", "starts BuildKit"),
@@ -143,6 +145,10 @@ impl Report {
     ) {
         self.spans.retain(|span| span.who != Who::Engine);
         marks.retain(|(at, _)| (start..=ready).contains(at));
+        if beside.is_some() {
+            // The engine waits for no containerd of its own.
+            marks.retain(|(_, what)| *what != CONTAINERD);
+        }
         if let Some(at) = beside.filter(|at| (start..=ready).contains(at)) {
             self.add(Who::Engine, "starts containerd, meanwhile", start, at);
         }

@@ -15,7 +15,6 @@ use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use dockerlaunch_image::spec::Spec;
 use dockerlaunch_image::{BuildError, BuildRequest, Digest, Event, Output, Progress};
 
 use super::state::{StateDir, storage_error};
@@ -68,7 +67,7 @@ impl Store {
         anew: bool,
         progress: &dyn Progress,
     ) -> anyhow::Result<Kept> {
-        let key = key(request)?;
+        let key = key(request);
         let mut build = anew;
         loop {
             // Shared with others who only use what is there; not with somebody who builds or clears away.
@@ -227,24 +226,9 @@ fn link(target: &str, path: &Path) -> io::Result<()> {
     fs::rename(&new, path)
 }
 
-/// What decides what a request makes, but for the state of the archive: with another program, another launcher or
-/// other options it is another key.
-fn key(request: &BuildRequest) -> anyhow::Result<String> {
-    let what = format!(
-        "{} {:?} {} {:?} {:?} {:?} {:?} {:?} {} {:?}",
-        request.suite,
-        request.arch,
-        request.profile,
-        request.with,
-        request.without,
-        request.only,
-        request.mirror,
-        request.keyring,
-        request.epoch,
-        Spec::embedded()?,
-    );
-    let launcher = Digest::of(&request.launcher);
-    Ok(format!("by-request-{}", short(&Digest::of(format!("{launcher} {what}").as_bytes()))))
+/// Where the image for a request is found again. It has the launcher in it, so with another one it is another key.
+fn key(request: &BuildRequest) -> String {
+    format!("by-request-{}", short(&request.fingerprint()))
 }
 
 fn short(digest: &Digest) -> String {
