@@ -41,9 +41,10 @@ pub fn check(facts: &Facts, plan: Option<&Plan>, probe: bool) -> Checked {
     Checked::new(release.clone(), source, lines, plan)
 }
 
-/// Checks this machine, where nothing is to be launched now.
+/// Checks this machine, where nothing is to be launched now: an engine's data root there is none of our business.
 pub fn check_host(probe: bool) -> Checked {
-    check(&probe::probe(&Config::new(Engine::default(), &BTreeMap::new())), None, probe)
+    let config = Config { only_reading: true, ..Config::new(Engine::default(), &BTreeMap::new()) };
+    check(&probe::probe(&config), None, probe)
 }
 
 /// Checks the configuration of a kernel, and nothing of this machine.

@@ -78,7 +78,7 @@ impl Probe {
             },
             cgroups: self.cgroups(&mounts),
             mounts,
-            confinement: self.confinement(),
+            confinement: self.confinement(config.only_reading),
             paths: self.paths(config, &etc_defaults),
             knobs: facts::WATCHED_KNOBS
                 .iter()
