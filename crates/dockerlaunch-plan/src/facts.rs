@@ -271,6 +271,7 @@ pub const WATCHED_PATHS: &[&str] = &[
     "/proc",
     "/root",
     "/run",
+    "/run/containerd/containerd.sock",
     "/sys",
     "/sys/fs/cgroup",
     "/tmp",

@@ -12,6 +12,10 @@ use super::engine::{data_root, exec_root};
 /// Its configuration.
 pub const CONFIG: &str = "/run/dockerlaunch/containerd.toml";
 
+/// The system's own: dockerd takes what is there, unless it is told of another (moby cmd/dockerd/daemon.go,
+/// `systemContainerdRunning`).
+pub const OF_THE_SYSTEM: &str = "/run/containerd/containerd.sock";
+
 /// What is started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Containerd {
@@ -43,12 +47,13 @@ const NOT_NEEDED: &[&str] = &[
 pub fn own(config: &Config, facts: &Facts) -> Option<Containerd> {
     let (engine, file) = (&config.engine, &facts.daemon_json);
     let program = format!("{PRIVATE}/bin/containerd");
-    let is_named = engine.option("containerd").is_some() || file.containerd.is_some();
+    let is_given =
+        engine.option("containerd").is_some() || file.containerd.is_some() || facts.exists(OF_THE_SYSTEM);
     let wants_cri = engine.switch("cri-containerd").or(file.cri_containerd).unwrap_or(false);
     let [root, state] = [data_root(config, file), exec_root(config, file)];
     // What a relative path is relative to, dockerd knows.
     let is_absolute = root.starts_with('/') && state.starts_with('/');
-    let is_ours = config.supervise && !engine.only_informs() && !is_named && !wants_cri && is_absolute;
+    let is_ours = config.supervise && !engine.only_informs() && !is_given && !wants_cri && is_absolute;
     (is_ours && facts.exists(&program))
         .then(|| Containerd { program, socket: format!("{state}/containerd/containerd.sock") })
 }
@@ -75,7 +80,9 @@ fn content(config: &Config, facts: &Facts, own: &Containerd) -> String {
 /// Its configuration must be there.
 pub fn configured(config: &Config, facts: &Facts) -> Verdict {
     let Some(own) = own(config, facts) else {
-        return Verdict::skipped("dockerd looks after the one that it starts, or that the user names");
+        return Verdict::skipped(
+            "dockerd looks after the one that it starts, or takes the one that is there or named",
+        );
     };
     let content = content(config, facts, &own);
     let is_there = facts.containerd_config.as_ref() == Some(&content);
@@ -119,6 +126,11 @@ mod tests {
             assert_eq!(own(&config(words), &image(file)).is_some(), ours, "{words:?} {file}");
         }
         assert_eq!(own(&config(&[]), &Facts::default()), None, "nothing of ours is there");
+        for theirs in [Entry::Special, Entry::Link("/run/k3s/containerd/containerd.sock".into())] {
+            let mut facts = image("{}");
+            facts.paths.insert(OF_THE_SYSTEM.into(), theirs);
+            assert_eq!(own(&config(&[]), &facts), None, "the system has one");
+        }
         let becomes_the_engine = Config { supervise: false, ..config(&[]) };
         assert_eq!(own(&becomes_the_engine, &image("{}")), None, "nobody looks after it");
     }
