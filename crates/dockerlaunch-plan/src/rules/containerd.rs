@@ -80,9 +80,7 @@ fn content(config: &Config, facts: &Facts, own: &Containerd) -> String {
 /// Its configuration must be there.
 pub fn configured(config: &Config, facts: &Facts) -> Verdict {
     let Some(own) = own(config, facts) else {
-        return Verdict::skipped(
-            "dockerd looks after the one that it starts, or takes the one that is there or named",
-        );
+        return Verdict::skipped("dockerd starts one itself, or takes the system's or the user's");
     };
     let content = content(config, facts, &own);
     let is_there = facts.containerd_config.as_ref() == Some(&content);
