@@ -62,7 +62,8 @@ impl<'a> Companion<'a> {
         let none: [std::os::fd::OwnedFd; 0] = [];
         let mut command: Command =
             handoff::command(self.what.program.as_ref(), &["--config", CONFIG], &none)?;
-        command.envs(self.engine.env.iter().map(|(k, v)| (k, v))).env_remove("NOTIFY_SOCKET");
+        handoff::in_engines_environment(&mut command, self.engine);
+        command.env_remove("NOTIFY_SOCKET");
         match self.log {
             Some(log) => {
                 let file = output::open_log(log)?;

@@ -285,10 +285,7 @@ impl Loop<'_> {
     fn spawn_engine(&mut self) -> io::Result<i32> {
         let Watch { engine, settings, .. } = self.watch;
         let mut command = handoff::command(engine.program.as_ref(), &engine.args, &self.watch.sockets)?;
-        command.envs(engine.env.iter().map(|(k, v)| (k, v)));
-        engine.env_without.iter().for_each(|name| {
-            command.env_remove(name);
-        });
+        handoff::in_engines_environment(&mut command, engine);
         if let Some(readiness) = &self.readiness {
             // What an engine before this one said is no longer true.
             readiness.says_ready();

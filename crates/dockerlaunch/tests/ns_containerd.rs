@@ -1,0 +1,38 @@
+//! Our containerd beside the engine; both are scripts here.
+
+mod empty_system;
+
+use empty_system::{EmptySystem, assert_status, text};
+
+/// `/usr` is the host's, so the program goes into an overlay over it.
+fn system(engine: &str, containerd: &str, env: &str) -> EmptySystem {
+    let system = EmptySystem::new(engine);
+    let put = format!(
+        "mkdir -p o/u/lib/dockerlaunch/bin o/w
+         mount -t overlay -o lowerdir=/usr,upperdir=o/u,workdir=o/w,userxattr o usr
+         printf '#!/bin/sh\\n%s\\n' '{containerd}' >usr/lib/dockerlaunch/bin/containerd
+         chmod +x usr/lib/dockerlaunch/bin/containerd\n"
+    );
+    system.stage(|stage| {
+        stage
+            .replace("mount --rbind -o ro /usr usr\n", &put)
+            .replace("env -i", &format!("env -i {env}"))
+            .replace("chroot . /launcher", "chroot . /usr/bin/env LD_LIBRARY_PATH=/of/the/base /launcher")
+    });
+    system
+}
+
+#[test]
+fn ns_the_engine_and_containerd_hear_nothing_of_the_base_images_loader() {
+    let engine = "until [ -e /told ]; do sleep 0.05; done; cat /told; env | sed s/^/engine:/";
+    let containerd = "env | sed s/^/containerd:/ >/told.new; mv /told.new /told; exec sleep 1000";
+    let output = system(engine, containerd, "DOCKER_CERT_PATH=/of/clients KEPT=1").launch(&[]);
+    assert_status(&output, 0);
+    let text = text(&output);
+    for of in ["engine", "containerd"] {
+        assert!(text.contains(&format!("{of}:KEPT=1\n")), "{text}");
+        for name in ["LD_", "DOCKER_CERT_PATH", "LISTEN_FDNAMES"] {
+            assert!(!text.contains(&format!("{of}:{name}")), "{name}: {text}");
+        }
+    }
+}
