@@ -61,16 +61,19 @@ pub fn own(config: &Config, facts: &Facts) -> Option<Containerd> {
 /// As dockerd would write it, less what is not needed: the same directories, so that each finds what the other left.
 fn content(config: &Config, facts: &Facts, own: &Containerd) -> String {
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
-    let level = match config.engine.option("log-level") {
-        _ if config.engine.switch("debug") == Some(true) => "debug",
+    let (engine, file) = (&config.engine, &facts.daemon_json);
+    let level = match engine.option("log-level").or(file.log_level.as_deref()) {
+        _ if engine.switch("debug").or(file.debug) == Some(true) => "debug",
         Some(level) => level,
         None => "info",
     };
-    let [root, state] = [data_root(config, &facts.daemon_json), exec_root(config, &facts.daemon_json)]
+    let format = engine.option("log-format").or(file.log_format.as_deref());
+    let format = format.map(|format| format!("format = {}\n", quoted(format))).unwrap_or_default();
+    let [root, state] = [data_root(config, file), exec_root(config, file)]
         .map(|directory| quoted(&format!("{directory}/containerd/daemon")));
     let disabled: Vec<String> = NOT_NEEDED.iter().map(|plugin| format!("  {},\n", quoted(plugin))).collect();
     format!(
-        "version = 2\nroot = {root}\nstate = {state}\ndisabled_plugins = [\n{}]\n\n[grpc]\naddress = {}\n\n[debug]\nlevel = {}\n",
+        "version = 2\nroot = {root}\nstate = {state}\ndisabled_plugins = [\n{}]\n\n[grpc]\naddress = {}\n\n[debug]\nlevel = {}\n{format}",
         disabled.concat(),
         quoted(&own.socket),
         quoted(level),
@@ -134,6 +137,23 @@ mod tests {
     }
 
     #[test]
+    fn it_logs_as_dockerd_is_told_to() {
+        for (words, file, told) in [
+            (&[][..], "{}", "level = \"info\"\n"),
+            (&["--debug"], r#"{"log-level": "error"}"#, "level = \"debug\"\n"),
+            (&[], r#"{"debug": true}"#, "level = \"debug\"\n"),
+            (&["--debug=false"], r#"{"log-level": "warn"}"#, "level = \"warn\"\n"),
+            (&["--log-format=json"], "{}", "level = \"info\"\nformat = \"json\"\n"),
+            (&["-l", "error"], r#"{"log-format": "text"}"#, "level = \"error\"\nformat = \"text\"\n"),
+        ] {
+            let (config, facts) = (config(words), image(file));
+            let own = own(&config, &facts).expect("ours");
+            let content = content(&config, &facts, &own);
+            assert!(content.ends_with(&format!("[debug]\n{told}")), "{words:?} {file}: {content}");
+        }
+    }
+
+    #[test]
     fn it_has_dockerds_own_directories_and_no_cri_pain_15() {
         let config = config(&["--data-root=/d", "--exec-root", "/e", "--log-level=warn"]);
         let facts = image("{}");
@@ -148,6 +168,7 @@ mod tests {
         ] {
             assert!(content.lines().any(|l| l == line), "no `{line}` in {content}");
         }
+        assert!(!content.contains("format"), "dockerd does not name its default: {content}");
         let engine = super::super::engine::command(&config, &facts);
         assert_eq!(engine.args[0], "--containerd=/e/containerd/containerd.sock");
         let mut after = facts;
