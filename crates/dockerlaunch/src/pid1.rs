@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use dockerlaunch_plan::config::variables::{CERT_PATH, HOST, TLS_VERIFY};
 use dockerlaunch_plan::config::{EngineCommand, Settings};
-use dockerlaunch_plan::report::Who;
+use dockerlaunch_plan::report::{STARTS, Who};
 use dockerlaunch_plan::supervise::{AFTER_KILL, Event, News, Policy, Reaction, Restart, Supervisor, signal};
 use dockerlaunch_plan::{Problem, log};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -265,7 +265,7 @@ impl Loop<'_> {
         }
         match self.spawn_engine() {
             Ok(pid) => {
-                self.watch.timeline.took(Who::Launcher, "starts the engine", start);
+                self.watch.timeline.took(Who::Launcher, STARTS, start);
                 self.engine = pid;
                 self.engine_start = Instant::now();
                 if self.watch.settings.restart == Restart::No {
