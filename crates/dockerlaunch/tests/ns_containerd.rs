@@ -36,3 +36,15 @@ fn ns_the_engine_and_containerd_hear_nothing_of_the_base_images_loader() {
         }
     }
 }
+
+#[test]
+fn ns_a_containerd_that_never_starts_ends_the_launch() {
+    let output = system("exec sleep 1000", "echo its last words; exit 3", "").launch(&["dockerd"]);
+    assert_status(&output, 1);
+    let text = text(&output);
+    for part in ["error: containerd ended with status 3\n", "its last words", "hint: ", "dockerlaunch check"]
+    {
+        assert!(text.contains(part), "no `{part}` in {text}");
+    }
+    assert_eq!(text.matches("its last words").count(), 5, "{text}");
+}
