@@ -211,7 +211,7 @@ impl Probe {
             .chain(programs)
             .chain(engine.chain(originals).chain(bundle).filter(|p| self.path(p).exists()))
             // A socket that one before us has left serves nobody.
-            .filter(|path| path != containerd::OF_THE_SYSTEM || is_served(&self.path(path)))
+            .filter(|path| path != containerd::OF_THE_SYSTEM || is_served(self.path(path)))
             .filter_map(|path| self.entry(&path).map(|entry| (path, entry)))
             .collect()
     }
