@@ -12,9 +12,10 @@ mod kernel;
 
 pub use kernel::{Built, CONFIGS, Kernel};
 
-/// A line each: `name|! or ?|how to try it|options of the kernel|what is missing without it|remedy`, below `[group]`.
+/// A line each: `name|!, + or ?|how to try it|options of the kernel|what is missing without it|remedy`, below `[group]`.
 ///
-/// Without `!` Docker does not work, without `?` a part of it does not. Alternatives of options are separated by `/` and
+/// Without `!` Docker does not work, without `?` a part of it does not; `+`: a part where the kernel has no such thing, all of
+/// Docker where it refuses it. Alternatives of options are separated by `/` and
 /// may have names; the module of an option follows it after `=`. How it is tried: see [`from_facts`] and
 /// `dockerlaunch::check`; `~` marks a try that tells less than the options do.
 const ITEMS: &str = include_str!("check/items.txt");
@@ -25,7 +26,8 @@ const ITEMS: &str = include_str!("check/items.txt");
 pub struct Item {
     pub group: &'static str,
     pub name: &'static str,
-    pub needed: bool,
+    lacking: Status,
+    refused: Status,
     pub trial: &'static str,
     pub weak: bool,
     options: &'static str,
@@ -47,7 +49,8 @@ pub fn items() -> impl Iterator<Item = Item> {
         Some(Item {
             group,
             name,
-            needed: weight == "!",
+            lacking: if weight == "!" { Status::Missing } else { Status::Degraded },
+            refused: if weight == "?" { Status::Degraded } else { Status::Missing },
             trial: trial.trim_start_matches('~'),
             weak: trial.starts_with('~'),
             options: field(),
@@ -126,6 +129,8 @@ impl Item {
 pub enum Trial {
     /// It works.
     Works(String),
+    /// The kernel has no such system call.
+    Lacks(String),
     /// The kernel has no such thing, or it is not allowed here to those who may do everything.
     Absent(String),
     /// We may not try.
@@ -175,7 +180,6 @@ pub struct Line {
 /// Judges a point by what came of a try and what the kernel's files say.
 pub fn judge(item: &Item, trial: Option<Trial>, kernel: &Kernel) -> Line {
     let built = item.built(kernel);
-    let bad = if item.needed { Status::Missing } else { Status::Degraded };
     let not_set = |options: &[&str]| {
         let (first, rest) = options.split_first().unwrap_or((&"?", &[]));
         rest.iter().fold(format!("CONFIG_{first}"), |all, next| all + " CONFIG_" + next)
@@ -183,17 +187,20 @@ pub fn judge(item: &Item, trial: Option<Trial>, kernel: &Kernel) -> Line {
     let (status, evidence, remedy) = match (trial, &built) {
         (Some(Trial::Works(how)), None | Some(Ok(_))) => (Status::Ok, how, None),
         (Some(Trial::Works(how)), Some(Err(_))) if !item.weak => (Status::Ok, how, None),
+        (Some(Trial::Lacks(why)), _) => (item.lacking, why, None),
         (Some(Trial::Absent(why)), _) if !item.weak || built.is_none() => {
             let remedy = match &built {
                 Some(Ok((Built::Module, _))) => item.module().map(|module| format!("modprobe {module}")),
                 _ => None,
             };
-            (bad, why, remedy)
+            (item.refused, why, remedy)
         }
         (_, Some(Ok((_, how)))) => (Status::Ok, how.clone(), None),
-        (_, Some(Err(options))) => {
-            (bad, "not in this kernel".to_owned(), Some(format!("a kernel with {}", not_set(options))))
-        }
+        (_, Some(Err(options))) => (
+            item.lacking,
+            "not in this kernel".to_owned(),
+            Some(format!("a kernel with {}", not_set(options))),
+        ),
         (Some(Trial::Refused(why)), None) => (Status::Unknown, why, Some("run the check as root".to_owned())),
         (_, None) => (Status::Unknown, "nothing tells".to_owned(), None),
     };

@@ -150,6 +150,12 @@ pub struct DaemonJson {
     pub containerd: Option<String>,
     /// Whether it serves Kubernetes too.
     pub cri_containerd: Option<bool>,
+    /// Whether it tells all that it does.
+    pub debug: Option<bool>,
+    /// The least that it tells.
+    pub log_level: Option<String>,
+    /// Whether it tells it as JSON.
+    pub log_format: Option<String>,
     /// Whether it programs the packet filter for IPv4.
     pub iptables: Option<bool>,
     /// The same for IPv6.
@@ -271,6 +277,7 @@ pub const WATCHED_PATHS: &[&str] = &[
     "/proc",
     "/root",
     "/run",
+    "/run/containerd/containerd.sock",
     "/sys",
     "/sys/fs/cgroup",
     "/tmp",

@@ -137,11 +137,24 @@ pub fn engine_failed(status: i32, restarts: u32, last_lines: &[String], log: Opt
     problem.remedy("see what is wrong with this place", "dockerlaunch check")
 }
 
+/// The containerd beside the engine does not stay, and `why`.
+pub fn containerd_failed(why: &str, log: Option<&str>) -> Problem {
+    Problem::new(why)
+        .cause("so it did each time, and the engine cannot start without it")
+        .hint(format!("see its last lines {}", log.map_or("above".to_owned(), |log| format!("in {log}"))))
+        .remedy("see what is wrong with this place", "dockerlaunch check")
+}
+
 fn ended(status: i32) -> String {
+    how_it_ended("the engine", status)
+}
+
+/// How this ended, by its exit status as shells have it.
+pub fn how_it_ended(what: &str, status: i32) -> String {
     match status {
-        137 => "the engine was killed (SIGKILL); by the kernel, if memory ran out".to_owned(),
-        129..=192 => format!("the engine was ended by signal {}", status - 128),
-        _ => format!("the engine ended with status {status}"),
+        137 => format!("{what} was killed (SIGKILL); by the kernel, if memory ran out"),
+        129..=192 => format!("{what} was ended by signal {}", status - 128),
+        _ => format!("{what} ended with status {status}"),
     }
 }
 

@@ -69,6 +69,9 @@ const CONTAINERD: &str = "starts containerd";
 /// What the engine does from the last mark on until it is ready.
 const REST: &str = "opens images, networks and containers";
 
+/// What the launcher does at last, and again for each further engine.
+pub const STARTS: &str = "starts the engine";
+
 /// What its log says when it is done with something.
 const LINES: &[(&str, &str)] = &[
     ("containerd successfully booted", CONTAINERD),
@@ -135,7 +138,8 @@ impl Report {
     }
 
     /// The engine, started at `start`, is ready; `marks` are the ends of what it did until then, and at `beside` a containerd
-    /// of our own was there. An engine before this one is forgotten.
+    /// of our own was there. An engine before this one is forgotten, and so are all starts but the first: between them it is
+    /// not the launcher that spends the time.
     pub fn ready(
         &mut self,
         start: Duration,
@@ -143,7 +147,11 @@ impl Report {
         beside: Option<Duration>,
         mut marks: Vec<(Duration, &'static str)>,
     ) {
-        self.spans.retain(|span| span.who != Who::Engine);
+        let mut starts = 0;
+        self.spans.retain(|span| {
+            starts += u32::from(span.what == STARTS);
+            span.who != Who::Engine && (span.what != STARTS || starts == 1)
+        });
         marks.retain(|(at, _)| (start..=ready).contains(at));
         if beside.is_some() {
             // The engine waits for no containerd of its own.
@@ -270,7 +278,19 @@ mod tests {
     fn an_engine_that_starts_again_has_its_own_times() {
         let mut report = example();
         let ms = Duration::from_millis;
-        report.ready(ms(1000), ms(1200), Some(ms(80)), vec![]);
+        let before = report.head();
+        report.add(Who::Launcher, STARTS, ms(40), ms(41));
+        for start in [600, 1000] {
+            report.add(Who::Launcher, STARTS, ms(start - 1), ms(start));
+            report.ready(ms(start), ms(start + 200), Some(ms(80)), vec![]);
+        }
+        let starts = report.spans.iter().filter(|span| span.what == STARTS).count();
+        let head = report.head();
+        assert!(before.ends_with(", 40.0 ms of them the launcher's"), "{before}");
+        assert!(
+            starts == 1 && head.starts_with("ready 1200.0 ms ") && head.contains(", 41.0 ms of"),
+            "{head}"
+        );
         let engine: Vec<_> = report.spans.iter().filter(|span| span.who == Who::Engine).collect();
         assert_eq!((engine.len(), engine[0].start_us, report.ready_us), (1, 1_000_000, Some(1_200_000)));
     }

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+mod beside;
 mod event;
 pub mod mounts;
 mod restart;
@@ -11,6 +12,7 @@ pub mod signal;
 mod tail;
 pub mod tree;
 
+pub use beside::Beside;
 pub use event::{Event, News, Policy, Reaction};
 pub use restart::Restart;
 pub use tail::Tail;
@@ -145,7 +147,8 @@ impl Supervisor {
         }
     }
 
-    fn engine_pid(&self) -> Option<i32> {
+    /// The engine, while it runs.
+    pub fn engine_pid(&self) -> Option<i32> {
         match self.engine {
             Engine::Running { pid, .. } => Some(pid),
             _ => None,

@@ -7,16 +7,16 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use dockerlaunch_plan::config::EngineCommand;
+use dockerlaunch_plan::config::duration::show;
 use dockerlaunch_plan::rules::containerd::{CONFIG, Containerd};
+use dockerlaunch_plan::supervise::Beside;
+use dockerlaunch_plan::{Problem, log};
 
 use crate::end::reap;
 use crate::handoff;
 use crate::output;
 use crate::say::say;
 use crate::sys;
-
-/// Before it is started again; dockerd's own pause.
-const PAUSE: Duration = Duration::from_millis(500);
 
 /// How long it may take to end once the engine has: it has nothing left to do.
 const LEAVE: Duration = Duration::from_millis(500);
@@ -29,13 +29,27 @@ pub(crate) struct Companion<'a> {
     log: Option<&'a str>,
     /// 0 while it does not run.
     pid: i32,
+    /// When it was started last.
+    started: Instant,
     /// When it is started again.
     again: Option<Instant>,
+    ends: Beside,
+    /// When time began.
+    begun: Instant,
+    /// Why it is not started again.
+    given_up: Option<Problem>,
 }
 
 impl<'a> Companion<'a> {
     pub(crate) fn new(what: &'a Containerd, engine: &'a EngineCommand, log: Option<&'a str>) -> Self {
-        Self { what, engine, log, pid: 0, again: None }
+        let (started, begun) = (Instant::now(), Instant::now());
+        let ends = Beside::default();
+        Self { what, engine, log, pid: 0, started, again: None, ends, begun, given_up: None }
+    }
+
+    /// Its ends are counted anew, beside an engine that is ready, or that waits for it.
+    pub(crate) fn beside(&mut self, engine_is_ready: bool) {
+        self.ends = Beside::new(engine_is_ready);
     }
 
     /// Starts it, unless it runs.
@@ -44,13 +58,26 @@ impl<'a> Companion<'a> {
         if self.pid != 0 {
             return;
         }
+        self.started = Instant::now();
         match self.spawn() {
             Ok(pid) => self.pid = pid,
-            Err(error) => {
-                say!(Warn, "containerd cannot be started: {error}");
-                self.again = Some(Instant::now() + PAUSE);
-            }
+            Err(error) => self.failed(&format!("containerd cannot be started: {error}")),
         }
+    }
+
+    fn failed(&mut self, why: &str) {
+        match self.ends.ended(self.begun.elapsed(), self.started.elapsed()) {
+            Some(pause) => {
+                say!(Warn, "{why}; it starts again in {}", show(pause));
+                self.again = Some(Instant::now() + pause);
+            }
+            None => self.given_up = Some(log::containerd_failed(why, self.log)),
+        }
+    }
+
+    /// Why it is not started again; told once.
+    pub(crate) fn given_up(&mut self) -> Option<Problem> {
+        self.given_up.take()
     }
 
     fn spawn(&self) -> io::Result<i32> {
@@ -62,7 +89,8 @@ impl<'a> Companion<'a> {
         let none: [std::os::fd::OwnedFd; 0] = [];
         let mut command: Command =
             handoff::command(self.what.program.as_ref(), &["--config", CONFIG], &none)?;
-        command.envs(self.engine.env.iter().map(|(k, v)| (k, v))).env_remove("NOTIFY_SOCKET");
+        handoff::in_engines_environment(&mut command, self.engine);
+        command.env_remove("NOTIFY_SOCKET");
         match self.log {
             Some(log) => {
                 let file = output::open_log(log)?;
@@ -73,6 +101,8 @@ impl<'a> Companion<'a> {
                 command.stdout(sys::stderr()?);
             }
         }
+        // Nobody else would end it, and the next one waits for its files.
+        sys::end_with_us(&mut command);
         Ok(command.process_group(0).spawn()?.id().cast_signed())
     }
 
@@ -83,8 +113,7 @@ impl<'a> Companion<'a> {
             self.pid = 0;
         }
         if is_it && !stops {
-            say!(Warn, "containerd has ended with status {status}; it starts again");
-            self.again = Some(Instant::now() + PAUSE);
+            self.failed(&log::how_it_ended("containerd", status));
         }
         is_it
     }

@@ -116,6 +116,13 @@ impl Launch {
         self
     }
 
+    /// Tries nothing either.
+    #[must_use]
+    pub fn only_reading(mut self) -> Self {
+        self.config.only_reading = true;
+        self.only_looking()
+    }
+
     /// Understands what the environment sets, for which it may take the engine's own list of flags.
     fn read_environment(&mut self) {
         if !self.config.environment.needs_flags() {

@@ -64,6 +64,26 @@ fn with_word(numbers: &str, program: &OsStr, args: &[impl AsRef<OsStr>]) -> Comm
     command
 }
 
+/// Gives a command the engine's environment, for the engine and for what serves it.
+pub(crate) fn in_engines_environment(command: &mut Command, engine: &EngineCommand) {
+    command.envs(engine.env.iter().map(|(name, value)| (name, value)));
+    engine.env_without.iter().for_each(|name| {
+        command.env_remove(name);
+    });
+    without_loader(command);
+}
+
+/// The loader would take libraries of the base image before ours, or fail on a preload that it does not find.
+pub(crate) fn without_loader(command: &mut Command) {
+    std::env::vars_os().map(|(name, _)| name).filter(|name| is_loaders(name)).for_each(|name| {
+        command.env_remove(name);
+    });
+}
+
+fn is_loaders(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b"LD_")
+}
+
 /// A process that loads the images that come with the system.
 pub(crate) fn preload_command(socket: &str, data_root: &str) -> Command {
     let mut command = Command::new("/proc/self/exe");
@@ -190,9 +210,7 @@ fn become_program(
         extra.push(("LISTEN_FDS".into(), sockets.len().to_string().into()));
     }
     let dropped = |name: &OsStr| {
-        // The loader would take libraries of the base image before ours, or fail on a preload that it does not find.
-        let is_loaders = is_engine && name.to_string_lossy().starts_with("LD_");
-        is_loaders
+        is_engine && is_loaders(name)
             || LISTEN_VARIABLES.iter().any(|v| name == *v)
             || environment.without.iter().any(|v| name == v.as_str())
             || extra.iter().any(|(n, _)| n == name)

@@ -90,10 +90,10 @@ fn unix(path: &str, gid: Option<u32>, mode: u32) -> io::Result<OwnedFd> {
 }
 
 /// Whether somebody listens there; whose queue is full does too, and must not make us wait.
-fn is_served(path: &str) -> bool {
+pub(crate) fn is_served(path: impl AsRef<Path>) -> bool {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None);
-    let (Ok(socket), Ok(address)) = (socket, SocketAddrUnix::new(path)) else { return false };
+    let (Ok(socket), Ok(address)) = (socket, SocketAddrUnix::new(path.as_ref())) else { return false };
     matches!(rustix::net::connect(&socket, &address), Ok(()) | Err(rustix::io::Errno::AGAIN))
 }
 
@@ -198,9 +198,9 @@ mod tests {
                 client
             })
             .collect();
-        assert!(is_served(&path.to_string_lossy()));
+        assert!(is_served(&path));
         drop((socket, waiting));
-        assert!(!is_served(&path.to_string_lossy()));
+        assert!(!is_served(&path));
     }
 
     #[test]

@@ -190,7 +190,9 @@ fn check(asked: &Check, engine: Engine) -> ExitCode {
     let checked = match &asked.config {
         Some(file) => check_file(file),
         None => {
-            let (facts, plan) = Launch::new(engine).only_looking().check();
+            let launch = Launch::new(engine);
+            let launch = if asked.probe { launch.only_looking() } else { launch.only_reading() };
+            let (facts, plan) = launch.check();
             Ok(dockerlaunch::check::check(&facts, Some(&plan), asked.probe))
         }
     };

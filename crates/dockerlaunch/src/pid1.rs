@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use dockerlaunch_plan::config::variables::{CERT_PATH, HOST, TLS_VERIFY};
 use dockerlaunch_plan::config::{EngineCommand, Settings};
-use dockerlaunch_plan::report::Who;
+use dockerlaunch_plan::report::{STARTS, Who};
 use dockerlaunch_plan::supervise::{AFTER_KILL, Event, News, Policy, Reaction, Restart, Supervisor, signal};
 use dockerlaunch_plan::{Problem, log};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -185,13 +185,17 @@ impl Loop<'_> {
         loop {
             // In the order in which things happened; what follows from an event, before the next one.
             events.reverse();
-            while let Some(event) = events.pop() {
-                if let Event::Exited { pid, status } = event {
-                    if pid == self.job {
+            while let Some(mut event) = events.pop() {
+                if let Event::Exited { pid, status } = &mut event {
+                    if *pid == self.job {
                         self.job = 0;
                     }
-                    if self.companion.as_mut().is_some_and(|c| c.ended(pid, status, self.stopped)) {
+                    if self.companion.as_mut().is_some_and(|c| c.ended(*pid, *status, self.stopped)) {
                         continue;
+                    }
+                    // We have killed it, for a reason that is told.
+                    if *pid == self.engine && self.failure.is_some() {
+                        *status = 1;
                     }
                 }
                 for reaction in self.state.react(self.begun.elapsed(), event) {
@@ -200,6 +204,14 @@ impl Loop<'_> {
                     }
                     events.extend(self.act(reaction)?);
                 }
+            }
+            if let Some(problem) = self.companion.as_mut().and_then(Companion::given_up)
+                && let Some(engine) = self.state.engine_pid()
+                && !self.stopped
+            {
+                // It would wait a minute for what does not come.
+                self.failure = Some(problem);
+                send(engine, signal::KILL);
             }
             events = self.wait();
         }
@@ -228,7 +240,9 @@ impl Loop<'_> {
             }
             Reaction::Tell(News::EngineFailed { status, restarts }) => {
                 let log = self.watch.settings.engine_log.as_deref();
-                self.failure = Some(log::engine_failed(status, restarts, &self.output.last_lines(), log));
+                self.failure.get_or_insert_with(|| {
+                    log::engine_failed(status, restarts, &self.output.last_lines(), log)
+                });
             }
             Reaction::Tell(news) => {
                 if let Some((level, step, text)) = log::news(news) {
@@ -253,7 +267,10 @@ impl Loop<'_> {
             (self.watch.clean)();
         }
         let start = Instant::now();
+        self.failure = None;
         if let Some(companion) = &mut self.companion {
+            // Where it has no way to say that it is ready, it is not for us to give up.
+            companion.beside(self.readiness.is_none());
             companion.start();
         }
         if self.loader != 0 {
@@ -265,7 +282,7 @@ impl Loop<'_> {
         }
         match self.spawn_engine() {
             Ok(pid) => {
-                self.watch.timeline.took(Who::Launcher, "starts the engine", start);
+                self.watch.timeline.took(Who::Launcher, STARTS, start);
                 self.engine = pid;
                 self.engine_start = Instant::now();
                 if self.watch.settings.restart == Restart::No {
@@ -285,10 +302,7 @@ impl Loop<'_> {
     fn spawn_engine(&mut self) -> io::Result<i32> {
         let Watch { engine, settings, .. } = self.watch;
         let mut command = handoff::command(engine.program.as_ref(), &engine.args, &self.watch.sockets)?;
-        command.envs(engine.env.iter().map(|(k, v)| (k, v)));
-        engine.env_without.iter().for_each(|name| {
-            command.env_remove(name);
-        });
+        handoff::in_engines_environment(&mut command, engine);
         if let Some(readiness) = &self.readiness {
             // What an engine before this one said is no longer true.
             readiness.says_ready();
@@ -358,6 +372,7 @@ impl Loop<'_> {
         // Before the signals: an engine that was ready, and then ended, was ready.
         let mut events = Vec::new();
         if self.readiness.as_ref().is_some_and(Readiness::says_ready) {
+            self.companion.iter_mut().for_each(|companion| companion.beside(true));
             match self.start_loader() {
                 Some(pid) => self.loader = pid,
                 None => events.push(self.ready()),

@@ -16,6 +16,7 @@ use dockerlaunch_plan::rules::{containerd, daemon_json, dist, engine};
 use rustix::fs::{Access, AtFlags, CWD};
 use rustix::io::Errno;
 
+use crate::listener::is_served;
 use crate::netlink;
 
 mod config;
@@ -78,7 +79,7 @@ impl Probe {
             },
             cgroups: self.cgroups(&mounts),
             mounts,
-            confinement: self.confinement(),
+            confinement: self.confinement(config.only_reading),
             paths: self.paths(config, &etc_defaults),
             knobs: facts::WATCHED_KNOBS
                 .iter()
@@ -209,6 +210,8 @@ impl Probe {
             .chain(etc)
             .chain(programs)
             .chain(engine.chain(originals).chain(bundle).filter(|p| self.path(p).exists()))
+            // A socket that one before us has left serves nobody.
+            .filter(|path| path != containerd::OF_THE_SYSTEM || is_served(self.path(path)))
             .filter_map(|path| self.entry(&path).map(|entry| (path, entry)))
             .collect()
     }

@@ -14,6 +14,8 @@ use dockerlaunch_plan::rules::daemon_json::{self, Merged};
 use dockerlaunch_plan::{Facts, Problem, masked};
 use rustix::fs::MemfdFlags;
 
+use crate::handoff;
+
 /// dockerd needs 50 ms for an answer; a wrapper around it may want more.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -81,10 +83,8 @@ fn validate(
     limit: Duration,
 ) -> Result<(), Problem> {
     let mut command = Command::new(&engine.program);
-    command.args(args).arg("--validate").envs(engine.env.iter().map(|(k, v)| (k, v)));
-    for name in &engine.env_without {
-        command.env_remove(name);
-    }
+    command.args(args).arg("--validate");
+    handoff::in_engines_environment(&mut command, engine);
     // An engine that cannot be asked says at its start what it has to say.
     let Ok(output) = ask(&mut command, limit) else { return Ok(()) };
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -107,9 +107,7 @@ fn in_memory(text: &str) -> io::Result<File> {
 /// Runs it, but not for ever. Its output goes to memory: a pipe would have to be emptied meanwhile, and whatever it leaves
 /// running could hold that open.
 fn ask(command: &mut Command, limit: Duration) -> io::Result<Output> {
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("LD_")) {
-        command.env_remove(name);
-    }
+    handoff::without_loader(command);
     let (mut out, mut err) = (in_memory("")?, in_memory("")?);
     command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(err.try_clone()?);
     let mut child = command.spawn()?;

@@ -244,6 +244,18 @@ pub(crate) fn join_session_keyring() -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// The child is killed when the thread that starts it ends (PR_SET_PDEATHSIG); an exec does not change that.
+pub(crate) fn end_with_us(command: &mut Command) {
+    let ask = || {
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+        Ok(())
+    };
+    // SAFETY: one system call, and nothing is allocated.
+    unsafe {
+        command.pre_exec(ask);
+    }
+}
+
 /// Whether there are sockets of this kind.
 pub(crate) fn has_socket(domain: i32, kind: i32, protocol: i32) -> io::Result<()> {
     // SAFETY: touches no memory of ours.

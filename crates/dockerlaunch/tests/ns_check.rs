@@ -40,6 +40,21 @@ fn ns_check_tries_and_leaves_nothing_pain_45() {
     assert!(told.trim_end().contains("ok: Docker can run here ("), "{told}");
 }
 
+/// The data root may be that of an engine that runs. What a try leaves there is the time of the last change.
+#[test]
+fn ns_check_without_probes_writes_nothing() {
+    let system = EmptySystem::new("exit 0");
+    let seen = "stat -c \"%y %z\" /var/lib/docker";
+    let output = shell(
+        &system,
+        &format!(
+            "mkdir -p /var/lib/docker; ({seen}) >before; dockerlaunch check --no-probe >told; ({seen}) >after; dockerlaunch check >told; ({seen}) >tried; \
+             cmp before after && ! cmp -s after tried && echo as before"
+        ),
+    );
+    assert!(text(&output).contains("as before"), "{}", text(&output));
+}
+
 /// What no configuration of a kernel tells.
 #[test]
 fn ns_check_finds_what_is_forbidden_here_pain_45() {

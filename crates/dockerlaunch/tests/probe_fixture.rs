@@ -6,6 +6,7 @@ use std::path::Path;
 use dockerlaunch::probe::Probe;
 use dockerlaunch_plan::config::{Config, Engine};
 use dockerlaunch_plan::facts::{Capability, Entry, Version};
+use dockerlaunch_plan::rules::containerd::OF_THE_SYSTEM;
 
 fn facts() -> dockerlaunch_plan::Facts {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/hybrid-vm");
@@ -40,4 +41,18 @@ fn leftovers_are_told_apart() {
     let leftovers = facts().leftovers;
     assert_eq!(leftovers.broken_json, ["/var/lib/docker/image/overlay2/repositories.json"]);
     assert!(leftovers.pid_files.iter().any(|f| f.path == "/var/run/docker.pid" && f.is_live()));
+}
+
+/// A crash leaves the socket behind, and nobody at it.
+#[test]
+fn a_containerd_of_the_system_is_there_while_it_listens() {
+    let root = tempfile::tempdir().expect("dir");
+    let socket = root.path().join(OF_THE_SYSTEM.trim_start_matches('/'));
+    std::fs::create_dir_all(socket.parent().expect("below the root")).expect("mkdir");
+    let probe = Probe { root: root.path().to_owned() };
+    let seen = || probe.facts(&Config::new(Engine::default(), &BTreeMap::new())).paths.remove(OF_THE_SYSTEM);
+    let listener = std::os::unix::net::UnixListener::bind(&socket).expect("bind");
+    assert_eq!(seen(), Some(Entry::Special));
+    drop(listener);
+    assert_eq!((socket.exists(), seen()), (true, None));
 }

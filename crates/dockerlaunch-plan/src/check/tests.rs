@@ -57,6 +57,19 @@ fn a_try_tells_more_than_a_configuration() {
     assert_eq!(judge(&item("network.vxlan"), absent(), &unknown).status, Status::Degraded);
 }
 
+/// runc does without a keyring where the kernel has none, and only there (libcontainer/standard_init_linux.go).
+#[test]
+fn keyrings_that_are_not_there_are_no_obstacle_and_refused_ones_are() {
+    let (keys, unknown) = (item("security.keys"), Kernel::default());
+    let lacks = Some(Trial::Lacks("Function not implemented".into()));
+    assert_eq!(judge(&keys, lacks.clone(), &configured("CONFIG_KEYS=y\n")).status, Status::Degraded);
+    assert_eq!(judge(&keys, lacks.clone(), &unknown).status, Status::Degraded);
+    assert_eq!(judge(&keys, None, &configured("CONFIG_NET=y\n")).status, Status::Degraded);
+    let refused = judge(&keys, absent(), &configured("CONFIG_KEYS=y\n"));
+    assert!(refused.status == Status::Missing && refused.remedy.contains("root_maxkeys"), "{refused:?}");
+    assert_eq!(judge(&item("namespaces.pid"), lacks, &unknown).status, Status::Missing);
+}
+
 #[test]
 fn one_of_several_ways_is_enough() {
     let overlay = item("storage.overlay");

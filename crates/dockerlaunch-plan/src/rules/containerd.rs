@@ -12,6 +12,10 @@ use super::engine::{data_root, exec_root};
 /// Its configuration.
 pub const CONFIG: &str = "/run/dockerlaunch/containerd.toml";
 
+/// The system's own: dockerd takes what is there, unless it is told of another (moby cmd/dockerd/daemon.go,
+/// `systemContainerdRunning`).
+pub const OF_THE_SYSTEM: &str = "/run/containerd/containerd.sock";
+
 /// What is started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Containerd {
@@ -43,12 +47,13 @@ const NOT_NEEDED: &[&str] = &[
 pub fn own(config: &Config, facts: &Facts) -> Option<Containerd> {
     let (engine, file) = (&config.engine, &facts.daemon_json);
     let program = format!("{PRIVATE}/bin/containerd");
-    let is_named = engine.option("containerd").is_some() || file.containerd.is_some();
+    let is_given =
+        engine.option("containerd").is_some() || file.containerd.is_some() || facts.exists(OF_THE_SYSTEM);
     let wants_cri = engine.switch("cri-containerd").or(file.cri_containerd).unwrap_or(false);
     let [root, state] = [data_root(config, file), exec_root(config, file)];
     // What a relative path is relative to, dockerd knows.
     let is_absolute = root.starts_with('/') && state.starts_with('/');
-    let is_ours = config.supervise && !engine.only_informs() && !is_named && !wants_cri && is_absolute;
+    let is_ours = config.supervise && !engine.only_informs() && !is_given && !wants_cri && is_absolute;
     (is_ours && facts.exists(&program))
         .then(|| Containerd { program, socket: format!("{state}/containerd/containerd.sock") })
 }
@@ -56,16 +61,19 @@ pub fn own(config: &Config, facts: &Facts) -> Option<Containerd> {
 /// As dockerd would write it, less what is not needed: the same directories, so that each finds what the other left.
 fn content(config: &Config, facts: &Facts, own: &Containerd) -> String {
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
-    let level = match config.engine.option("log-level") {
-        _ if config.engine.switch("debug") == Some(true) => "debug",
+    let (engine, file) = (&config.engine, &facts.daemon_json);
+    let level = match engine.option("log-level").or(file.log_level.as_deref()) {
+        _ if engine.switch("debug").or(file.debug) == Some(true) => "debug",
         Some(level) => level,
         None => "info",
     };
-    let [root, state] = [data_root(config, &facts.daemon_json), exec_root(config, &facts.daemon_json)]
+    let format = engine.option("log-format").or(file.log_format.as_deref());
+    let format = format.map(|format| format!("format = {}\n", quoted(format))).unwrap_or_default();
+    let [root, state] = [data_root(config, file), exec_root(config, file)]
         .map(|directory| quoted(&format!("{directory}/containerd/daemon")));
     let disabled: Vec<String> = NOT_NEEDED.iter().map(|plugin| format!("  {},\n", quoted(plugin))).collect();
     format!(
-        "version = 2\nroot = {root}\nstate = {state}\ndisabled_plugins = [\n{}]\n\n[grpc]\naddress = {}\n\n[debug]\nlevel = {}\n",
+        "version = 2\nroot = {root}\nstate = {state}\ndisabled_plugins = [\n{}]\n\n[grpc]\naddress = {}\n\n[debug]\nlevel = {}\n{format}",
         disabled.concat(),
         quoted(&own.socket),
         quoted(level),
@@ -75,7 +83,7 @@ fn content(config: &Config, facts: &Facts, own: &Containerd) -> String {
 /// Its configuration must be there.
 pub fn configured(config: &Config, facts: &Facts) -> Verdict {
     let Some(own) = own(config, facts) else {
-        return Verdict::skipped("dockerd looks after the one that it starts, or that the user names");
+        return Verdict::skipped("dockerd starts one itself, or takes the system's or the user's");
     };
     let content = content(config, facts, &own);
     let is_there = facts.containerd_config.as_ref() == Some(&content);
@@ -119,8 +127,30 @@ mod tests {
             assert_eq!(own(&config(words), &image(file)).is_some(), ours, "{words:?} {file}");
         }
         assert_eq!(own(&config(&[]), &Facts::default()), None, "nothing of ours is there");
+        for theirs in [Entry::Special, Entry::Link("/run/k3s/containerd/containerd.sock".into())] {
+            let mut facts = image("{}");
+            facts.paths.insert(OF_THE_SYSTEM.into(), theirs);
+            assert_eq!(own(&config(&[]), &facts), None, "the system has one");
+        }
         let becomes_the_engine = Config { supervise: false, ..config(&[]) };
         assert_eq!(own(&becomes_the_engine, &image("{}")), None, "nobody looks after it");
+    }
+
+    #[test]
+    fn it_logs_as_dockerd_is_told_to() {
+        for (words, file, told) in [
+            (&[][..], "{}", "level = \"info\"\n"),
+            (&["--debug"], r#"{"log-level": "error"}"#, "level = \"debug\"\n"),
+            (&[], r#"{"debug": true}"#, "level = \"debug\"\n"),
+            (&["--debug=false"], r#"{"log-level": "warn"}"#, "level = \"warn\"\n"),
+            (&["--log-format=json"], "{}", "level = \"info\"\nformat = \"json\"\n"),
+            (&["-l", "error"], r#"{"log-format": "text"}"#, "level = \"error\"\nformat = \"text\"\n"),
+        ] {
+            let (config, facts) = (config(words), image(file));
+            let own = own(&config, &facts).expect("ours");
+            let content = content(&config, &facts, &own);
+            assert!(content.ends_with(&format!("[debug]\n{told}")), "{words:?} {file}: {content}");
+        }
     }
 
     #[test]
@@ -138,6 +168,7 @@ mod tests {
         ] {
             assert!(content.lines().any(|l| l == line), "no `{line}` in {content}");
         }
+        assert!(!content.contains("format"), "dockerd does not name its default: {content}");
         let engine = super::super::engine::command(&config, &facts);
         assert_eq!(engine.args[0], "--containerd=/e/containerd/containerd.sock");
         let mut after = facts;

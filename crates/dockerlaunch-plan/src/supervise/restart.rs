@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 
 /// No pause is longer.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// An engine that has served this long was well: the count of restarts begins anew.
 pub(super) const HEALTHY: Duration = Duration::from_secs(60);

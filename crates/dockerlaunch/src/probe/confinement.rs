@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const PLACE: &str = "/proc";
 
 impl Probe {
-    pub(super) fn confinement(&self) -> Confinement {
+    pub(super) fn confinement(&self, only_reading: bool) -> Confinement {
         let status = self.read("/proc/self/status").unwrap_or_default();
         let has_filter = status.lines().any(|line| line == "Seccomp:\t2");
         let apparmor =
@@ -29,12 +29,13 @@ impl Probe {
         let process = self.process(None);
         let may_mount = process.has(Capability::SysAdmin);
         let is_real = self.root == Path::new("/");
+        let may_try = is_real && !only_reading;
         let suspects = has_filter || apparmor.is_some() || process.in_user_namespace;
         Confinement {
             refused_calls: if has_filter && is_real { refused_calls(may_mount) } else { Vec::new() },
-            unmountable: if suspects && may_mount && is_real { unmountable() } else { Vec::new() },
+            unmountable: if suspects && may_mount && may_try { unmountable() } else { Vec::new() },
             apparmor,
-            oom_score: if is_real { too_high_oom_score() } else { None },
+            oom_score: if may_try { too_high_oom_score() } else { None },
         }
     }
 }

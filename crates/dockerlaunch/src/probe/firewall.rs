@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Looks at our own network namespace, and tries in another one what the engine would use.
 pub(crate) fn firewall(config: &Config, facts: &Facts) -> Firewall {
     let by_request = config.iptables_legacy;
-    if facts.kernel.is_gvisor || switch(config, facts, "iptables") == Some(false) {
+    if facts.kernel.is_gvisor || config.only_reading || switch(config, facts, "iptables") == Some(false) {
         return Firewall::default();
     }
     let probe = Probe { root: "/".into() };

@@ -48,8 +48,8 @@ impl Probe {
             return Storage::default();
         }
         let path = PathBuf::from(data_root);
-        let looking = config.only_looking;
-        let look = move || look(&path, user_namespace, looking);
+        let (looking, may_try) = (config.only_looking, !config.only_reading);
+        let look = move || look(&path, user_namespace, looking, may_try);
         // What hung once is not waited for again.
         let stuck = || Storage { stuck: true, ..Storage::default() };
         let mut seen = if STUCK.load(Ordering::Relaxed) {
@@ -79,7 +79,7 @@ impl Probe {
     }
 }
 
-fn look(data_root: &Path, user_namespace: bool, looking: bool) -> Storage {
+fn look(data_root: &Path, user_namespace: bool, looking: bool, may_try: bool) -> Storage {
     let start = Instant::now();
     let Some(place) = data_root.ancestors().find_map(|path| path.canonicalize().ok()) else {
         return Storage::default();
@@ -116,6 +116,7 @@ fn look(data_root: &Path, user_namespace: bool, looking: bool) -> Storage {
     let mut tried = TRIED.lock().unwrap_or_else(PoisonError::into_inner);
     let now = match &*tried {
         Some((of, known)) if *of == device => known.clone(),
+        _ if !may_try => Tried { overlay: None, unwritable: None, slow: None },
         _ => {
             let (overlay, unwritable) = match try_overlay(&place, user_namespace) {
                 Ok(()) => (Some(Overlay::Works), None),
