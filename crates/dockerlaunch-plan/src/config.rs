@@ -61,6 +61,8 @@ pub struct Config {
     pub supervise: bool,
     /// `plan` and `check`: nothing will be started, so an engine that runs already is no obstacle.
     pub only_looking: bool,
+    /// The user's hooks have run already.
+    pub hooks_have_run: bool,
     /// `DOCKERLAUNCH_*`: our own settings.
     pub settings: Settings,
     /// Kubernetes started us: remedies are lines of a pod's spec.
@@ -93,6 +95,7 @@ impl Config {
             environment: Environment::read(env),
             supervise: reap.as_ref().ok().copied().flatten().unwrap_or(true),
             only_looking: false,
+            hooks_have_run: false,
             settings,
             in_pod: env.contains_key("KUBERNETES_SERVICE_HOST"),
             mistakes: settings::joined(mistakes.into_iter().chain(mistake).chain(reap.err())),

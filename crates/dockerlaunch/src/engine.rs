@@ -400,7 +400,8 @@ impl Launch {
             let limit = self.config.settings.hook_timeout;
             self.timed("runs hooks", |_| hooks::run(&main.hooks, &main.engine.env, limit, signals))
                 .map_err(|problem| failure(&facts, vec![problem], status::LAUNCHER_FAILED))?;
-            // What they have changed counts: only what is missing now is done.
+            // What they have changed counts: only what is missing now is done, and the data root is settled only now.
+            self.config.hooks_have_run = true;
             self.firewall = OnceCell::new();
             let (facts, anew) = self.timed("looks around", |launch| launch.plan());
             // What is not wanted any more must not reach the engine: it may have no TLS now.

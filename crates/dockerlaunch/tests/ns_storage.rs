@@ -61,6 +61,27 @@ fn ns_an_overlay_on_an_overlay_is_told_and_left_alone_pain_4() {
     assert_has(&text(&output), &["storage   vfs (copies every layer) on overlay, in /var/lib/docker"]);
 }
 
+/// The hook repairs what would stop the launch, and what it mounts is what the engine uses.
+#[test]
+fn ns_what_a_hook_mounts_on_the_data_root_is_tried_and_locked_pains_4_25() {
+    for reap in ["true", "false"] {
+        let system = EmptySystem::new(&format!(
+            "mount | grep -c 'on /var/lib/docker type tmpfs'; flock -n /{LOCK} true || echo taken by $(cat /{LOCK})
+             umount -l /var/lib/docker; echo below: $(ls -A /var/lib/docker)"
+        ));
+        let hook = "#!/bin/sh\nmount -t tmpfs hook /var/lib/docker";
+        let prepare = format!("{ON_OVERLAY}\nchmod 755 etc/dockerlaunch/pre.d/mount");
+        let files = [("etc/dockerlaunch/pre.d/mount", hook)];
+        system.configure(&[("DOCKER_LAUNCH_REAP", reap)], &files, &prepare);
+        let output = system.launch(&["dockerd", "-s", "overlay2"]);
+        assert_status(&output, 0);
+        let said = text(&output);
+        assert_has(&said, &["storage   overlay2 on tmpfs, in /var/lib/docker", "1\ntaken by ", "below:\n"]);
+        let output = system.launch(&["plan", "dockerd", "-s", "overlay2"]);
+        assert_has(&text(&output), &["skip  storage.lock   hooks may still change it"]);
+    }
+}
+
 #[test]
 fn ns_memory_carries_the_data_root_where_an_overlay_cannot_pain_4() {
     let system = EmptySystem::new("echo engine $*; grep ' /var/lib/docker ' /proc/self/mountinfo | tail -1");

@@ -41,8 +41,17 @@ fn elsewhere(problem: Problem, config: &Config, facts: &Facts) -> Problem {
     problem.remedy("or keep the data in memory", "DOCKERLAUNCH_STORAGE=tmpfs")
 }
 
+/// What a hook mounts there is what must be locked and looked at. In a data root that is locked the hooks have run.
+fn after_hooks(facts: &Facts) -> Option<Verdict> {
+    let wait = facts.hooks.iter().any(|hook| hook.executable) && !facts.storage.locked;
+    wait.then(|| Verdict::skipped("hooks may still change it"))
+}
+
 /// It answers, and can be written.
 pub fn root(config: &Config, facts: &Facts) -> Verdict {
+    if let Some(later) = after_hooks(facts) {
+        return later;
+    }
     let (path, seen) = (path(config, facts), &facts.storage);
     if let Some(Medium::Tmpfs(_)) = config.settings.storage {
         return Verdict::skipped("memory covers it");
@@ -75,6 +84,9 @@ pub fn root(config: &Config, facts: &Facts) -> Verdict {
 
 /// One engine at a time.
 pub fn lock(config: &Config, facts: &Facts) -> Verdict {
+    if let Some(later) = after_hooks(facts) {
+        return later;
+    }
     let path = path(config, facts);
     match &facts.storage.holder {
         _ if facts.storage.locked => Verdict::satisfied("it is locked for the engine of this place"),
@@ -101,6 +113,9 @@ pub fn in_use(path: &str, holder: &str) -> Problem {
 
 /// What the user puts it on.
 pub fn medium(config: &Config, facts: &Facts) -> Verdict {
+    if let Some(later) = after_hooks(facts) {
+        return later;
+    }
     let (target, seen) = (place(config, facts), &facts.storage);
     let mkdir = (!seen.exists && !seen.locked).then(|| Action::Mkdir { path: target.clone(), mode: 0o710 });
     match config.settings.storage {
@@ -190,6 +205,9 @@ fn refused(config: &Config, facts: &Facts, words: &str) -> Problem {
 
 /// How images are kept.
 pub fn driver(config: &Config, facts: &Facts) -> Verdict {
+    if let Some(later) = after_hooks(facts) {
+        return later;
+    }
     let [_, copies] = names(config, facts);
     match (&facts.storage.overlay, chosen(config, facts)) {
         (Some(Overlay::Refused(words)), None) if fstype(config, facts) != Some("btrfs") => {
@@ -223,6 +241,9 @@ const LITTLE: u64 = 512 << 20;
 
 /// There is room, and it is not slow.
 pub fn room(config: &Config, facts: &Facts) -> Verdict {
+    if let Some(later) = after_hooks(facts) {
+        return later;
+    }
     if let Some(Medium::Tmpfs(_)) = config.settings.storage {
         return Verdict::skipped("memory has its own limit");
     }
@@ -255,6 +276,9 @@ pub fn room(config: &Config, facts: &Facts) -> Verdict {
 
 /// Images that come with the system.
 pub fn images(config: &Config, facts: &Facts) -> Verdict {
+    if let Some(later) = after_hooks(facts) {
+        return later;
+    }
     let names = &facts.storage.preloaded;
     if names.is_empty() {
         return Verdict::skipped(format!("there are none in {PRELOADED}"));

@@ -159,6 +159,27 @@ fn the_data_root_is_put_on_memory_or_a_file_pain_4() {
 }
 
 #[test]
+fn what_hooks_may_change_is_decided_after_them_pains_4_25() {
+    let config = config("-s overlay2", &[("DOCKERLAUNCH_STORAGE", "tmpfs")]);
+    let mut facts = refuses("overlay");
+    facts.hooks = vec![crate::facts::Hook { path: "/hook".into(), executable: true }];
+    let steps = |facts: &Facts| -> Vec<String> {
+        let steps = crate::plan(&config, facts).steps.into_iter();
+        steps
+            .filter(|step| step.id.0.starts_with("storage") || step.id.0 == "images")
+            .map(|step| words(step.verdict))
+            .collect()
+    };
+    assert_eq!(steps(&facts), ["skip: hooks may still change it"; 6]);
+    // To look at an engine that runs.
+    facts.storage.locked = true;
+    assert!(steps(&facts).iter().all(|words| !words.contains("hooks")));
+    facts.storage.locked = false;
+    facts.hooks[0].executable = false;
+    assert!(steps(&facts).iter().all(|words| !words.contains("hooks")));
+}
+
+#[test]
 fn a_data_root_has_one_engine_pain_25() {
     let config = config("", &[("DOCKERLAUNCH_LOCK_TIMEOUT", "3s")]);
     let mut facts = works();
