@@ -116,6 +116,11 @@ impl Launch {
         self
     }
 
+    /// For a probe that no launch depends on: it waits for no disk.
+    fn looking(&self) -> Config {
+        Config { only_looking: true, ..self.config.clone() }
+    }
+
     /// Understands what the environment sets, for which it may take the engine's own list of flags.
     fn read_environment(&mut self) {
         if !self.config.environment.needs_flags() {
@@ -304,7 +309,7 @@ impl Launch {
 
     /// Before an engine is started again: what the one before has left behind.
     fn clean(&self) {
-        let facts = probe::probe(&self.config);
+        let facts = probe::probe(&self.looking());
         for live in facts.leftovers.pid_files.iter().filter(|file| file.is_live()) {
             say!(Warn, "{} still runs, so {} stays", live.program, live.path);
         }
@@ -359,7 +364,7 @@ impl Launch {
         if !self.config.engine.only_informs() || is_kernel_init() {
             return Ok(());
         }
-        let facts = probe::probe(&self.config);
+        let facts = probe::probe(&self.looking());
         let plan = plan(&self.config, &facts);
         if let Err(missing) = resolve(&self.config, &facts) {
             let problems = plan.blockers().into_iter().filter(|p| is_about_engine(p)).cloned().collect();

@@ -1,5 +1,7 @@
 //! The data root: what carries it, and what an overlay tried in it did.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::is_below;
@@ -74,6 +76,12 @@ pub struct Space {
     /// Inodes free.
     pub free_inodes: u64,
 }
+
+/// A disk that is only slow has answered by then.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// One that is busy, by then.
+pub const PATIENCE_OF_A_LAUNCH: Duration = Duration::from_secs(60);
 
 /// Locked for as long as an engine uses the data root; says who does.
 pub const LOCK: &str = ".dockerlaunch.lock";

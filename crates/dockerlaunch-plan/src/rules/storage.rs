@@ -2,7 +2,7 @@
 
 use crate::config::settings::Medium;
 use crate::facts::Facts;
-use crate::facts::storage::{IMAGE, Overlay, PRELOADED, bytes};
+use crate::facts::storage::{IMAGE, Overlay, PATIENCE, PATIENCE_OF_A_LAUNCH, PRELOADED, bytes};
 use crate::{Action, Config, Problem, Verdict};
 
 use super::engine::data_root;
@@ -57,9 +57,13 @@ pub fn root(config: &Config, facts: &Facts) -> Verdict {
         return Verdict::skipped("memory covers it");
     }
     let on = fstype(config, facts).map_or(String::new(), |fstype| format!(" ({fstype})"));
+    let limit = if config.only_looking { PATIENCE } else { PATIENCE_OF_A_LAUNCH };
     let problem = match &seen.unwritable {
         _ if seen.stuck => Problem::new(format!("the data root {path}{on} does not answer"))
-            .cause("a directory in it could not be made within 10 s: its disk or server hangs")
+            .cause(format!(
+                "a directory in it could not be made within {} s: its disk or server hangs",
+                limit.as_secs()
+            ))
             .hint("see the kernel log of the host, and whether the server of that volume is there"),
         None => {
             let space =

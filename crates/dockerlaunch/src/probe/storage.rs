@@ -9,18 +9,18 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use dockerlaunch_plan::Config;
-use dockerlaunch_plan::facts::storage::{GRAPH_DRIVERS, IMAGE, LOCK, Overlay, PRELOADED, Space, Storage};
+use dockerlaunch_plan::facts::storage::{
+    GRAPH_DRIVERS, IMAGE, LOCK, Overlay, PATIENCE, PATIENCE_OF_A_LAUNCH, PRELOADED, Space, Storage,
+};
 use dockerlaunch_plan::facts::{PRIVATE, dockerd_flags};
 use nix::sched::CloneFlags;
 use rand_core::{OsRng, RngCore};
 use rustix::fs::{AtFlags, statvfs, unlinkat};
 use rustix::mount::{MountFlags, mount};
 
-use super::{Probe, trial::trial};
+use super::{Probe, trial};
 use crate::lock;
-
-/// A disk that is only slow has answered by then.
-const LIMIT: Duration = Duration::from_secs(10);
+use crate::say::say;
 
 /// What takes longer is told.
 const SLOW: Duration = Duration::from_secs(1);
@@ -55,7 +55,7 @@ impl Probe {
         let mut seen = if STUCK.load(Ordering::Relaxed) {
             stuck()
         } else {
-            match trial(CloneFlags::CLONE_NEWNS, LIMIT, look) {
+            match answer(look, config.only_looking, data_root) {
                 Ok(seen) => seen,
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                     STUCK.store(true, Ordering::Relaxed);
@@ -76,6 +76,26 @@ impl Probe {
         seen.preloaded.retain(|name| name.ends_with(".tar"));
         seen.preloaded.sort();
         seen
+    }
+}
+
+/// A launch waits for a disk that is busy, and says so; who only looks wants to know it soon.
+fn answer(
+    look: impl FnOnce() -> Storage + Send + 'static,
+    looking: bool,
+    data_root: &str,
+) -> io::Result<Storage> {
+    let trial = trial::begin(CloneFlags::CLONE_NEWNS, look)?;
+    match trial.answer(PATIENCE) {
+        Err(error) if error.kind() == io::ErrorKind::TimedOut && !looking => {
+            say!(
+                Info["storage"],
+                "waiting for the disk of {data_root}: it has not answered within {} s",
+                PATIENCE.as_secs()
+            );
+            trial.answer(PATIENCE_OF_A_LAUNCH - PATIENCE)
+        }
+        answer => answer,
     }
 }
 
