@@ -60,6 +60,8 @@ impl Storage {
 pub enum Overlay {
     /// All of it went well.
     Works,
+    /// It was mounted, and dockerd tries no more than that; what failed in it.
+    Limited(String),
     /// What the kernel said.
     Refused(String),
 }

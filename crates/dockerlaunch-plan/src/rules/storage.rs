@@ -163,18 +163,35 @@ fn chosen<'a>(config: &'a Config, facts: &'a Facts) -> Option<(&'a str, &'static
         .or_else(|| some(facts.daemon_json.storage_driver.as_deref()).map(|name| (name, "daemon.json")))
 }
 
-/// What the engine calls an overlay, and what copies: containerd's image store has names of its own.
-fn names(config: &Config, facts: &Facts) -> [&'static str; 2] {
+/// How an engine keeps images.
+struct Store {
+    /// What it calls an overlay.
+    overlay: &'static str,
+    /// What it takes where there can be none: it copies.
+    copies: Option<&'static str>,
+    /// In containerd: what graph drivers have left is not looked for.
+    containerd: bool,
+}
+
+fn store(config: &Config, facts: &Facts) -> Store {
     const FEATURE: &str = "containerd-snapshotter";
     let on_line = config.engine.option("feature").and_then(|text| text.strip_prefix(FEATURE));
     let feature = on_line.map(|value| !value.starts_with("=f")).or(facts.daemon_json.containerd_snapshotter);
     let by_default = facts.storage.prefers_containerd && facts.storage.prior.is_empty();
-    if feature.unwrap_or(by_default) { ["overlayfs", "native"] } else { ["overlay2", "vfs"] }
+    let containerd = feature.unwrap_or(by_default);
+    let (overlay, copies) = match (containerd, facts.storage.prefers_containerd) {
+        (false, _) => ("overlay2", Some("vfs")),
+        (true, true) => ("overlayfs", Some("native")),
+        // Engines before that do not choose (moby v28 daemon/daemon.go, `DefaultSnapshotter`).
+        (true, false) => ("overlayfs", None),
+    };
+    Store { overlay, copies, containerd }
 }
 
 /// An engine that has been told to use an overlay, or has used one here, starts with no other driver.
 fn usable(config: &Config, facts: &Facts) -> Verdict {
-    let prior = &facts.storage.prior;
+    let store = store(config, facts);
+    let prior = if store.containerd { &[][..] } else { &facts.storage.prior };
     let why = match chosen(config, facts) {
         Some((name @ ("overlay2" | "overlayfs"), by)) => format!("{by} names `{name}`"),
         Some((name, by)) => return Verdict::skipped(format!("{by} names `{name}`")),
@@ -187,6 +204,9 @@ fn usable(config: &Config, facts: &Facts) -> Verdict {
         }
         None if prior.first().is_some_and(|name| name == "overlay2") => {
             "the data root holds images of `overlay2`, and dockerd stays with that".to_owned()
+        }
+        None if store.copies.is_none() => {
+            format!("this engine keeps images in containerd, and there with `{}` alone", store.overlay)
         }
         None => return Verdict::skipped("as it is; DOCKERLAUNCH_STORAGE puts it on something else"),
     };
@@ -212,9 +232,20 @@ pub fn driver(config: &Config, facts: &Facts) -> Verdict {
     if let Some(later) = after_hooks(facts) {
         return later;
     }
-    let [_, copies] = names(config, facts);
-    match (&facts.storage.overlay, chosen(config, facts)) {
-        (Some(Overlay::Refused(words)), None) if fstype(config, facts) != Some("btrfs") => {
+    let copies = store(config, facts).copies.unwrap_or_default();
+    match (&facts.storage.overlay, used(config, facts)) {
+        (Some(Overlay::Limited(words)), Some("overlay2" | "overlayfs")) => {
+            let path = path(config, facts);
+            let problem = Problem::new(format!(
+                "an overlay in {path} can be mounted, and does not work in full"
+            ))
+            .cause(format!("tried: {words}"))
+            .cause(
+                "dockerd takes it all the same; containers that rename or remove files of their image fail",
+            );
+            Verdict::Blocked { problem: elsewhere(problem, config, facts) }
+        }
+        (Some(Overlay::Refused(words)), Some(name)) if name == copies && chosen(config, facts).is_none() => {
             let problem = refused(config, facts, words).cause(format!(
                 "`{copies}` is used instead, and copies every layer: slow, and a whole image's space for each layer and container"
             ));
@@ -224,17 +255,24 @@ pub fn driver(config: &Config, facts: &Facts) -> Verdict {
     }
 }
 
+/// The driver that the engine takes, as far as that is known.
+fn used<'a>(config: &'a Config, facts: &'a Facts) -> Option<&'a str> {
+    let Store { overlay, copies, containerd } = store(config, facts);
+    let prior = facts.storage.prior.first().filter(|_| !containerd);
+    if let Some((name, _)) = chosen(config, facts) {
+        return Some(name);
+    }
+    Some(match facts.storage.overlay.as_ref()? {
+        Overlay::Works | Overlay::Limited(_) => prior.map_or(overlay, String::as_str),
+        Overlay::Refused(_) if !containerd && fstype(config, facts) == Some("btrfs") => "btrfs",
+        Overlay::Refused(_) => copies.unwrap_or(overlay),
+    })
+}
+
 /// The driver, what it is on, and where: for the log.
 pub fn told(config: &Config, facts: &Facts) -> String {
-    let [overlay, copies] = names(config, facts);
     let on = fstype(config, facts);
-    let name = match (chosen(config, facts), &facts.storage.overlay) {
-        (Some((name, _)), _) => name,
-        (None, Some(Overlay::Works)) => facts.storage.prior.first().map_or(overlay, String::as_str),
-        (None, Some(Overlay::Refused(_))) if on == Some("btrfs") => "btrfs",
-        (None, Some(Overlay::Refused(_))) => copies,
-        (None, None) => "dockerd's choice",
-    };
+    let name = used(config, facts).unwrap_or("dockerd's choice");
     let cost = if name == "vfs" || name == "native" { " (copies every layer)" } else { "" };
     let on = on.map_or(String::new(), |on| format!(" on {on}"));
     format!("{name}{cost}{on}, in {}", path(config, facts))

@@ -139,6 +139,7 @@ fn look(data_root: &Path, user_namespace: bool, looking: bool) -> Storage {
         _ => {
             let (overlay, unwritable) = match try_overlay(&place, user_namespace) {
                 Ok(()) => (Some(Overlay::Works), None),
+                Err(Failed::Use(error)) => (Some(Overlay::Limited(error.to_string())), None),
                 Err(Failed::Prepare(error)) => {
                     (None, Some((error.raw_os_error().unwrap_or(0), error.to_string())))
                 }
@@ -168,6 +169,7 @@ fn look(data_root: &Path, user_namespace: bool, looking: bool) -> Storage {
 enum Failed {
     Prepare(io::Error),
     Overlay(io::Error),
+    Use(io::Error),
 }
 
 /// Mounts an overlay as dockerd does (moby daemon/graphdriver/overlayutils), and lets it do what layers need: a rename, which
@@ -188,7 +190,8 @@ fn try_overlay(place: &Path, user_namespace: bool) -> Result<(), Failed> {
         Ok(()) => {
             let result = prepare()
                 .map_err(Failed::Prepare)
-                .and_then(|()| use_overlay(over, user_namespace).map_err(Failed::Overlay));
+                .and_then(|()| mount_overlay(over, user_namespace).map_err(Failed::Overlay))
+                .and_then(|()| use_overlay(over).map_err(Failed::Use));
             MADE.iter().for_each(|made| drop(fs::remove_dir_all(made)));
             result
         }
@@ -204,13 +207,16 @@ fn prepare() -> io::Result<()> {
     ["one/a", "two/b"].into_iter().try_for_each(|file| File::create(file).map(drop))
 }
 
-fn use_overlay(over: &Path, user_namespace: bool) -> io::Result<()> {
+fn mount_overlay(over: &Path, user_namespace: bool) -> io::Result<()> {
     let data = if user_namespace {
         c"lowerdir=one:two,upperdir=upper,workdir=work,userxattr"
     } else {
         c"lowerdir=one:two,upperdir=upper,workdir=work"
     };
-    mount("overlay", over, "overlay", MountFlags::empty(), Some(data))?;
+    Ok(mount("overlay", over, "overlay", MountFlags::empty(), Some(data))?)
+}
+
+fn use_overlay(over: &Path) -> io::Result<()> {
     fs::rename(over.join("a"), over.join("c"))?;
     fs::remove_file(over.join("b"))?;
     match ["a", "b", "c"].map(|name| over.join(name).exists()) {

@@ -86,20 +86,20 @@ fn the_log_names_the_driver_and_what_it_is_on_pain_4() {
         ("-s vfs", &[("DOCKER_DRIVER", "")], refuses("nfs4"), vfs),
         ("--feature containerd-snapshotter=true", &[], works(), format!("overlayfs on ext4, {place}")),
         ("--feature containerd-snapshotter=false", &[], works(), format!("overlay2 on ext4, {place}")),
-        (
-            "--feature containerd-snapshotter",
-            &[],
-            refuses("nfs4"),
-            format!("native (copies every layer) on nfs4, {place}"),
-        ),
+        ("--feature containerd-snapshotter", &[], refuses("nfs4"), format!("overlayfs on nfs4, {place}")),
     ] {
         assert_eq!(told(line, env, &facts), wanted, "{line}");
     }
     let mut new = works();
     new.storage.prefers_containerd = true;
     assert_eq!(told("", &[], &new), format!("overlayfs on ext4, {place}"));
+    new.storage.overlay = Some(Overlay::Refused("EINVAL".into()));
+    assert_eq!(told("", &[], &new), format!("native (copies every layer) on ext4, {place}"));
+    new.storage.overlay = Some(Overlay::Works);
     new.storage.prior = vec!["overlay2".into()];
     assert_eq!(told("", &[], &new), format!("overlay2 on ext4, {place}"), "its images are kept");
+    let feature = "--feature containerd-snapshotter";
+    assert_eq!(told(feature, &[], &new), format!("overlayfs on ext4, {place}"), "they are not looked for");
 }
 
 #[test]
@@ -125,6 +125,27 @@ fn an_overlay_that_was_asked_for_or_used_before_must_work_pain_4() {
         &["several drivers: overlay2, zfs", "--storage-driver overlay2"],
     );
     assert_says(&words(medium(&config(""), &refuses("overlay"))), &["skip: "]);
+    // In containerd it looks for no graph driver's images; before version 29 it takes an overlay there or fails.
+    let feature = config("--feature containerd-snapshotter");
+    assert_says(
+        &words(medium(&feature, &before)),
+        &["stop: ", "in containerd, and there with `overlayfs` alone"],
+    );
+    before.storage.prefers_containerd = true;
+    assert_says(&words(medium(&feature, &before)), &["skip: "]);
+    assert_says(&words(driver(&feature, &before)), &["stop: ", "`native` is used instead"]);
+}
+
+#[test]
+fn an_overlay_that_works_in_part_is_taken_and_told_pain_4() {
+    let facts = on("fuse.sshfs", Overlay::Limited("Invalid cross-device link (os error 18)".into()));
+    for line in ["", "-s overlay2"] {
+        let config = config(line, &[]);
+        assert_says(&words(driver(&config, &facts)), &["stop: ", "does not work in full", "cross-device"]);
+        assert!(!words(medium(&config, &facts)).starts_with("stop"), "dockerd takes it");
+        assert_says(&told(&config, &facts), &["overlay2 on fuse.sshfs"]);
+    }
+    assert_says(&words(driver(&config("-s vfs", &[]), &facts)), &["ok: "]);
 }
 
 #[test]
