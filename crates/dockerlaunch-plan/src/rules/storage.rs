@@ -278,8 +278,11 @@ pub fn told(config: &Config, facts: &Facts) -> String {
     format!("{name}{cost}{on}, in {}", path(config, facts))
 }
 
-/// Less than this much free, or than a twentieth, is little.
+/// Less than this much free is little.
 const LITTLE: u64 = 512 << 20;
+
+/// So is less than a twentieth, up to this much.
+const MUCH: u64 = 10 << 30;
 
 /// There is room, and it is not slow.
 pub fn room(config: &Config, facts: &Facts) -> Verdict {
@@ -292,7 +295,7 @@ pub fn room(config: &Config, facts: &Facts) -> Verdict {
     let path = path(config, facts);
     let mut short = Vec::new();
     if let Some(space) = facts.storage.space {
-        if space.free < LITTLE || space.free < space.size / 20 {
+        if space.free < LITTLE || space.free < MUCH.min(space.size / 20) {
             short.push(format!("{} free of {}", bytes(space.free), bytes(space.size)));
         }
         if space.free_inodes < space.inodes / 20 {

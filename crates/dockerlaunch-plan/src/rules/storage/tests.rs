@@ -252,6 +252,11 @@ fn a_disk_that_is_nearly_full_or_slow_is_told_with_numbers_pain_26() {
     assert_says(&said(4 * GIB, 900, None), &["nearly full", "4.0 GiB free of 100.0 GiB", "prune"]);
     assert_says(&said(50 * GIB, 49, None), &["nearly full", "49 inodes free of 1000"]);
     assert_says(&said(50 * GIB, 900, Some(2300)), &["is slow", "2300 ms"]);
+    let mut large = works();
+    large.storage.space = Some(Space { size: 2000 * GIB, free: 11 * GIB, inodes: 0, free_inodes: 0 });
+    assert_says(&words(room(&config, &large)), &["ok: "]);
+    large.storage.space = Some(Space { size: 2000 * GIB, free: 9 * GIB, inodes: 0, free_inodes: 0 });
+    assert_says(&words(room(&config, &large)), &["nearly full"]);
     // btrfs counts no inodes.
     let mut facts = on("btrfs", Overlay::Works);
     facts.storage.space = Some(Space { size: 100 * GIB, free: 50 * GIB, inodes: 0, free_inodes: 0 });
