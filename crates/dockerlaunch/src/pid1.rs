@@ -237,6 +237,7 @@ impl Loop<'_> {
                 self.forced |= matches!(news, News::Forced);
                 if matches!(news, News::Stopping(_)) {
                     self.stopped = true;
+                    self.end_loader();
                     sockets::notify("STOPPING=1\n");
                     // No client shall wait for an engine that does not come any more.
                     self.watch.sockets.clear();
@@ -255,10 +256,6 @@ impl Loop<'_> {
         let start = Instant::now();
         if let Some(companion) = &mut self.companion {
             companion.start();
-        }
-        if self.loader != 0 {
-            // It has nobody to talk to any more.
-            send(std::mem::take(&mut self.loader), signal::KILL);
         }
         if self.watch.preload.is_some() && self.readiness.is_some() {
             preload::pending(true);
@@ -360,7 +357,8 @@ impl Loop<'_> {
         if self.readiness.as_ref().is_some_and(Readiness::says_ready) {
             match self.start_loader() {
                 Some(pid) => self.loader = pid,
-                None => events.push(self.ready()),
+                None if self.loader == 0 => events.push(self.ready()),
+                None => {}
             }
         }
         events.extend(self.read_signals());
@@ -388,7 +386,7 @@ impl Loop<'_> {
 
     /// A process of its own: what is loaded may be large, and the engine slow.
     fn start_loader(&self) -> Option<i32> {
-        let data_root = self.watch.preload.as_deref()?;
+        let data_root = self.watch.preload.as_deref().filter(|_| self.loader == 0 && !self.stopped)?;
         let socket = sockets::published()?;
         match handoff::preload_command(&socket, data_root).spawn() {
             Ok(child) => Some(child.id().cast_signed()),
@@ -397,6 +395,22 @@ impl Loop<'_> {
                 None
             }
         }
+    }
+
+    /// The engine has ended or is to end: there is nobody to talk to any more.
+    fn end_loader(&mut self) {
+        if self.loader != 0 {
+            send(std::mem::take(&mut self.loader), signal::KILL);
+        }
+    }
+
+    /// The engine is ready, unless it has ended while images were loaded into it.
+    fn loaded(&mut self, status: i32) -> Option<Event> {
+        self.loader = 0;
+        if status != 0 {
+            say!(Warn, "images are not all loaded: what loads them ended with status {status}");
+        }
+        end::process(self.engine).map(|_| self.ready())
     }
 
     fn read_signals(&mut self) -> Vec<Event> {
@@ -412,15 +426,22 @@ impl Loop<'_> {
         }
         if children {
             // Why a drain ended without having drained, it has told itself.
-            for (pid, status) in reap().ended {
-                events.push(if pid == self.drain {
-                    Event::Drained
-                } else if pid == self.loader {
+            let ended = reap().ended;
+            let has = |pid| ended.iter().any(|(one, _)| *one == pid);
+            if has(self.engine) {
+                if has(self.loader) {
                     self.loader = 0;
-                    self.ready()
+                }
+                self.end_loader();
+            }
+            for (pid, status) in ended {
+                if pid == self.drain {
+                    events.push(Event::Drained);
+                } else if pid == self.loader {
+                    events.extend(self.loaded(status));
                 } else {
-                    Event::Exited { pid, status }
-                });
+                    events.push(Event::Exited { pid, status });
+                }
             }
         }
         events

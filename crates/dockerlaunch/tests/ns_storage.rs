@@ -184,11 +184,21 @@ fn ns_a_full_or_read_only_data_root_is_told_pain_26() {
     assert_has(&text(&output), &["the engine runs"]);
 }
 
-/// What only the real engine's answers show is tried by the scenarios; here it is the order of things.
-#[test]
-fn ns_images_of_the_system_are_loaded_before_it_is_ready_and_never_twice_pain_27() {
-    // Knows no image before one was loaded; a client asks while it is being loaded.
-    let serve = r#"perl -MIO::Handle -MSocket -e '
+/// Puts an archive of an image, and one that is none, where they are loaded from. /usr is the host's.
+fn with_archives(stage: &str) -> String {
+    let digest = "ab".repeat(32);
+    let images = format!(
+        "mkdir -p o/u/lib/dockerlaunch/images o/w t
+         mount -t overlay -o lowerdir=/usr,upperdir=o/u,workdir=o/w,userxattr o usr
+         (cd t; printf '[{{\"Config\":\"{digest}.json\"}}]' > manifest.json; head -c 9000 /dev/zero > layer
+          tar cf ../usr/lib/dockerlaunch/images/base.tar layer manifest.json)
+         echo nonsense > usr/lib/dockerlaunch/images/broken.tar"
+    );
+    stage.replace("mount --rbind -o ro /usr usr\n", &format!("{images}\n"))
+}
+
+/// Knows no image before one was loaded; a client asks while it is being loaded. The first socket is for TCP.
+const SERVE: &str = r#"perl -MIO::Handle -MSocket -e '
       open(my $listener, "+<&=", 4) or die $!; my $loaded = 0;
       while (accept(my $client, $listener)) {
         my ($line, $length) = (scalar <$client>, 0);
@@ -199,18 +209,33 @@ fn ns_images_of_the_system_are_loaded_before_it_is_ready_and_never_twice_pain_27
         $line =~ s/\r\n//; print "asked $line, $length bytes\n"; STDOUT->flush();
         print $client "HTTP/1.0 $status OK\r\n\r\n{}"; close $client;
       }' & "#;
-    let engine = format!("trap 'exit 0' TERM; {serve} {READY} while :; do sleep 0.05; done");
-    let system = EmptySystem::new(&engine);
-    let digest = "ab".repeat(32);
-    // The first socket is for TCP. /usr is the host's.
-    let images = format!(
-        "mkdir -p o/u/lib/dockerlaunch/images o/w t
-         mount -t overlay -o lowerdir=/usr,upperdir=o/u,workdir=o/w,userxattr o usr
-         (cd t; printf '[{{\"Config\":\"{digest}.json\"}}]' > manifest.json; head -c 9000 /dev/zero > layer
-          tar cf ../usr/lib/dockerlaunch/images/base.tar layer manifest.json)
-         echo nonsense > usr/lib/dockerlaunch/images/broken.tar"
+
+#[test]
+fn ns_an_engine_that_ends_while_images_are_loaded_was_never_ready_pain_27() {
+    // The first one ends with the first question, and only then the connection does.
+    let dies = SERVE.replace(
+        "my ($line,",
+        "kill KILL => $ENV{ENGINE}; select(undef, undef, undef, 0.01) while getppid == $ENV{ENGINE}; exit; my ($line,",
     );
-    system.stage(|stage| stage.replace("mount --rbind -o ro /usr usr\n", &format!("{images}\n")));
+    let engine = format!(
+        "echo start >> /starts; trap 'exit 0' TERM; export ENGINE=$$
+         if [ $(wc -l < /starts) = 1 ]; then {dies} else {SERVE} fi; {READY} while :; do sleep 0.05; done"
+    );
+    let system = EmptySystem::new(&engine);
+    system.stage(|stage| with_archives(stage).replace("env -i", "env -i DOCKERLAUNCH_RESTART=on-failure"));
+    let output = system.launch(&["run", "--", "sh", "-c", "echo job after $(wc -l < /starts)"]);
+    assert_status(&output, 0);
+    let said = text(&output);
+    assert_has(&said, &["base.tar loaded in ", "job after 2\n"]);
+    assert_eq!(said.matches("ready     ").count(), 1, "{said}");
+}
+
+/// What only the real engine's answers show is tried by the scenarios; here it is the order of things.
+#[test]
+fn ns_images_of_the_system_are_loaded_before_it_is_ready_and_never_twice_pain_27() {
+    let engine = format!("trap 'exit 0' TERM; {SERVE} {READY} while :; do sleep 0.05; done");
+    let system = EmptySystem::new(&engine);
+    system.stage(with_archives);
     let job = "dockerlaunch healthcheck; echo job after $?";
     let output = system.launch(&["run", "--", "sh", "-c", job]);
     assert_status(&output, 0);
