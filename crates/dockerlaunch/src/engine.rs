@@ -63,6 +63,8 @@ pub struct Launch {
     firewall: OnceCell<Firewall>,
     /// The lock of the data root.
     lock: Option<Option<std::fs::File>>,
+    /// We have mounted something over the data root.
+    covered: bool,
     timeline: Timeline,
     names: Option<Answering>,
 }
@@ -98,6 +100,7 @@ impl Launch {
             foreign_cgroups: None,
             firewall: OnceCell::new(),
             lock: None,
+            covered: false,
             names: None,
             timeline,
         }
@@ -331,7 +334,7 @@ impl Launch {
         };
         let dirs: Vec<String> = dirs.map(real).into();
         Mounts {
-            ours: config.settings.storage.and_then(|_| dirs.first().cloned()),
+            ours: dirs.first().filter(|_| self.covered).cloned(),
             dirs,
             before: facts.mounts.clone(),
             cgroups: cgroup_ns::is_ours_alone(config, facts).then(Below::now),
@@ -442,6 +445,8 @@ impl Launch {
         self.lock = self.lock.take().or(executor.lock);
         self.timeline.steps(&executor.steps);
         self.names = self.names.take().or(executor.names);
+        let covers = |report: &Report| report.done.iter().any(|(id, _)| *id == "storage.disk");
+        self.covered |= result.as_ref().is_ok_and(covers);
         result.map_err(|error| {
             // Only a missing engine has a status of its own, and only when that is all that is wrong.
             let status = match (&error.problems[..], resolve(&self.config, facts)) {

@@ -30,7 +30,7 @@ pub struct Storage {
     pub prefers_containerd: bool,
     /// `mke2fs`, where there is one.
     pub mke2fs: Option<String>,
-    /// A loop device carries it.
+    /// The [`IMAGE`] in it is mounted over it.
     pub on_loop: bool,
     /// Whether there is an [`IMAGE`].
     pub has_image: bool,

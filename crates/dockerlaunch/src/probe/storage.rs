@@ -122,7 +122,7 @@ fn look(data_root: &Path, user_namespace: bool, looking: bool) -> Storage {
         exists,
         space,
         prior: if exists { prior.collect() } else { Vec::new() },
-        on_loop: exists && rustix::fs::major(device) == LOOP_MAJOR,
+        on_loop: exists && is_our_loop(&place, device),
         has_image: exists && place.join(IMAGE).exists(),
         ..Storage::default()
     };
@@ -164,6 +164,16 @@ fn look(data_root: &Path, user_namespace: bool, looking: bool) -> Storage {
     (seen.overlay, seen.unwritable, seen.slow) = (now.overlay, now.unwritable, now.slow);
     seen.place = place.to_string_lossy().into_owned();
     seen
+}
+
+/// Whether our image is mounted exactly there: the data root of somebody who has everything on a loop device is not on ours.
+fn is_our_loop(place: &Path, device: u64) -> bool {
+    let number = rustix::fs::minor(device);
+    let above = place.parent().and_then(|above| fs::metadata(above).ok());
+    rustix::fs::major(device) == LOOP_MAJOR
+        && above.is_some_and(|above| above.dev() != device)
+        && fs::read_to_string(format!("/sys/dev/block/{LOOP_MAJOR}:{number}/loop/backing_file"))
+            .is_ok_and(|file| Path::new(file.trim_end()) == place.join(IMAGE))
 }
 
 enum Failed {
