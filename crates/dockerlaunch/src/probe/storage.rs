@@ -25,6 +25,12 @@ use crate::say::say;
 /// What takes longer is told.
 const SLOW: Duration = Duration::from_secs(1);
 
+/// What the name of a directory begins with in which an overlay is tried.
+const TRIAL: &str = ".dockerlaunch-trial-";
+
+/// No trial takes that long.
+const OLD: Duration = Duration::from_secs(3600);
+
 /// Major number of loop devices (kernel Documentation/admin-guide/devices.txt).
 const LOOP_MAJOR: u32 = 7;
 
@@ -137,6 +143,9 @@ fn look(data_root: &Path, user_namespace: bool, looking: bool) -> Storage {
     let now = match &*tried {
         Some((of, known)) if *of == device => known.clone(),
         _ => {
+            if !looking {
+                sweep(&place);
+            }
             let (overlay, unwritable) = match try_overlay(&place, user_namespace) {
                 Ok(()) => (Some(Overlay::Works), None),
                 Err(Failed::Use(error)) => (Some(Overlay::Limited(error.to_string())), None),
@@ -176,6 +185,17 @@ fn is_our_loop(place: &Path, device: u64) -> bool {
             .is_ok_and(|file| Path::new(file.trim_end()) == place.join(IMAGE))
 }
 
+/// Removes what a launch that was killed meanwhile has left; not what another one uses at this moment.
+fn sweep(place: &Path) {
+    let is_old = |entry: &fs::DirEntry| {
+        let age = entry.metadata().and_then(|meta| meta.modified()).ok().and_then(|time| time.elapsed().ok());
+        entry.file_name().to_string_lossy().starts_with(TRIAL) && age.is_some_and(|age| age > OLD)
+    };
+    for entry in fs::read_dir(place).into_iter().flatten().flatten().filter(is_old) {
+        let _ = fs::remove_dir_all(entry.path());
+    }
+}
+
 enum Failed {
     Prepare(io::Error),
     Overlay(io::Error),
@@ -185,7 +205,7 @@ enum Failed {
 /// Mounts an overlay as dockerd does (moby daemon/graphdriver/overlayutils), and lets it do what layers need: a rename, which
 /// copies up, and a removal, which leaves a whiteout.
 fn try_overlay(place: &Path, user_namespace: bool) -> Result<(), Failed> {
-    let name = format!(".dockerlaunch-trial-{:016x}", OsRng.next_u64());
+    let name = format!("{TRIAL}{:016x}", OsRng.next_u64());
     let directory = place.join(&name);
     // By this one finds what the mount then covers.
     let below = File::open(place).map_err(Failed::Prepare)?;
