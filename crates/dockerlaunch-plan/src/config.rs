@@ -63,6 +63,8 @@ pub struct Config {
     pub only_looking: bool,
     /// `check --no-probe`: facts that only a try can tell stay unknown.
     pub only_reading: bool,
+    /// The user's hooks have run already.
+    pub hooks_have_run: bool,
     /// `DOCKERLAUNCH_*`: our own settings.
     pub settings: Settings,
     /// Kubernetes started us: remedies are lines of a pod's spec.
@@ -96,6 +98,7 @@ impl Config {
             supervise: reap.as_ref().ok().copied().flatten().unwrap_or(true),
             only_looking: false,
             only_reading: false,
+            hooks_have_run: false,
             settings,
             in_pod: env.contains_key("KUBERNETES_SERVICE_HOST"),
             mistakes: settings::joined(mistakes.into_iter().chain(mistake).chain(reap.err())),

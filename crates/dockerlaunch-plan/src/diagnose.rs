@@ -18,6 +18,7 @@ mod errno {
     pub(super) const ENOTDIR: i32 = 20;
     pub(super) const EISDIR: i32 = 21;
     pub(super) const EINVAL: i32 = 22;
+    pub(super) const ENOTTY: i32 = 25;
     pub(super) const ENOSPC: i32 = 28;
     pub(super) const EROFS: i32 = 30;
     pub(super) const ERANGE: i32 = 34;
@@ -36,7 +37,7 @@ pub fn failed(action: &Action, error: &ActionError, facts: &Facts) -> Problem {
 fn with_remedy(problem: Problem, action: &Action, error: &ActionError, facts: &Facts) -> Problem {
     use errno::{
         EACCES, EADDRINUSE, EADDRNOTAVAIL, EAGAIN, EBUSY, EINVAL, EISDIR, ENAMETOOLONG, ENODEV, ENOENT,
-        ENOSPC, ENOTDIR, ENXIO, EOPNOTSUPP, EPERM, ERANGE, EROFS,
+        ENOSPC, ENOTDIR, ENOTTY, ENXIO, EOPNOTSUPP, EPERM, ERANGE, EROFS,
     };
     match (action, error.errno) {
         (Action::ListenTcp { address }, EADDRINUSE) => problem
@@ -66,6 +67,9 @@ fn with_remedy(problem: Problem, action: &Action, error: &ActionError, facts: &F
         }
         (Action::MountLoop { .. }, EPERM | EACCES | ENODEV | ENOENT | ENXIO) => problem
             .cause("there is no loop device for us: the kernel has none, or the container may not use any")
+            .remedy("keep the data in memory", "DOCKERLAUNCH_STORAGE=tmpfs"),
+        (Action::MountLoop { .. }, EINVAL | ENOTTY) if error.call.starts_with("ioctl") => problem
+            .cause("the kernel is older than Linux 5.8, where LOOP_CONFIGURE came")
             .remedy("keep the data in memory", "DOCKERLAUNCH_STORAGE=tmpfs"),
         (_, EPERM | EACCES) => privileges(problem, facts),
         (_, EROFS) => read_only(problem, facts),
@@ -137,6 +141,17 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_kernel_without_loop_configure_is_told_apart_from_a_broken_image_pain_4() {
+        let action = Action::MountLoop { target: "/x".into(), size: 1, mkfs: None };
+        let told = |call: &str| {
+            let error = ActionError { call: call.into(), reason: "y".into(), errno: errno::EINVAL };
+            failed(&action, &error, &Facts::default()).to_string()
+        };
+        assert!(told("ioctl(LOOP_CONFIGURE)").contains("Linux 5.8"));
+        assert!(!told("mount(ext4)").contains("Linux 5.8"));
     }
 
     #[test]

@@ -69,7 +69,7 @@ pub struct Facts {
     pub containerd_config: Option<String>,
     /// CA certificates besides the system's.
     pub extra_ca: certificates::ExtraCa,
-    /// Programs to run before the engine.
+    /// Programs to run before the engine; none once they have run.
     pub hooks: Vec<Hook>,
     /// Groups that may own the socket, as far as they exist, with their numbers.
     pub groups: BTreeMap<String, u32>,

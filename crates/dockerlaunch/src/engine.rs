@@ -63,6 +63,8 @@ pub struct Launch {
     firewall: OnceCell<Firewall>,
     /// The lock of the data root.
     lock: Option<Option<std::fs::File>>,
+    /// We have mounted something over the data root.
+    covered: bool,
     timeline: Timeline,
     names: Option<Answering>,
 }
@@ -98,6 +100,7 @@ impl Launch {
             foreign_cgroups: None,
             firewall: OnceCell::new(),
             lock: None,
+            covered: false,
             names: None,
             timeline,
         }
@@ -121,6 +124,11 @@ impl Launch {
     pub fn only_reading(mut self) -> Self {
         self.config.only_reading = true;
         self.only_looking()
+    }
+
+    /// For a probe that no launch depends on: it waits for no disk.
+    fn looking(&self) -> Config {
+        Config { only_looking: true, ..self.config.clone() }
     }
 
     /// Understands what the environment sets, for which it may take the engine's own list of flags.
@@ -311,7 +319,7 @@ impl Launch {
 
     /// Before an engine is started again: what the one before has left behind.
     fn clean(&self) {
-        let facts = probe::probe(&self.config);
+        let facts = probe::probe(&self.looking());
         for live in facts.leftovers.pid_files.iter().filter(|file| file.is_live()) {
             say!(Warn, "{} still runs, so {} stays", live.program, live.path);
         }
@@ -333,7 +341,7 @@ impl Launch {
         };
         let dirs: Vec<String> = dirs.map(real).into();
         Mounts {
-            ours: config.settings.storage.and_then(|_| dirs.first().cloned()),
+            ours: dirs.first().filter(|_| self.covered).cloned(),
             dirs,
             before: facts.mounts.clone(),
             cgroups: cgroup_ns::is_ours_alone(config, facts).then(Below::now),
@@ -366,7 +374,7 @@ impl Launch {
         if !self.config.engine.only_informs() || is_kernel_init() {
             return Ok(());
         }
-        let facts = probe::probe(&self.config);
+        let facts = probe::probe(&self.looking());
         let plan = plan(&self.config, &facts);
         if let Err(missing) = resolve(&self.config, &facts) {
             let problems = plan.blockers().into_iter().filter(|p| is_about_engine(p)).cloned().collect();
@@ -407,7 +415,8 @@ impl Launch {
             let limit = self.config.settings.hook_timeout;
             self.timed("runs hooks", |_| hooks::run(&main.hooks, &main.engine.env, limit, signals))
                 .map_err(|problem| failure(&facts, vec![problem], status::LAUNCHER_FAILED))?;
-            // What they have changed counts: only what is missing now is done.
+            // What they have changed counts: only what is missing now is done, and the data root is settled only now.
+            self.config.hooks_have_run = true;
             self.firewall = OnceCell::new();
             let (facts, anew) = self.timed("looks around", |launch| launch.plan());
             // What is not wanted any more must not reach the engine: it may have no TLS now.
@@ -443,6 +452,8 @@ impl Launch {
         self.lock = self.lock.take().or(executor.lock);
         self.timeline.steps(&executor.steps);
         self.names = self.names.take().or(executor.names);
+        let covers = |report: &Report| report.done.iter().any(|(id, _)| *id == "storage.disk");
+        self.covered |= result.as_ref().is_ok_and(covers);
         result.map_err(|error| {
             // Only a missing engine has a status of its own, and only when that is all that is wrong.
             let status = match (&error.problems[..], resolve(&self.config, facts)) {

@@ -18,7 +18,7 @@ use crate::say::say;
 /// Nobody looks for longer.
 const LOOK: Duration = Duration::from_millis(300);
 
-/// Who holds it, as the file says: host, pid, pid namespace, since when.
+/// Who holds it, as the file says: host, pid, pid namespace, boot, since when.
 pub(crate) struct Holder(String);
 
 impl Display for Holder {
@@ -35,30 +35,42 @@ impl Holder {
     }
 
     fn ourselves() -> Self {
-        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let processes = processes().unwrap_or_else(|| "a place without /proc".to_owned());
         Self(format!(
-            "{host}, pid {} in {}, since {}",
+            "{}, pid {} in {processes}, since {}",
+            host(),
             std::process::id(),
-            namespace(),
             date(since.as_secs())
         ))
     }
 
+    /// Its pid, where it lives among the processes that we see.
+    fn pid_here(&self) -> Option<&str> {
+        let (pid, place) = self.0.strip_prefix(&host())?.strip_prefix(", pid ")?.split_once(" in ")?;
+        place.strip_prefix(&processes()?)?.starts_with(", since ").then_some(pid)
+    }
+
     /// Whether it lives among the processes that we see.
     pub(crate) fn is_of_this_place(&self) -> bool {
-        self.0.contains(&format!(" in {},", namespace()))
+        self.pid_here().is_some()
     }
 
     /// It has ended, and only what it started, such as the shims of containers, has the file still open.
     fn is_gone(&self) -> bool {
-        let pid = self.0.split_once(", pid ").and_then(|(_, rest)| rest.split(' ').next());
-        self.is_of_this_place() && pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists())
+        self.pid_here().is_some_and(|pid| !Path::new("/proc").join(pid).exists())
     }
 }
 
-fn namespace() -> String {
-    fs::read_link("/proc/self/ns/pid").map_or_else(|_| "?".into(), |name| name.to_string_lossy().into_owned())
+fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// The pid namespace, and the boot of its machine: the first namespace has the same number on every one.
+fn processes() -> Option<String> {
+    let namespace = fs::read_link("/proc/self/ns/pid").ok()?;
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(format!("{} of boot {}", namespace.display(), boot.trim_end()))
 }
 
 /// Takes it, or says who has it. Where the file system has no locks there is none, which is told.
@@ -157,9 +169,25 @@ mod tests {
         let dir = tempfile::tempdir().expect("dir");
         let root = dir.path().to_str().expect("path");
         let mut held = take(root, Duration::ZERO).expect("free").expect("locks");
+        let mut write = |text: &str| {
+            held.set_len(0).and_then(|()| held.rewind()).expect("empty");
+            writeln!(held, "{text}").expect("write");
+        };
+        let (host, processes) = (host(), processes().expect("/proc"));
         // No pid is that large (PID_MAX_LIMIT).
-        held.set_len(0).and_then(|()| held.rewind()).expect("empty");
-        writeln!(held, "here, pid 4194305 in {}, since ever", namespace()).expect("write");
+        let ended = format!("{host}, pid 4194305 in {processes}, since ever");
+        // The same numbers on another machine are somebody else's: we cannot see whether that lives.
+        let (namespace, _) = processes.split_once(" of boot ").expect("boot");
+        let other_boot = format!(
+            "{host}, pid 4194305 in {namespace} of boot 3f0c1a52-0000-4000-8000-000000000000, since ever"
+        );
+        let other_host = format!("not-{ended}");
+        let no_boot = format!("{host}, pid 4194305 in {namespace}, since ever");
+        for other in [other_boot, other_host, no_boot] {
+            write(&other);
+            assert_eq!(take(root, Duration::ZERO).expect_err(&other).errno, libc::EAGAIN);
+        }
+        write(&ended);
         assert!(take(root, Duration::ZERO).expect("what it started has the file").is_none());
     }
 }

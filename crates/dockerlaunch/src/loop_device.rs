@@ -7,12 +7,13 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use dockerlaunch_plan::ActionError;
-use dockerlaunch_plan::facts::storage::IMAGE;
-use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
+use dockerlaunch_plan::facts::storage::{IMAGE, bytes};
+use rustix::fs::{CWD, FileType, Mode, makedev, mknodat, statvfs};
 use rustix::mount::MountFlags;
 
 use crate::apply::io_failed;
 use crate::mount::failed;
+use crate::say::say;
 use crate::sys;
 
 /// Character device 10:237, and block devices of major 7 (kernel Documentation/admin-guide/devices.txt).
@@ -37,6 +38,10 @@ pub(crate) fn mount(target: &str, size: u64, mkfs: Option<&str>) -> Result<(), A
 
 /// Under another name first: a file that was not finished is made anew.
 fn make(image: &str, size: u64, mkfs: &str) -> Result<(), ActionError> {
+    let free = Path::new(image).parent().and_then(|at| statvfs(at).ok()).map(|fs| fs.f_bavail * fs.f_frsize);
+    if let Some(free) = free.filter(|free| *free < size) {
+        say!(Warn, "{image} may grow to {}, and only {} are free there", bytes(size), bytes(free));
+    }
     let new = format!("{image}.new");
     File::create(&new).and_then(|file| file.set_len(size)).map_err(io_failed("create"))?;
     let mut command = Command::new(mkfs);

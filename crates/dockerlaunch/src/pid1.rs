@@ -251,6 +251,7 @@ impl Loop<'_> {
                 self.forced |= matches!(news, News::Forced);
                 if matches!(news, News::Stopping(_)) {
                     self.stopped = true;
+                    self.end_loader();
                     sockets::notify("STOPPING=1\n");
                     // No client shall wait for an engine that does not come any more.
                     self.watch.sockets.clear();
@@ -272,10 +273,6 @@ impl Loop<'_> {
             // Where it has no way to say that it is ready, it is not for us to give up.
             companion.beside(self.readiness.is_none());
             companion.start();
-        }
-        if self.loader != 0 {
-            // It has nobody to talk to any more.
-            send(std::mem::take(&mut self.loader), signal::KILL);
         }
         if self.watch.preload.is_some() && self.readiness.is_some() {
             preload::pending(true);
@@ -375,7 +372,8 @@ impl Loop<'_> {
             self.companion.iter_mut().for_each(|companion| companion.beside(true));
             match self.start_loader() {
                 Some(pid) => self.loader = pid,
-                None => events.push(self.ready()),
+                None if self.loader == 0 => events.push(self.ready()),
+                None => {}
             }
         }
         events.extend(self.read_signals());
@@ -403,7 +401,7 @@ impl Loop<'_> {
 
     /// A process of its own: what is loaded may be large, and the engine slow.
     fn start_loader(&self) -> Option<i32> {
-        let data_root = self.watch.preload.as_deref()?;
+        let data_root = self.watch.preload.as_deref().filter(|_| self.loader == 0 && !self.stopped)?;
         let socket = sockets::published()?;
         match handoff::preload_command(&socket, data_root).spawn() {
             Ok(child) => Some(child.id().cast_signed()),
@@ -412,6 +410,22 @@ impl Loop<'_> {
                 None
             }
         }
+    }
+
+    /// The engine has ended or is to end: there is nobody to talk to any more.
+    fn end_loader(&mut self) {
+        if self.loader != 0 {
+            send(std::mem::take(&mut self.loader), signal::KILL);
+        }
+    }
+
+    /// The engine is ready, unless it has ended while images were loaded into it.
+    fn loaded(&mut self, status: i32) -> Option<Event> {
+        self.loader = 0;
+        if status != 0 {
+            say!(Warn, "images are not all loaded: what loads them ended with status {status}");
+        }
+        end::process(self.engine).map(|_| self.ready())
     }
 
     fn read_signals(&mut self) -> Vec<Event> {
@@ -427,15 +441,22 @@ impl Loop<'_> {
         }
         if children {
             // Why a drain ended without having drained, it has told itself.
-            for (pid, status) in reap().ended {
-                events.push(if pid == self.drain {
-                    Event::Drained
-                } else if pid == self.loader {
+            let ended = reap().ended;
+            let has = |pid| ended.iter().any(|(one, _)| *one == pid);
+            if has(self.engine) {
+                if has(self.loader) {
                     self.loader = 0;
-                    self.ready()
+                }
+                self.end_loader();
+            }
+            for (pid, status) in ended {
+                if pid == self.drain {
+                    events.push(Event::Drained);
+                } else if pid == self.loader {
+                    events.extend(self.loaded(status));
                 } else {
-                    Event::Exited { pid, status }
-                });
+                    events.push(Event::Exited { pid, status });
+                }
             }
         }
         events

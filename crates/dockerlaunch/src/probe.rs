@@ -59,7 +59,15 @@ impl Probe {
         let daemon_json = daemon_json::view(config, &config_file);
         let data_root = engine::data_root(config, &daemon_json);
         let process = self.process(mountinfo.as_deref());
-        let storage = self.storage(config, &data_root, process.in_user_namespace);
+        let hooks = if config.hooks_have_run { Vec::new() } else { self.hooks() };
+        // What hooks may still mount elsewhere, or repair, is not waited for.
+        let is_settled = config.only_looking || !hooks.iter().any(|hook| hook.executable);
+        let storage = if is_settled {
+            self.storage(config, &data_root, process.in_user_namespace)
+        } else {
+            facts::storage::Storage::default()
+        };
+        let answers = is_settled && !storage.stuck;
         let mut facts = Facts {
             process,
             kernel: kernel::Kernel {
@@ -89,7 +97,7 @@ impl Probe {
             etc_defaults,
             // Only a try can tell, and not every reading of the facts needs one: see `firewall`.
             firewall: facts::Firewall::default(),
-            leftovers: self.leftovers(&data_root),
+            leftovers: self.leftovers(answers.then_some(&data_root)),
             config_file,
             groups: self.groups(config, &daemon_json),
             daemon_json,
@@ -97,7 +105,7 @@ impl Probe {
             listening: Vec::new(),
             tls: self.tls(config),
             extra_ca: self.extra_ca(config),
-            hooks: self.hooks(),
+            hooks,
             storage,
             network: self.network(),
         };
@@ -288,16 +296,19 @@ impl Probe {
         found
     }
 
-    fn leftovers(&self, data_root: &str) -> state_files::Leftovers {
+    /// Without a data root: it does not answer, or may still be another one.
+    fn leftovers(&self, data_root: Option<&String>) -> state_files::Leftovers {
         let pid_files = state_files::PID_FILES.iter().filter_map(|(path, program)| {
             let pid: u32 = self.read(path)?.trim().parse().unwrap_or(0);
             let owner = self.read(&format!("/proc/{pid}/comm")).map(|comm| comm.trim_end().to_owned());
             Some(state_files::PidFile { path: (*path).into(), owner, program: (*program).into() })
         });
-        let broken =
-            state_files::STATE_FILES.iter().map(|name| format!("{data_root}/{name}")).filter(|path| {
-                self.read(path).is_some_and(|text| serde_json::from_str::<serde_json::Value>(&text).is_err())
-            });
+        let states = data_root.into_iter().flat_map(|data_root| {
+            state_files::STATE_FILES.iter().map(move |name| format!("{data_root}/{name}"))
+        });
+        let broken = states.filter(|path| {
+            self.read(path).is_some_and(|text| serde_json::from_str::<serde_json::Value>(&text).is_err())
+        });
         state_files::Leftovers { pid_files: pid_files.collect(), broken_json: broken.collect() }
     }
 

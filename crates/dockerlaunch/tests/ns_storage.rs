@@ -16,6 +16,15 @@ fn assert_has(text: &str, wanted: &[&str]) {
 #[test]
 fn ns_an_overlay_is_tried_and_nothing_of_it_is_left_pain_4() {
     // With a data root that is there, and one that is not.
+    // One that was killed meanwhile has left something, and another one is just at it.
+    let left = "cd var/lib/docker; mkdir -p .dockerlaunch-trial-1/work/work .dockerlaunch-trial-2
+                touch -d '2 hours ago' .dockerlaunch-trial-1; cd -";
+    let row = |prepare: &str, wanted: &str| {
+        let system = EmptySystem::new("echo left: $(ls -A /var/lib/docker)");
+        system.prepare(prepare);
+        assert_has(&text(&system.launch(&["dockerd"])), &[wanted]);
+    };
+    row(&format!("mkdir -p var/lib/docker; {left}"), "left: .dockerlaunch-trial-2 .dockerlaunch.lock\n");
     for prepare in ["mkdir -p var/lib/docker", ":"] {
         let system = EmptySystem::new(
             "echo left: $(ls -A /var/lib/docker); find / -xdev -name '.dockerlaunch-trial*'
@@ -59,6 +68,27 @@ fn ns_an_overlay_on_an_overlay_is_told_and_left_alone_pain_4() {
     let output = system.launch(&["dockerd", "-s", "vfs"]);
     assert_status(&output, 0);
     assert_has(&text(&output), &["storage   vfs (copies every layer) on overlay, in /var/lib/docker"]);
+}
+
+/// The hook repairs what would stop the launch, and what it mounts is what the engine uses.
+#[test]
+fn ns_what_a_hook_mounts_on_the_data_root_is_tried_and_locked_pains_4_25() {
+    for reap in ["true", "false"] {
+        let system = EmptySystem::new(&format!(
+            "mount | grep -c 'on /var/lib/docker type tmpfs'; flock -n /{LOCK} true || echo taken by $(cat /{LOCK})
+             umount -l /var/lib/docker; echo below: $(ls -A /var/lib/docker)"
+        ));
+        let hook = "#!/bin/sh\nmount -t tmpfs hook /var/lib/docker";
+        let prepare = format!("{ON_OVERLAY}\nchmod 755 etc/dockerlaunch/pre.d/mount");
+        let files = [("etc/dockerlaunch/pre.d/mount", hook)];
+        system.configure(&[("DOCKER_LAUNCH_REAP", reap)], &files, &prepare);
+        let output = system.launch(&["dockerd", "-s", "overlay2"]);
+        assert_status(&output, 0);
+        let said = text(&output);
+        assert_has(&said, &["storage   overlay2 on tmpfs, in /var/lib/docker", "1\ntaken by ", "below:\n"]);
+        let output = system.launch(&["plan", "dockerd", "-s", "overlay2"]);
+        assert_has(&text(&output), &["skip  storage.lock   hooks may still change it"]);
+    }
 }
 
 #[test]
@@ -163,11 +193,21 @@ fn ns_a_full_or_read_only_data_root_is_told_pain_26() {
     assert_has(&text(&output), &["the engine runs"]);
 }
 
-/// What only the real engine's answers show is tried by the scenarios; here it is the order of things.
-#[test]
-fn ns_images_of_the_system_are_loaded_before_it_is_ready_and_never_twice_pain_27() {
-    // Knows no image before one was loaded; a client asks while it is being loaded.
-    let serve = r#"perl -MIO::Handle -MSocket -e '
+/// Puts an archive of an image, and one that is none, where they are loaded from. /usr is the host's.
+fn with_archives(stage: &str) -> String {
+    let digest = "ab".repeat(32);
+    let images = format!(
+        "mkdir -p o/u/lib/dockerlaunch/images o/w t
+         mount -t overlay -o lowerdir=/usr,upperdir=o/u,workdir=o/w,userxattr o usr
+         (cd t; printf '[{{\"Config\":\"{digest}.json\"}}]' > manifest.json; head -c 9000 /dev/zero > layer
+          tar cf ../usr/lib/dockerlaunch/images/base.tar layer manifest.json)
+         echo nonsense > usr/lib/dockerlaunch/images/broken.tar"
+    );
+    stage.replace("mount --rbind -o ro /usr usr\n", &format!("{images}\n"))
+}
+
+/// Knows no image before one was loaded; a client asks while it is being loaded. The first socket is for TCP.
+const SERVE: &str = r#"perl -MIO::Handle -MSocket -e '
       open(my $listener, "+<&=", 4) or die $!; my $loaded = 0;
       while (accept(my $client, $listener)) {
         my ($line, $length) = (scalar <$client>, 0);
@@ -178,18 +218,33 @@ fn ns_images_of_the_system_are_loaded_before_it_is_ready_and_never_twice_pain_27
         $line =~ s/\r\n//; print "asked $line, $length bytes\n"; STDOUT->flush();
         print $client "HTTP/1.0 $status OK\r\n\r\n{}"; close $client;
       }' & "#;
-    let engine = format!("trap 'exit 0' TERM; {serve} {READY} while :; do sleep 0.05; done");
-    let system = EmptySystem::new(&engine);
-    let digest = "ab".repeat(32);
-    // The first socket is for TCP. /usr is the host's.
-    let images = format!(
-        "mkdir -p o/u/lib/dockerlaunch/images o/w t
-         mount -t overlay -o lowerdir=/usr,upperdir=o/u,workdir=o/w,userxattr o usr
-         (cd t; printf '[{{\"Config\":\"{digest}.json\"}}]' > manifest.json; head -c 9000 /dev/zero > layer
-          tar cf ../usr/lib/dockerlaunch/images/base.tar layer manifest.json)
-         echo nonsense > usr/lib/dockerlaunch/images/broken.tar"
+
+#[test]
+fn ns_an_engine_that_ends_while_images_are_loaded_was_never_ready_pain_27() {
+    // The first one ends with the first question, and only then the connection does.
+    let dies = SERVE.replace(
+        "my ($line,",
+        "kill KILL => $ENV{ENGINE}; select(undef, undef, undef, 0.01) while getppid == $ENV{ENGINE}; exit; my ($line,",
     );
-    system.stage(|stage| stage.replace("mount --rbind -o ro /usr usr\n", &format!("{images}\n")));
+    let engine = format!(
+        "echo start >> /starts; trap 'exit 0' TERM; export ENGINE=$$
+         if [ $(wc -l < /starts) = 1 ]; then {dies} else {SERVE} fi; {READY} while :; do sleep 0.05; done"
+    );
+    let system = EmptySystem::new(&engine);
+    system.stage(|stage| with_archives(stage).replace("env -i", "env -i DOCKERLAUNCH_RESTART=on-failure"));
+    let output = system.launch(&["run", "--", "sh", "-c", "echo job after $(wc -l < /starts)"]);
+    assert_status(&output, 0);
+    let said = text(&output);
+    assert_has(&said, &["base.tar loaded in ", "job after 2\n"]);
+    assert_eq!(said.matches("ready     ").count(), 1, "{said}");
+}
+
+/// What only the real engine's answers show is tried by the scenarios; here it is the order of things.
+#[test]
+fn ns_images_of_the_system_are_loaded_before_it_is_ready_and_never_twice_pain_27() {
+    let engine = format!("trap 'exit 0' TERM; {SERVE} {READY} while :; do sleep 0.05; done");
+    let system = EmptySystem::new(&engine);
+    system.stage(with_archives);
     let job = "dockerlaunch healthcheck; echo job after $?";
     let output = system.launch(&["run", "--", "sh", "-c", job]);
     assert_status(&output, 0);

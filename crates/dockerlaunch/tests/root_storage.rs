@@ -39,3 +39,36 @@ fn root_a_disk_that_hangs_does_not_hang_the_launcher_pain_26() {
     );
     assert!(said.contains("hangs") && said.contains("hint: "), "{said}");
 }
+
+/// Two ext4 on loop devices: our image over the directory that it lies in, and somebody else's.
+const ON_LOOPS: &str = r#"
+set -eu
+mount -t tmpfs on "$1"
+cd "$1"
+for image in ours/.dockerlaunch.ext4 theirs/disk; do
+  mkdir "${image%/*}"
+  truncate -s 16m $image
+  mkfs.ext4 -q $image
+  mount -o loop $image "${image%/*}"
+done
+mkdir theirs/docker
+for root in ours theirs theirs/docker; do
+  echo $root: $(env -i DOCKERLAUNCH_STORAGE=loop "$2" plan dockerd --data-root "$1/$root" | grep storage.disk)
+done
+umount ours theirs
+"#;
+
+#[test]
+fn root_only_our_own_image_over_the_data_root_counts_as_a_loop_device_pain_4() {
+    let dir = tempfile::tempdir().expect("dir");
+    let output = Command::new("unshare")
+        .args(["--mount", "sh", "-c", ON_LOOPS, "sh"])
+        .args([dir.path().to_str().expect("path"), env!("CARGO_BIN_EXE_dockerlaunch")])
+        .output()
+        .expect("unshare");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let failed = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("ours: ok storage.disk a loop device at "), "{said}{failed}");
+    assert_eq!(said.matches("a loop device at").count(), 1, "{said}{failed}");
+    assert_eq!(said.lines().count(), 3, "{said}{failed}");
+}

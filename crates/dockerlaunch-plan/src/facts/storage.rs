@@ -1,5 +1,7 @@
 //! The data root: what carries it, and what an overlay tried in it did.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::is_below;
@@ -28,7 +30,7 @@ pub struct Storage {
     pub prefers_containerd: bool,
     /// `mke2fs`, where there is one.
     pub mke2fs: Option<String>,
-    /// A loop device carries it.
+    /// The [`IMAGE`] in it is mounted over it.
     pub on_loop: bool,
     /// Whether there is an [`IMAGE`].
     pub has_image: bool,
@@ -58,6 +60,8 @@ impl Storage {
 pub enum Overlay {
     /// All of it went well.
     Works,
+    /// It was mounted, and dockerd tries no more than that; what failed in it.
+    Limited(String),
     /// What the kernel said.
     Refused(String),
 }
@@ -74,6 +78,12 @@ pub struct Space {
     /// Inodes free.
     pub free_inodes: u64,
 }
+
+/// A disk that is only slow has answered by then.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// One that is busy, by then.
+pub const PATIENCE_OF_A_LAUNCH: Duration = Duration::from_secs(60);
 
 /// Locked for as long as an engine uses the data root; says who does.
 pub const LOCK: &str = ".dockerlaunch.lock";

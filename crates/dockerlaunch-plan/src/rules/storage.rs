@@ -2,7 +2,7 @@
 
 use crate::config::settings::Medium;
 use crate::facts::Facts;
-use crate::facts::storage::{IMAGE, Overlay, PRELOADED, bytes};
+use crate::facts::storage::{IMAGE, Overlay, PATIENCE, PATIENCE_OF_A_LAUNCH, PRELOADED, bytes};
 use crate::{Action, Config, Problem, Verdict};
 
 use super::engine::data_root;
@@ -41,16 +41,29 @@ fn elsewhere(problem: Problem, config: &Config, facts: &Facts) -> Problem {
     problem.remedy("or keep the data in memory", "DOCKERLAUNCH_STORAGE=tmpfs")
 }
 
+/// What a hook mounts there is what must be locked and looked at. In a data root that is locked the hooks have run.
+fn after_hooks(facts: &Facts) -> Option<Verdict> {
+    let wait = facts.hooks.iter().any(|hook| hook.executable) && !facts.storage.locked;
+    wait.then(|| Verdict::skipped("hooks may still change it"))
+}
+
 /// It answers, and can be written.
 pub fn root(config: &Config, facts: &Facts) -> Verdict {
+    if let Some(later) = after_hooks(facts) {
+        return later;
+    }
     let (path, seen) = (path(config, facts), &facts.storage);
     if let Some(Medium::Tmpfs(_)) = config.settings.storage {
         return Verdict::skipped("memory covers it");
     }
     let on = fstype(config, facts).map_or(String::new(), |fstype| format!(" ({fstype})"));
+    let limit = if config.only_looking { PATIENCE } else { PATIENCE_OF_A_LAUNCH };
     let problem = match &seen.unwritable {
         _ if seen.stuck => Problem::new(format!("the data root {path}{on} does not answer"))
-            .cause("a directory in it could not be made within 10 s: its disk or server hangs")
+            .cause(format!(
+                "a directory in it could not be made within {} s: its disk or server hangs",
+                limit.as_secs()
+            ))
             .hint("see the kernel log of the host, and whether the server of that volume is there"),
         None => {
             let space =
@@ -75,6 +88,9 @@ pub fn root(config: &Config, facts: &Facts) -> Verdict {
 
 /// One engine at a time.
 pub fn lock(config: &Config, facts: &Facts) -> Verdict {
+    if let Some(later) = after_hooks(facts) {
+        return later;
+    }
     let path = path(config, facts);
     match &facts.storage.holder {
         _ if facts.storage.locked => Verdict::satisfied("it is locked for the engine of this place"),
@@ -101,6 +117,9 @@ pub fn in_use(path: &str, holder: &str) -> Problem {
 
 /// What the user puts it on.
 pub fn medium(config: &Config, facts: &Facts) -> Verdict {
+    if let Some(later) = after_hooks(facts) {
+        return later;
+    }
     let (target, seen) = (place(config, facts), &facts.storage);
     let mkdir = (!seen.exists && !seen.locked).then(|| Action::Mkdir { path: target.clone(), mode: 0o710 });
     match config.settings.storage {
@@ -144,18 +163,35 @@ fn chosen<'a>(config: &'a Config, facts: &'a Facts) -> Option<(&'a str, &'static
         .or_else(|| some(facts.daemon_json.storage_driver.as_deref()).map(|name| (name, "daemon.json")))
 }
 
-/// What the engine calls an overlay, and what copies: containerd's image store has names of its own.
-fn names(config: &Config, facts: &Facts) -> [&'static str; 2] {
+/// How an engine keeps images.
+struct Store {
+    /// What it calls an overlay.
+    overlay: &'static str,
+    /// What it takes where there can be none: it copies.
+    copies: Option<&'static str>,
+    /// In containerd: what graph drivers have left is not looked for.
+    containerd: bool,
+}
+
+fn store(config: &Config, facts: &Facts) -> Store {
     const FEATURE: &str = "containerd-snapshotter";
     let on_line = config.engine.option("feature").and_then(|text| text.strip_prefix(FEATURE));
     let feature = on_line.map(|value| !value.starts_with("=f")).or(facts.daemon_json.containerd_snapshotter);
     let by_default = facts.storage.prefers_containerd && facts.storage.prior.is_empty();
-    if feature.unwrap_or(by_default) { ["overlayfs", "native"] } else { ["overlay2", "vfs"] }
+    let containerd = feature.unwrap_or(by_default);
+    let (overlay, copies) = match (containerd, facts.storage.prefers_containerd) {
+        (false, _) => ("overlay2", Some("vfs")),
+        (true, true) => ("overlayfs", Some("native")),
+        // Engines before that do not choose (moby v28 daemon/daemon.go, `DefaultSnapshotter`).
+        (true, false) => ("overlayfs", None),
+    };
+    Store { overlay, copies, containerd }
 }
 
 /// An engine that has been told to use an overlay, or has used one here, starts with no other driver.
 fn usable(config: &Config, facts: &Facts) -> Verdict {
-    let prior = &facts.storage.prior;
+    let store = store(config, facts);
+    let prior = if store.containerd { &[][..] } else { &facts.storage.prior };
     let why = match chosen(config, facts) {
         Some((name @ ("overlay2" | "overlayfs"), by)) => format!("{by} names `{name}`"),
         Some((name, by)) => return Verdict::skipped(format!("{by} names `{name}`")),
@@ -168,6 +204,9 @@ fn usable(config: &Config, facts: &Facts) -> Verdict {
         }
         None if prior.first().is_some_and(|name| name == "overlay2") => {
             "the data root holds images of `overlay2`, and dockerd stays with that".to_owned()
+        }
+        None if store.copies.is_none() => {
+            format!("this engine keeps images in containerd, and there with `{}` alone", store.overlay)
         }
         None => return Verdict::skipped("as it is; DOCKERLAUNCH_STORAGE puts it on something else"),
     };
@@ -190,9 +229,23 @@ fn refused(config: &Config, facts: &Facts, words: &str) -> Problem {
 
 /// How images are kept.
 pub fn driver(config: &Config, facts: &Facts) -> Verdict {
-    let [_, copies] = names(config, facts);
-    match (&facts.storage.overlay, chosen(config, facts)) {
-        (Some(Overlay::Refused(words)), None) if fstype(config, facts) != Some("btrfs") => {
+    if let Some(later) = after_hooks(facts) {
+        return later;
+    }
+    let copies = store(config, facts).copies.unwrap_or_default();
+    match (&facts.storage.overlay, used(config, facts)) {
+        (Some(Overlay::Limited(words)), Some("overlay2" | "overlayfs")) => {
+            let path = path(config, facts);
+            let problem = Problem::new(format!(
+                "an overlay in {path} can be mounted, and does not work in full"
+            ))
+            .cause(format!("tried: {words}"))
+            .cause(
+                "dockerd takes it all the same; containers that rename or remove files of their image fail",
+            );
+            Verdict::Blocked { problem: elsewhere(problem, config, facts) }
+        }
+        (Some(Overlay::Refused(words)), Some(name)) if name == copies && chosen(config, facts).is_none() => {
             let problem = refused(config, facts, words).cause(format!(
                 "`{copies}` is used instead, and copies every layer: slow, and a whole image's space for each layer and container"
             ));
@@ -202,34 +255,47 @@ pub fn driver(config: &Config, facts: &Facts) -> Verdict {
     }
 }
 
+/// The driver that the engine takes, as far as that is known.
+fn used<'a>(config: &'a Config, facts: &'a Facts) -> Option<&'a str> {
+    let Store { overlay, copies, containerd } = store(config, facts);
+    let prior = facts.storage.prior.first().filter(|_| !containerd);
+    if let Some((name, _)) = chosen(config, facts) {
+        return Some(name);
+    }
+    Some(match facts.storage.overlay.as_ref()? {
+        Overlay::Works | Overlay::Limited(_) => prior.map_or(overlay, String::as_str),
+        Overlay::Refused(_) if !containerd && fstype(config, facts) == Some("btrfs") => "btrfs",
+        Overlay::Refused(_) => copies.unwrap_or(overlay),
+    })
+}
+
 /// The driver, what it is on, and where: for the log.
 pub fn told(config: &Config, facts: &Facts) -> String {
-    let [overlay, copies] = names(config, facts);
     let on = fstype(config, facts);
-    let name = match (chosen(config, facts), &facts.storage.overlay) {
-        (Some((name, _)), _) => name,
-        (None, Some(Overlay::Works)) => facts.storage.prior.first().map_or(overlay, String::as_str),
-        (None, Some(Overlay::Refused(_))) if on == Some("btrfs") => "btrfs",
-        (None, Some(Overlay::Refused(_))) => copies,
-        (None, None) => "dockerd's choice",
-    };
+    let name = used(config, facts).unwrap_or("dockerd's choice");
     let cost = if name == "vfs" || name == "native" { " (copies every layer)" } else { "" };
     let on = on.map_or(String::new(), |on| format!(" on {on}"));
     format!("{name}{cost}{on}, in {}", path(config, facts))
 }
 
-/// Less than this much free, or than a twentieth, is little.
+/// Less than this much free is little.
 const LITTLE: u64 = 512 << 20;
+
+/// So is less than a twentieth, up to this much.
+const MUCH: u64 = 10 << 30;
 
 /// There is room, and it is not slow.
 pub fn room(config: &Config, facts: &Facts) -> Verdict {
+    if let Some(later) = after_hooks(facts) {
+        return later;
+    }
     if let Some(Medium::Tmpfs(_)) = config.settings.storage {
         return Verdict::skipped("memory has its own limit");
     }
     let path = path(config, facts);
     let mut short = Vec::new();
     if let Some(space) = facts.storage.space {
-        if space.free < LITTLE || space.free < space.size / 20 {
+        if space.free < LITTLE || space.free < MUCH.min(space.size / 20) {
             short.push(format!("{} free of {}", bytes(space.free), bytes(space.size)));
         }
         if space.free_inodes < space.inodes / 20 {
@@ -255,6 +321,9 @@ pub fn room(config: &Config, facts: &Facts) -> Verdict {
 
 /// Images that come with the system.
 pub fn images(config: &Config, facts: &Facts) -> Verdict {
+    if let Some(later) = after_hooks(facts) {
+        return later;
+    }
     let names = &facts.storage.preloaded;
     if names.is_empty() {
         return Verdict::skipped(format!("there are none in {PRELOADED}"));

@@ -9,21 +9,27 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use dockerlaunch_plan::Config;
-use dockerlaunch_plan::facts::storage::{GRAPH_DRIVERS, IMAGE, LOCK, Overlay, PRELOADED, Space, Storage};
+use dockerlaunch_plan::facts::storage::{
+    GRAPH_DRIVERS, IMAGE, LOCK, Overlay, PATIENCE, PATIENCE_OF_A_LAUNCH, PRELOADED, Space, Storage,
+};
 use dockerlaunch_plan::facts::{PRIVATE, dockerd_flags};
 use nix::sched::CloneFlags;
 use rand_core::{OsRng, RngCore};
 use rustix::fs::{AtFlags, statvfs, unlinkat};
 use rustix::mount::{MountFlags, mount};
 
-use super::{Probe, trial::trial};
+use super::{Probe, trial};
 use crate::lock;
-
-/// A disk that is only slow has answered by then.
-const LIMIT: Duration = Duration::from_secs(10);
+use crate::say::say;
 
 /// What takes longer is told.
 const SLOW: Duration = Duration::from_secs(1);
+
+/// What the name of a directory begins with in which an overlay is tried.
+const TRIAL: &str = ".dockerlaunch-trial-";
+
+/// No trial takes that long.
+const OLD: Duration = Duration::from_secs(3600);
 
 /// Major number of loop devices (kernel Documentation/admin-guide/devices.txt).
 const LOOP_MAJOR: u32 = 7;
@@ -55,7 +61,7 @@ impl Probe {
         let mut seen = if STUCK.load(Ordering::Relaxed) {
             stuck()
         } else {
-            match trial(CloneFlags::CLONE_NEWNS, LIMIT, look) {
+            match answer(look, config.only_looking, data_root) {
                 Ok(seen) => seen,
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                     STUCK.store(true, Ordering::Relaxed);
@@ -76,6 +82,26 @@ impl Probe {
         seen.preloaded.retain(|name| name.ends_with(".tar"));
         seen.preloaded.sort();
         seen
+    }
+}
+
+/// A launch waits for a disk that is busy, and says so; who only looks wants to know it soon.
+fn answer(
+    look: impl FnOnce() -> Storage + Send + 'static,
+    looking: bool,
+    data_root: &str,
+) -> io::Result<Storage> {
+    let trial = trial::begin(CloneFlags::CLONE_NEWNS, look)?;
+    match trial.answer(PATIENCE) {
+        Err(error) if error.kind() == io::ErrorKind::TimedOut && !looking => {
+            say!(
+                Info["storage"],
+                "waiting for the disk of {data_root}: it has not answered within {} s",
+                PATIENCE.as_secs()
+            );
+            trial.answer(PATIENCE_OF_A_LAUNCH - PATIENCE)
+        }
+        answer => answer,
     }
 }
 
@@ -102,7 +128,7 @@ fn look(data_root: &Path, user_namespace: bool, looking: bool, may_try: bool) ->
         exists,
         space,
         prior: if exists { prior.collect() } else { Vec::new() },
-        on_loop: exists && rustix::fs::major(device) == LOOP_MAJOR,
+        on_loop: exists && is_our_loop(&place, device),
         has_image: exists && place.join(IMAGE).exists(),
         ..Storage::default()
     };
@@ -118,8 +144,12 @@ fn look(data_root: &Path, user_namespace: bool, looking: bool, may_try: bool) ->
         Some((of, known)) if *of == device => known.clone(),
         _ if !may_try => Tried { overlay: None, unwritable: None, slow: None },
         _ => {
+            if !looking {
+                sweep(&place);
+            }
             let (overlay, unwritable) = match try_overlay(&place, user_namespace) {
                 Ok(()) => (Some(Overlay::Works), None),
+                Err(Failed::Use(error)) => (Some(Overlay::Limited(error.to_string())), None),
                 Err(Failed::Prepare(error)) => {
                     (None, Some((error.raw_os_error().unwrap_or(0), error.to_string())))
                 }
@@ -146,15 +176,37 @@ fn look(data_root: &Path, user_namespace: bool, looking: bool, may_try: bool) ->
     seen
 }
 
+/// Whether our image is mounted exactly there: the data root of somebody who has everything on a loop device is not on ours.
+fn is_our_loop(place: &Path, device: u64) -> bool {
+    let number = rustix::fs::minor(device);
+    let above = place.parent().and_then(|above| fs::metadata(above).ok());
+    rustix::fs::major(device) == LOOP_MAJOR
+        && above.is_some_and(|above| above.dev() != device)
+        && fs::read_to_string(format!("/sys/dev/block/{LOOP_MAJOR}:{number}/loop/backing_file"))
+            .is_ok_and(|file| Path::new(file.trim_end()) == place.join(IMAGE))
+}
+
+/// Removes what a launch that was killed meanwhile has left; not what another one uses at this moment.
+fn sweep(place: &Path) {
+    let is_old = |entry: &fs::DirEntry| {
+        let age = entry.metadata().and_then(|meta| meta.modified()).ok().and_then(|time| time.elapsed().ok());
+        entry.file_name().to_string_lossy().starts_with(TRIAL) && age.is_some_and(|age| age > OLD)
+    };
+    for entry in fs::read_dir(place).into_iter().flatten().flatten().filter(is_old) {
+        let _ = fs::remove_dir_all(entry.path());
+    }
+}
+
 enum Failed {
     Prepare(io::Error),
     Overlay(io::Error),
+    Use(io::Error),
 }
 
 /// Mounts an overlay as dockerd does (moby daemon/graphdriver/overlayutils), and lets it do what layers need: a rename, which
 /// copies up, and a removal, which leaves a whiteout.
 fn try_overlay(place: &Path, user_namespace: bool) -> Result<(), Failed> {
-    let name = format!(".dockerlaunch-trial-{:016x}", OsRng.next_u64());
+    let name = format!("{TRIAL}{:016x}", OsRng.next_u64());
     let directory = place.join(&name);
     // By this one finds what the mount then covers.
     let below = File::open(place).map_err(Failed::Prepare)?;
@@ -169,7 +221,8 @@ fn try_overlay(place: &Path, user_namespace: bool) -> Result<(), Failed> {
         Ok(()) => {
             let result = prepare()
                 .map_err(Failed::Prepare)
-                .and_then(|()| use_overlay(over, user_namespace).map_err(Failed::Overlay));
+                .and_then(|()| mount_overlay(over, user_namespace).map_err(Failed::Overlay))
+                .and_then(|()| use_overlay(over).map_err(Failed::Use));
             MADE.iter().for_each(|made| drop(fs::remove_dir_all(made)));
             result
         }
@@ -185,13 +238,16 @@ fn prepare() -> io::Result<()> {
     ["one/a", "two/b"].into_iter().try_for_each(|file| File::create(file).map(drop))
 }
 
-fn use_overlay(over: &Path, user_namespace: bool) -> io::Result<()> {
+fn mount_overlay(over: &Path, user_namespace: bool) -> io::Result<()> {
     let data = if user_namespace {
         c"lowerdir=one:two,upperdir=upper,workdir=work,userxattr"
     } else {
         c"lowerdir=one:two,upperdir=upper,workdir=work"
     };
-    mount("overlay", over, "overlay", MountFlags::empty(), Some(data))?;
+    Ok(mount("overlay", over, "overlay", MountFlags::empty(), Some(data))?)
+}
+
+fn use_overlay(over: &Path) -> io::Result<()> {
     fs::rename(over.join("a"), over.join("c"))?;
     fs::remove_file(over.join("b"))?;
     match ["a", "b", "c"].map(|name| over.join(name).exists()) {

@@ -86,20 +86,20 @@ fn the_log_names_the_driver_and_what_it_is_on_pain_4() {
         ("-s vfs", &[("DOCKER_DRIVER", "")], refuses("nfs4"), vfs),
         ("--feature containerd-snapshotter=true", &[], works(), format!("overlayfs on ext4, {place}")),
         ("--feature containerd-snapshotter=false", &[], works(), format!("overlay2 on ext4, {place}")),
-        (
-            "--feature containerd-snapshotter",
-            &[],
-            refuses("nfs4"),
-            format!("native (copies every layer) on nfs4, {place}"),
-        ),
+        ("--feature containerd-snapshotter", &[], refuses("nfs4"), format!("overlayfs on nfs4, {place}")),
     ] {
         assert_eq!(told(line, env, &facts), wanted, "{line}");
     }
     let mut new = works();
     new.storage.prefers_containerd = true;
     assert_eq!(told("", &[], &new), format!("overlayfs on ext4, {place}"));
+    new.storage.overlay = Some(Overlay::Refused("EINVAL".into()));
+    assert_eq!(told("", &[], &new), format!("native (copies every layer) on ext4, {place}"));
+    new.storage.overlay = Some(Overlay::Works);
     new.storage.prior = vec!["overlay2".into()];
     assert_eq!(told("", &[], &new), format!("overlay2 on ext4, {place}"), "its images are kept");
+    let feature = "--feature containerd-snapshotter";
+    assert_eq!(told(feature, &[], &new), format!("overlayfs on ext4, {place}"), "they are not looked for");
 }
 
 #[test]
@@ -125,6 +125,27 @@ fn an_overlay_that_was_asked_for_or_used_before_must_work_pain_4() {
         &["several drivers: overlay2, zfs", "--storage-driver overlay2"],
     );
     assert_says(&words(medium(&config(""), &refuses("overlay"))), &["skip: "]);
+    // In containerd it looks for no graph driver's images; before version 29 it takes an overlay there or fails.
+    let feature = config("--feature containerd-snapshotter");
+    assert_says(
+        &words(medium(&feature, &before)),
+        &["stop: ", "in containerd, and there with `overlayfs` alone"],
+    );
+    before.storage.prefers_containerd = true;
+    assert_says(&words(medium(&feature, &before)), &["skip: "]);
+    assert_says(&words(driver(&feature, &before)), &["stop: ", "`native` is used instead"]);
+}
+
+#[test]
+fn an_overlay_that_works_in_part_is_taken_and_told_pain_4() {
+    let facts = on("fuse.sshfs", Overlay::Limited("Invalid cross-device link (os error 18)".into()));
+    for line in ["", "-s overlay2"] {
+        let config = config(line, &[]);
+        assert_says(&words(driver(&config, &facts)), &["stop: ", "does not work in full", "cross-device"]);
+        assert!(!words(medium(&config, &facts)).starts_with("stop"), "dockerd takes it");
+        assert_says(&told(&config, &facts), &["overlay2 on fuse.sshfs"]);
+    }
+    assert_says(&words(driver(&config("-s vfs", &[]), &facts)), &["ok: "]);
 }
 
 #[test]
@@ -156,6 +177,27 @@ fn the_data_root_is_put_on_memory_or_a_file_pain_4() {
         &config("--storage=tmpsf", &[]).mistakes.expect("wrong").to_string(),
         &["DOCKERLAUNCH_STORAGE=tmpfs"],
     );
+}
+
+#[test]
+fn what_hooks_may_change_is_decided_after_them_pains_4_25() {
+    let config = config("-s overlay2", &[("DOCKERLAUNCH_STORAGE", "tmpfs")]);
+    let mut facts = refuses("overlay");
+    facts.hooks = vec![crate::facts::Hook { path: "/hook".into(), executable: true }];
+    let steps = |facts: &Facts| -> Vec<String> {
+        let steps = crate::plan(&config, facts).steps.into_iter();
+        steps
+            .filter(|step| step.id.0.starts_with("storage") || step.id.0 == "images")
+            .map(|step| words(step.verdict))
+            .collect()
+    };
+    assert_eq!(steps(&facts), ["skip: hooks may still change it"; 6]);
+    // To look at an engine that runs.
+    facts.storage.locked = true;
+    assert!(steps(&facts).iter().all(|words| !words.contains("hooks")));
+    facts.storage.locked = false;
+    facts.hooks[0].executable = false;
+    assert!(steps(&facts).iter().all(|words| !words.contains("hooks")));
 }
 
 #[test]
@@ -210,6 +252,11 @@ fn a_disk_that_is_nearly_full_or_slow_is_told_with_numbers_pain_26() {
     assert_says(&said(4 * GIB, 900, None), &["nearly full", "4.0 GiB free of 100.0 GiB", "prune"]);
     assert_says(&said(50 * GIB, 49, None), &["nearly full", "49 inodes free of 1000"]);
     assert_says(&said(50 * GIB, 900, Some(2300)), &["is slow", "2300 ms"]);
+    let mut large = works();
+    large.storage.space = Some(Space { size: 2000 * GIB, free: 11 * GIB, inodes: 0, free_inodes: 0 });
+    assert_says(&words(room(&config, &large)), &["ok: "]);
+    large.storage.space = Some(Space { size: 2000 * GIB, free: 9 * GIB, inodes: 0, free_inodes: 0 });
+    assert_says(&words(room(&config, &large)), &["nearly full"]);
     // btrfs counts no inodes.
     let mut facts = on("btrfs", Overlay::Works);
     facts.storage.space = Some(Space { size: 100 * GIB, free: 50 * GIB, inodes: 0, free_inodes: 0 });
