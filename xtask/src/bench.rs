@@ -11,6 +11,7 @@ use crate::process::{command, output, target};
 mod dind;
 mod image;
 mod launch;
+mod memory;
 
 /// As many as the design says.
 const ROUNDS: usize = 10;
@@ -37,6 +38,7 @@ const MEASURES: &[(&str, Measure)] = &[
     ("start", launch::start),
     ("tls", dind::tls),
     ("container", dind::container),
+    ("memory", memory::idle),
     ("probes", dind::probes),
     ("up", launch::up),
     ("build", image::rebuild),

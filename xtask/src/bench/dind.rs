@@ -28,10 +28,10 @@ const FACTOR: f64 = 1.10;
 /// Milliseconds of each command that a probe or a hook runs.
 const PROBE: f64 = 20.0;
 
-const IMAGE: &str = "docker-from-scratch:bench";
+pub(super) const IMAGE: &str = "docker-from-scratch:bench";
 
 /// An engine with our image in it.
-fn outer(bench: &Bench) -> Result<Instance<'_>> {
+pub(super) fn outer(bench: &Bench) -> Result<Instance<'_>> {
     let instance = Instance::new(bench)?;
     instance.up()?;
     let archive = format!("docker:{}", instance.exchange().join("image.tar").display());
@@ -40,7 +40,7 @@ fn outer(bench: &Bench) -> Result<Instance<'_>> {
     Ok(instance)
 }
 
-fn docker(instance: &Instance<'_>, words: &[&str]) -> Result<String> {
+pub(super) fn docker(instance: &Instance<'_>, words: &[&str]) -> Result<String> {
     output(instance.command("exec").args(["--", "docker"]).args(words))
 }
 
