@@ -144,8 +144,8 @@ mod tests {
     fn a_nameserver_on_loopback_is_asked_for_containers_pain_13() {
         for server in ["127.0.0.11", "127.0.0.53", "::1"] {
             let (text, flag) = decided(&config(""), system(&[server], true));
-            assert_eq!(text, "answer names on 10.208.0.1", "{server}");
-            assert_eq!(flag.as_deref(), Some("--dns=10.208.0.1"));
+            assert_eq!(text, "answer names on 172.20.0.1", "{server}");
+            assert_eq!(flag.as_deref(), Some("--dns=172.20.0.1"));
         }
         let given = decided(&config("--bip 10.9.0.1/24"), system(&["127.0.0.11"], true));
         assert_eq!(given.1.as_deref(), Some("--dns=10.9.0.1"));
@@ -162,8 +162,8 @@ mod tests {
         let flagged = |words, options: &[&str]| {
             let mut facts = system(&["127.0.0.11"], true);
             facts.network.resolver_options = options.iter().map(|o| (*o).to_owned()).collect();
-            facts.listening.push(name([10, 208, 0, 1].into()));
-            flags(&config(words), &facts).join(" ").replace("--dns=10.208.0.1", "")
+            facts.listening.push(name([172, 20, 0, 1].into()));
+            flags(&config(words), &facts).join(" ").replace("--dns=172.20.0.1", "")
         };
         assert_eq!(flagged("", &["ndots:0"]), " --dns-opt=timeout:5");
         assert_eq!(flagged("", &["edns0", "ndots:0", "trust-ad"]), " --dns-opt=edns0 --dns-opt=trust-ad");
