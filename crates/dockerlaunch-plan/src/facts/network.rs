@@ -16,7 +16,7 @@ pub struct Network {
     pub nameservers: Vec<IpAddr>,
     /// Their options.
     pub resolver_options: Vec<String>,
-    /// Those of them on loopback that answer: nobody else reaches them.
+    /// Those of them that answer, where dockerd leaves none to containers on its bridge: all are on loopback or of IPv6.
     pub local_resolvers: Vec<IpAddr>,
     /// The cluster's API, as a pod is told of it.
     pub service: Option<IpAddr>,

@@ -96,7 +96,7 @@ pub(super) fn expected(key: &str) -> Option<Expected> {
         }
         "default-network-opts" => (Value::is_object, "an object", "{\"bridge\": {\"name\": \"value\"}}"),
         "mtu" | "shutdown-timeout" => (Value::is_i64, "a whole number", "1450"),
-        "cri-containerd" | "ip-forward" | "ip6tables" | "iptables" | "tls" | "tlsverify" => {
+        "cri-containerd" | "ip-forward" | "ip6tables" | "ipv6" | "iptables" | "tls" | "tlsverify" => {
             (Value::is_boolean, "true or false", "true")
         }
         "bip" | "bip6" | "bridge" | "containerd" | "data-root" | "exec-root" | "firewall-backend"
