@@ -197,15 +197,16 @@ pub fn pools(outer: Arc<Instance>) -> Result<()> {
     let outside = Outside::new(outer, 1500)?;
     let first = outside.first()?;
     let mut second = Vec::new();
-    let mut taken = subnets(&|args| outside.outer().docker(args))?;
+    // Other scenarios have networks in the outer engine too, which ours is kept apart from.
+    let mut taken = subnets(&|args| outside.outer().docker(args), &format!("name={}", outside.network))?;
     for number in 0..40 {
         first.docker(&["network", "create", &format!("many-{number}")])?;
     }
     let inner = outside.second()?;
     inner.docker(&["network", "create", "one-more"])?;
-    taken.extend(subnets(&|args| first.docker(args))?);
-    ensure!(taken.len() > 42, "{taken:?}");
-    second.extend(subnets(&|args| inner.docker(args))?);
+    taken.extend(subnets(&|args| first.docker(args), ALL)?);
+    ensure!(taken.len() == 42, "{taken:?}");
+    second.extend(subnets(&|args| inner.docker(args), ALL)?);
     ensure!(second.len() == 2, "{second:?}");
     taken.extend(second);
     for (at, one) in taken.iter().enumerate() {
@@ -216,9 +217,12 @@ pub fn pools(outer: Arc<Instance>) -> Result<()> {
     Ok(())
 }
 
-/// Address and prefix of every network of an engine.
-fn subnets(docker: &dyn Fn(&[&str]) -> Result<String>) -> Result<Vec<(u32, u32)>> {
-    let ids = docker(&["network", "ls", "--quiet", "--filter", "driver=bridge"])?;
+/// All networks that have addresses.
+const ALL: &str = "driver=bridge";
+
+/// Address and prefix of such networks of an engine.
+fn subnets(docker: &dyn Fn(&[&str]) -> Result<String>, which: &str) -> Result<Vec<(u32, u32)>> {
+    let ids = docker(&["network", "ls", "--quiet", "--filter", which])?;
     let format = "{{range .IPAM.Config}}{{.Subnet}}{{end}}";
     let args: Vec<&str> = ["network", "inspect", "--format", format].into_iter().chain(ids.lines()).collect();
     docker(&args)?

@@ -162,6 +162,8 @@ pub struct DaemonJson {
     pub ip6tables: Option<bool>,
     /// What it programs it by.
     pub firewall_backend: Option<String>,
+    /// Whether its own bridge has IPv6.
+    pub ipv6: Option<bool>,
     /// Whether it switches forwarding on.
     pub ip_forward: Option<bool>,
     /// Options of networks that users make.

@@ -168,7 +168,8 @@ prop_compose! {
         }
         let addresses = vec!["172.18.0.2/16".parse().expect("address")];
         facts.links.push(Link { name: "eth0".into(), index: 2, up, mtu, carrier: true, addresses, ..Link::default() });
-        facts.network.routes.push(Route { to: "0.0.0.0/0".parse().expect("route"), link: 2, mtu: None });
+        let to = "0.0.0.0/0".parse().expect("route");
+        facts.network.routes.push(Route { to, link: 2, gateway: None, mtu: None });
         facts.network.nameservers.push(if local { [127, 0, 0, 11] } else { [10, 96, 0, 10] }.into());
         if local && answers { facts.network.local_resolvers = facts.network.nameservers.clone(); }
         facts.network.other_engine = neighbour.then(|| "/run/docker/libnetwork/1.sock".to_owned());

@@ -19,6 +19,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Questions that wait for an answer at the same time; for more the oldest are given up.
 const WAITING: usize = 256;
 
+/// Those of one container among them, so that one alone does not drive all others out.
+const WAITING_OF_ONE: usize = WAITING / 4;
+
 /// Connections at the same time: a container that asks by TCP is rare.
 const CONNECTIONS: usize = 16;
 
@@ -107,9 +110,14 @@ fn datagrams(udp: &UdpSocket, servers: &[SocketAddr]) {
             }
             question.since.elapsed() < PATIENCE
         });
-        while let Ok((length, from)) = udp.recv_from(&mut buffer) {
-            if waiting.len() == WAITING {
-                waiting.remove(0);
+        // Between two looks at answers no more than can wait for one.
+        for _ in 0..WAITING {
+            let Ok((length, from)) = udp.recv_from(&mut buffer) else { break };
+            let is_theirs = |question: &Question| question.from.ip() == from.ip();
+            let has_many = waiting.iter().filter(|question| is_theirs(question)).count() >= WAITING_OF_ONE;
+            if has_many || waiting.len() == WAITING {
+                let oldest = waiting.iter().position(|question| !has_many || is_theirs(question));
+                oldest.map(|oldest| waiting.remove(oldest));
             }
             waiting.extend(Question::ask(buffer[..length].to_vec(), from, servers));
         }

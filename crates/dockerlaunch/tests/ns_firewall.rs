@@ -84,7 +84,7 @@ fn ns_docker_iptables_legacy_has_the_last_word_pain_1() {
 
 /// Interfaces have no IPv6, yet the kernel has a firewall for it, so dockerd may have it.
 #[test]
-fn ns_ipv6_switched_off_does_not_take_its_firewall_away_pain_22() {
+fn ns_ipv6_switched_off_does_not_take_its_firewall_away() {
     let off = "mkdir proc; mount -t proc proc proc; for i in all default lo; do echo 1 > proc/sys/net/ipv6/conf/$i/disable_ipv6; done";
     let text = launched(off, &[], &["dockerd"]);
     assert_has(&text, &["iptables-nft: the kernel answers on nf_tables\n", "args -H fd://\n"]);
@@ -92,12 +92,17 @@ fn ns_ipv6_switched_off_does_not_take_its_firewall_away_pain_22() {
 
 #[test]
 fn ns_dockerds_own_backend_finds_forwarding_switched_on_pain_1() {
-    let text = launched(":", &[], &["dockerd", "--firewall-backend=nftables"]);
+    // It may be inherited.
+    let off = "mkdir proc; mount -t proc proc proc; echo 0 > proc/sys/net/ipv4/ip_forward";
+    let text = launched(off, &[], &["dockerd", "--firewall-backend=nftables"]);
+    assert_has(&text, &["ipv4/ip_forward 1\n", "ipv6/conf/all/forwarding 0\n"]);
+    let text = launched(off, &[], &["dockerd", "--firewall-backend=nftables", "--ipv6"]);
     let knobs = ["ipv4/ip_forward 1\n", "ipv6/conf/all/forwarding 1\n", "ipv6/conf/default/forwarding 1\n"];
     assert_has(&text, &knobs);
-    let text = launched(":", &[], &["dockerd"]);
-    assert_has(&text, &["ipv4/ip_forward 1\n", "ipv6/conf/all/forwarding 0\n"]);
-    let text = launched(":", &[], &["dockerd", "--firewall-backend=nftables", "--ip-forward=false"]);
+    // Else dockerd does it, since it shuts the door only then.
+    let text = launched(off, &[], &["dockerd"]);
+    assert_has(&text, &["ipv4/ip_forward 0\n", "ipv6/conf/all/forwarding 0\n"]);
+    let text = launched(off, &[], &["dockerd", "--firewall-backend=nftables", "--ip-forward=false"]);
     assert_has(&text, &["ipv4/ip_forward 0\n", "ipv6/conf/all/forwarding 0\n"]);
 }
 

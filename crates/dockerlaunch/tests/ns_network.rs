@@ -71,16 +71,16 @@ fn ns_without_a_way_out_nothing_is_changed() {
 fn ns_addresses_in_sight_are_not_given_to_containers_pain_12() {
     let nested = way_out(1500).replace("10.0.2.", "172.17.0.");
     let text = told(ENGINE, &nested, &["dockerd"]);
-    let pools = "--bip=10.208.0.1/22 --default-address-pool=base=10.208.0.0/14,size=22";
+    let pools = "--bip=172.20.0.1/22 --default-address-pool=base=172.20.0.0/14,size=22";
     assert!(text.contains(&format!("args -H fd:// {pools}\n")), "{text}");
     // A bridge that a predecessor left behind, as in a pod in which only our container starts again.
     let left = way_out(1500)
         + "; ip link add docker0 type bridge; ip address add 172.17.0.1/16 dev docker0; ip link set docker0 up";
     let text = told(ENGINE, &left, &["dockerd"]);
     assert!(text.contains("args -H fd://\n"), "{text}");
-    let routed = way_out(1500) + "; ip route add 172.20.0.0/16 via 10.0.2.7";
+    let routed = way_out(1500) + "; ip route add 172.19.0.0/16 via 10.0.2.7";
     let text = told(ENGINE, &routed, &["dockerd"]);
-    assert!(text.contains(pools) && text.contains("the route to 172.20.0.0/16 is in the way"), "{text}");
+    assert!(text.contains(pools) && text.contains("the route to 172.19.0.0/16 is in the way"), "{text}");
 }
 
 /// A nameserver on loopback: to whatever is asked, over UDP and TCP, it answers with the question in capitals.

@@ -41,6 +41,8 @@ pub struct Settings {
     pub storage: Option<Medium>,
     /// How long another holder of the data root may take to let it go.
     pub lock_timeout: Duration,
+    /// Another engine in this network namespace is no obstacle.
+    pub ignore_neighbour: bool,
 }
 
 impl Default for Settings {
@@ -59,6 +61,7 @@ impl Default for Settings {
             log_level: LogLevel::Info,
             storage: None,
             lock_timeout: Duration::from_secs(15),
+            ignore_neighbour: false,
         }
     }
 }
@@ -313,6 +316,12 @@ pub const SETTINGS: &[Setting] = &[
         default: "15s",
         does: "how long to wait for another engine that uses the data root",
         set: |settings, text| { settings.lock_timeout = duration::parse(text)?; Some(()) },
+    },
+    Setting {
+        name: "DOCKERLAUNCH_NEIGHBOUR", forms: &["refuse", "ignore"],
+        default: "refuse",
+        does: "whether to start beside another Docker in the same network namespace; both then overwrite each other's bridge and firewall",
+        set: |settings, text| { settings.ignore_neighbour = match text { "refuse" => false, "ignore" => true, _ => return None }; Some(()) },
     },
 ];
 

@@ -67,6 +67,11 @@ pub fn lacks(failed: impl Fn(Attempt) -> bool) -> Vec<String> {
     names.iter().filter(|(is_missing, _)| *is_missing).map(|(_, name)| (*name).to_owned()).collect()
 }
 
+/// Whether dockerd can do without these options for the legacy tables: without `raw` if it is told so.
+pub fn can_do_without(lacks: &[String]) -> bool {
+    lacks.iter().all(|name| name.ends_with("_NF_RAW"))
+}
+
 impl Family {
     /// Whether iptables-nft works: xtables matches and targets in nf_tables.
     pub fn has_compat(&self) -> Option<bool> {
@@ -80,7 +85,12 @@ impl Family {
 
     /// Whether iptables-legacy works.
     pub fn has_legacy(&self) -> Option<bool> {
-        self.legacy.as_ref().map(Vec::is_empty)
+        self.legacy.as_ref().map(|lacks| can_do_without(lacks))
+    }
+
+    /// Whether it works, but without the table `raw`.
+    pub fn lacks_raw(&self) -> bool {
+        self.has_legacy() == Some(true) && self.legacy != Some(Vec::new())
     }
 }
 

@@ -16,7 +16,7 @@ pub struct Network {
     pub nameservers: Vec<IpAddr>,
     /// Their options.
     pub resolver_options: Vec<String>,
-    /// Those of them on loopback that answer: nobody else reaches them.
+    /// Those of them that answer, where dockerd leaves none to containers on its bridge: all are on loopback or of IPv6.
     pub local_resolvers: Vec<IpAddr>,
     /// The cluster's API, as a pod is told of it.
     pub service: Option<IpAddr>,
@@ -33,6 +33,9 @@ pub struct Route {
     pub to: Cidr,
     /// The interface, by its index.
     pub link: u32,
+    /// The router; `None` where the network itself is on the interface.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<IpAddr>,
     /// `RTAX_MTU`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u32>,
@@ -72,6 +75,7 @@ fn routes(body: &[u8]) -> Option<Vec<Route>> {
     const RTM_F_CLONED: u32 = 0x200;
     const RTA_DST: u16 = 1;
     const RTA_OIF: u16 = 4;
+    const RTA_GATEWAY: u16 = 5;
     const RTA_METRICS: u16 = 8;
     const RTA_MULTIPATH: u16 = 9;
     const RTAX_MTU: u16 = 2;
@@ -86,11 +90,12 @@ fn routes(body: &[u8]) -> Option<Vec<Route>> {
         10 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         _ => return None,
     };
-    let (mut links, mut mtu) = (Vec::new(), None);
+    let (mut links, mut gateway, mut mtu) = (Vec::new(), None, None);
     for (kind, value) in self::attributes(attributes) {
         match kind {
             RTA_DST => address = ip(value).filter(|to| to.is_ipv4() == address.is_ipv4())?,
-            RTA_OIF => links.extend(u32_at(value, 0)),
+            RTA_OIF => links.extend(u32_at(value, 0).map(|link| (link, None))),
+            RTA_GATEWAY => gateway = ip(value),
             RTA_METRICS => {
                 let found = self::attributes(value).find(|(kind, _)| *kind == RTAX_MTU);
                 mtu = found.and_then(|(_, value)| u32_at(value, 0)).filter(|mtu| *mtu > 0);
@@ -98,13 +103,17 @@ fn routes(body: &[u8]) -> Option<Vec<Route>> {
             // struct rtnexthop: length, flags, weight, interface.
             RTA_MULTIPATH => {
                 let hops = Pieces { bytes: value, header: 8, length: |head| u16_at(head, 0).map(u32::from) };
-                links.extend(hops.filter_map(|(head, _)| u32_at(head, 4)));
+                links.extend(hops.filter_map(|(head, value)| {
+                    let gateway = self::attributes(value).find(|(kind, _)| *kind == RTA_GATEWAY);
+                    Some((u32_at(head, 4)?, gateway.and_then(|(_, value)| ip(value))))
+                }));
             }
             _ => {}
         }
     }
     let to = Cidr { address, prefix };
-    Some(links.into_iter().map(|link| Route { to, link, mtu }).collect())
+    let route = |(link, own): (_, Option<IpAddr>)| Route { to, link, gateway: own.or(gateway), mtu };
+    Some(links.into_iter().map(route).collect())
 }
 
 /// struct rtattr: length, type.
@@ -196,7 +205,10 @@ mod tests {
     }
 
     fn shown(dump: &[u8]) -> Vec<String> {
-        let text = |r: Route| format!("{} {} {:?}", r.to, r.link, r.mtu);
+        let text = |r: Route| {
+            let via = r.gateway.map_or_else(String::new, |gateway| format!(" via {gateway}"));
+            format!("{}{via} {} {:?}", r.to, r.link, r.mtu)
+        };
         parse_routes(dump).into_iter().map(text).collect()
     }
 
@@ -204,10 +216,11 @@ mod tests {
     fn routes_of_both_families_with_their_mtu() {
         let link = 7u32.to_ne_bytes();
         let mtu = [&8u16.to_ne_bytes()[..], &2u16.to_ne_bytes(), &1280u32.to_ne_bytes()].concat();
-        let hop = |link: u32| [&8u16.to_ne_bytes()[..], &[0, 0], &link.to_ne_bytes()].concat();
-        let hops = [hop(3), hop(4)].concat();
+        let hop = |length: u16, link: u32| [&length.to_ne_bytes()[..], &[0, 0], &link.to_ne_bytes()].concat();
+        let via = [&20u16.to_ne_bytes()[..], &5u16.to_ne_bytes(), &[0xfe; 16]].concat();
+        let hops = [hop(8, 3), hop(28, 4), via].concat();
         let dump = [
-            message(2, 0, 254, 1, &[(4, &link), (8, &mtu)]),
+            message(2, 0, 254, 1, &[(4, &link), (5, &[10, 9, 0, 1]), (8, &mtu)]),
             message(2, 16, 254, 1, &[(1, &[10, 9, 0, 0]), (4, &link)]),
             message(10, 0, 100, 1, &[(9, &hops)]),
             // Of the local table, and one that leads nowhere.
@@ -219,7 +232,12 @@ mod tests {
         let all = dump.concat();
         assert_eq!(
             shown(&all),
-            ["0.0.0.0/0 7 Some(1280)", "10.9.0.0/16 7 None", "::/0 3 None", "::/0 4 None"]
+            [
+                "0.0.0.0/0 via 10.9.0.1 7 Some(1280)",
+                "10.9.0.0/16 7 None",
+                "::/0 3 None",
+                "::/0 via fefe:fefe:fefe:fefe:fefe:fefe:fefe:fefe 4 None"
+            ]
         );
         // Cut off anywhere, it gives what came before.
         (0..all.len()).for_each(|end| assert!(shown(&all[..end]).len() <= 4));

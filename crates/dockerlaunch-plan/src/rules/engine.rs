@@ -8,7 +8,7 @@ use crate::facts::{DaemonJson, Entry, Facts, PRIVATE};
 use crate::{Config, Problem, Verdict};
 
 use super::listeners::Listeners;
-use super::{certificates, containerd, daemon_json, files, firewall, listeners, network, tls};
+use super::{certificates, containerd, daemon_json, files, firewall, listeners, neighbour, network, tls};
 
 /// Why there is no engine to start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +87,7 @@ pub fn command(config: &Config, facts: &Facts) -> EngineCommand {
     }
     let mut warnings = listeners.warnings;
     warnings.extend(tls::warning(config, facts).into_iter().chain(certificates::warning(config, facts)));
-    warnings.extend(firewall::warning(config, facts));
+    warnings.extend(firewall::warning(config, facts).into_iter().chain(neighbour::warning(config, facts)));
     notices.extend(certificates::notices(facts));
     let mut path = config.path.clone();
     let private_bin = format!("{PRIVATE}/bin");
@@ -101,6 +101,9 @@ pub fn command(config: &Config, facts: &Facts) -> EngineCommand {
     let xtables = format!("{PRIVATE}/xtables");
     if facts.exists(&xtables) {
         env.push(("XTABLES_LIBDIR".into(), xtables));
+    }
+    if firewall::does_without_raw(config, facts) {
+        env.push((firewall::NO_RAW.into(), "1".into()));
     }
     let bundle = "/etc/ssl/certs/ca-certificates.crt";
     let private_bundle = "ssl/certs/ca-certificates.crt";

@@ -28,6 +28,7 @@ pub fn choose(config: &Config, facts: &Facts) -> Result<(Backend, &'static str),
         return Ok((Backend::Native, "`firewall-backend` asks for it"));
     }
     match config.iptables_legacy {
+        Some(true) if firewall.ipv4.has_legacy() == Some(false) => return Err(no_legacy(&firewall.ipv4)),
         Some(true) => return Ok((Backend::Legacy, "DOCKER_IPTABLES_LEGACY asks for it")),
         Some(false) => return Ok((Backend::Nft, "DOCKER_IPTABLES_LEGACY asks for it")),
         None if facts.kernel.is_gvisor && switch(config, facts, "iptables").is_none() => {
@@ -35,7 +36,7 @@ pub fn choose(config: &Config, facts: &Facts) -> Result<(Backend, &'static str),
         }
         None => {}
     }
-    if firewall.legacy_in_use {
+    if firewall.legacy_in_use && firewall.ipv4.has_legacy() != Some(false) {
         return Ok((Backend::Legacy, "legacy tables are in use in this network namespace"));
     }
     let native = firewall.native && firewall.ipv4.has_native() == Some(true) && asked.is_none();
@@ -71,6 +72,13 @@ fn nothing_works(ipv4: &Family) -> Problem {
         .remedy("or try nevertheless", "DOCKER_IPTABLES_LEGACY=")
 }
 
+fn no_legacy(ipv4: &Family) -> Problem {
+    Problem::new("DOCKER_IPTABLES_LEGACY asks for the legacy tables, which this kernel lacks")
+        .cause(format!("they lack {}", options(ipv4.legacy.as_ref())))
+        .remedy("load the modules on the host", "modprobe -a iptable_nat iptable_filter iptable_raw")
+        .hint("or leave DOCKER_IPTABLES_LEGACY out, and the launcher takes what there is")
+}
+
 fn options(lacks: Option<&Vec<String>>) -> String {
     let names = lacks.into_iter().flatten().map(|name| format!("CONFIG_{name}"));
     let names: Vec<String> = names.collect();
@@ -83,6 +91,7 @@ pub fn switch(config: &Config, facts: &Facts, name: &str) -> Option<bool> {
     let in_file = match name {
         "iptables" => file.iptables,
         "ip6tables" => file.ip6tables,
+        "ipv6" => file.ipv6,
         _ => file.ip_forward,
     };
     config.engine.switch(name).or(in_file)
@@ -135,8 +144,26 @@ pub fn forwarding_is_fixed(facts: &Facts) -> bool {
     mount.is_some_and(Mount::is_read_only)
 }
 
+/// Without the table `raw` dockerd does not start a container that publishes a port, unless it is told so (since 28.0.2; moby,
+/// libnetwork/drivers/bridge, `rawRulesDisabled`; before 28 it has no rules there).
+pub const NO_RAW: &str = "DOCKER_INSECURE_NO_IPTABLES_RAW";
+
+/// Whether the engine is told so.
+pub fn does_without_raw(config: &Config, facts: &Facts) -> bool {
+    let firewall = &facts.firewall;
+    switch(config, facts, "iptables") != Some(false)
+        && (firewall.ipv4.lacks_raw() || firewall.ipv6.lacks_raw())
+        && matches!(choose(config, facts), Ok((Backend::Legacy, _)))
+}
+
 /// What the user has to do that we cannot.
 pub fn warning(config: &Config, facts: &Facts) -> Option<String> {
+    if does_without_raw(config, facts) {
+        return Some(format!(
+            "the kernel lacks the table `raw`, so {NO_RAW}=1: machines on the same network reach containers past their \
+             published ports, as before Docker 28; on the host: `modprobe -a iptable_raw ip6table_raw`"
+        ));
+    }
     matches!(choose(config, facts), Ok((Backend::Off, _))).then(|| {
         let iptables = legacy_iptables();
         format!(
@@ -295,7 +322,7 @@ mod tests {
         facts.firewall.ipv4 = family(NO_COMPAT, NO_LEGACY);
         facts.firewall.native = true;
         for (words, legacy, wanted, args) in [
-            ("", Some("1"), "iptables-legacy: DOCKER_IPTABLES_LEGACY", ""),
+            ("", Some("1"), "stop: they lack CONFIG_IP_NF_IPTABLES", ""),
             ("", Some(""), "iptables-nft: DOCKER_IPTABLES_LEGACY", ""),
             (
                 "--firewall-backend=nftables",
@@ -315,6 +342,38 @@ mod tests {
         assert_eq!(decided("", None, &facts).1, "");
         facts.daemon_json = crate::facts::DaemonJson { iptables: Some(false), ..Default::default() };
         assert_eq!(decided("", None, &facts).0, "skip: --iptables=false");
+    }
+
+    #[test]
+    fn legacy_tables_that_do_not_work_are_not_used_pain_1() {
+        let mut facts = Facts::default();
+        facts.firewall.legacy_in_use = true;
+        facts.firewall.ipv4 = family(ALL, NO_LEGACY);
+        assert!(decided("", None, &facts).0.starts_with("iptables-nft: the kernel answers"));
+        facts.firewall.ipv4 = family(None, ALL);
+        assert!(decided("", Some("1"), &facts).0.starts_with("iptables-legacy: DOCKER_IPTABLES_LEGACY"));
+    }
+
+    #[test]
+    fn without_the_raw_table_dockerd_is_told_so_pain_1() {
+        let mut facts = Facts::default();
+        facts.firewall.ipv4 = family(NO_NFT, Some(&["IP_NF_RAW"]));
+        let is_told = |words: &str, facts: &Facts| {
+            let engine = plan(&config(words, None), facts).engine;
+            assert_eq!(
+                engine.warnings.iter().any(|text| text.contains(NO_RAW)),
+                does_without_raw(&config(words, None), facts)
+            );
+            engine.env.contains(&(NO_RAW.to_owned(), "1".to_owned()))
+        };
+        assert!(decided("", None, &facts).0.starts_with("iptables-legacy: "));
+        assert!(is_told("", &facts) && !is_told("--iptables=false", &facts));
+        facts.firewall.ipv4 = family(NO_NFT, ALL);
+        assert!(!is_told("", &facts));
+        facts.firewall.ipv4 = family(ALL, Some(&["IP_NF_RAW"]));
+        assert!(!is_told("", &facts), "nf_tables is used");
+        facts.firewall.ipv4 = family(NO_NFT, Some(&["IP_NF_FILTER", "IP_NF_RAW"]));
+        assert!(decided("", None, &facts).0.starts_with("stop: "));
     }
 
     #[test]
@@ -381,7 +440,7 @@ mod tests {
     }
 
     #[test]
-    fn dockerds_own_backend_gets_both_families_forwarded_pain_1() {
+    fn forwarding_is_dockerds_but_for_its_own_backend_pain_1() {
         let mut facts = Facts::default();
         for knob in crate::facts::WATCHED_KNOBS.iter().filter(|knob| knob.contains("forward")) {
             facts.knobs.insert((*knob).into(), "0".into());
@@ -390,8 +449,11 @@ mod tests {
             Verdict::Needed { actions } => actions.len(),
             _ => 0,
         };
-        assert_eq!(written(""), 1);
-        assert_eq!(written("--firewall-backend=nftables"), 3);
+        assert_eq!(written(""), 0, "dockerd opens it, and shuts the door");
+        assert_eq!(written("--ip-forward-no-drop"), 0);
+        assert_eq!(written("--iptables=false"), 1);
+        assert_eq!(written("--firewall-backend=nftables"), 1);
+        assert_eq!(written("--firewall-backend=nftables --ipv6"), 3);
         assert_eq!(written("--firewall-backend=nftables --ip-forward=false"), 0);
     }
 

@@ -96,7 +96,7 @@ mod tests {
         facts.network.takes_network_opts = true;
         for (index, (name, mtu, carrier, route)) in (1..).zip(ways) {
             let to = if *name == "v6" { "::/0" } else { "0.0.0.0/0" }.parse().expect("route");
-            facts.network.routes.push(Route { to, link: index, mtu: *route });
+            facts.network.routes.push(Route { to, link: index, gateway: None, mtu: *route });
             let name = (*name).to_owned();
             let link = Link { name, index, mtu: *mtu, carrier: *carrier, up: true, ..Link::default() };
             facts.links.push(link);

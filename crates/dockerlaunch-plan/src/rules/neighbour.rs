@@ -17,6 +17,9 @@ pub fn decide(config: &Config, facts: &Facts) -> Verdict {
     if has_own_bridge && is_off("iptables", file.iptables) && is_off("ip6tables", file.ip6tables) {
         return Verdict::satisfied(format!("`{bridge}` is apart from the engine of {socket}"));
     }
+    if config.settings.ignore_neighbour {
+        return Verdict::skipped(format!("DOCKERLAUNCH_NEIGHBOUR=ignore, beside the engine of {socket}"));
+    }
     let problem = Problem::new("another Docker runs in this network namespace")
         .cause(format!("it listens on {socket}, which is not in this container"))
         .cause("both would have docker0 and the firewall's chains: its containers would lose their ports")
@@ -25,8 +28,17 @@ pub fn decide(config: &Config, facts: &Facts) -> Verdict {
         .remedy(
             "or keep them apart; containers then have no way out of the machine but `--network host`",
             "-b br0 --bip=10.20.0.1/24 --iptables=false --ip6tables=false",
-        );
+        )
+        .remedy("or start nevertheless", "DOCKERLAUNCH_NEIGHBOUR=ignore");
     Verdict::Blocked { problem }
+}
+
+/// What comes of it.
+pub fn warning(config: &Config, facts: &Facts) -> Option<String> {
+    let socket = facts.network.other_engine.as_ref().filter(|_| config.settings.ignore_neighbour)?;
+    Some(format!(
+        "the engine of {socket} is in this network namespace too: either may lose its bridge and published ports"
+    ))
 }
 
 #[cfg(test)]
@@ -54,6 +66,11 @@ mod tests {
             assert!(is_blocked(words, &facts), "{words}");
         }
         assert!(!is_blocked("-b br0 --iptables=false --ip6tables=false", &facts));
+        let mut config = Config::new(Engine::default(), &BTreeMap::new());
+        assert_eq!(warning(&config, &facts), None);
+        config.settings.ignore_neighbour = true;
+        assert!(matches!(decide(&config, &facts), Verdict::Skipped { .. }));
+        assert!(warning(&config, &facts).is_some_and(|text| text.contains("/0e2d6ff12345.sock")));
         facts.daemon_json.iptables = Some(false);
         facts.daemon_json.ip6tables = Some(false);
         assert!(!is_blocked("-b br0", &facts));

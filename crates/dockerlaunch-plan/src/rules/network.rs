@@ -23,28 +23,37 @@ pub const FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
 const FORWARD6: [&str; 2] =
     ["/proc/sys/net/ipv6/conf/all/forwarding", "/proc/sys/net/ipv6/conf/default/forwarding"];
 
-/// Forwarding, before dockerd: when it has to switch it on itself it also sets the FORWARD policy to DROP, and with its own
-/// backend it only looks whether it is on (libnetwork/drivers/bridge/setup_ip_forwarding.go). That of IPv6 is left to it
-/// else: a host that forwards does not listen to routers any more.
+/// Forwarding, where dockerd only looks whether it is on: with its own backend. Else it is left to dockerd, which shuts the door
+/// when it opens it: the policy of FORWARD becomes DROP only if it has switched forwarding on itself (moby,
+/// libnetwork/drivers/bridge/setup_ip_forwarding.go). That of IPv6 only if it is wanted: a host that forwards does not listen to
+/// routers any more.
 pub fn forwarding(config: &Config, facts: &Facts) -> Verdict {
     if firewall::switch(config, facts, "ip-forward") == Some(false) {
         return Verdict::skipped("--ip-forward=false");
     }
-    let mut knobs = vec![FORWARD];
-    if matches!(firewall::choose(config, facts), Ok((Backend::Native, _))) {
-        knobs.extend(FORWARD6);
-    }
-    knobs.retain(|knob| facts.knobs.contains_key(*knob));
-    if knobs.is_empty() {
-        return Verdict::skipped(format!("{FORWARD} does not exist"));
-    }
     let is_off = |knob: &&str| facts.knobs.get(*knob).is_some_and(|value| value != "1");
-    let off: Vec<&str> = knobs.into_iter().filter(is_off).collect();
-    if off.contains(&FORWARD) && firewall::forwarding_is_fixed(facts) {
+    let is_fixed = firewall::forwarding_is_fixed(facts);
+    if is_fixed && is_off(&FORWARD) {
         let problem = Problem::new("net.ipv4.ip_forward is 0, and /proc/sys is mounted read-only")
             .cause("containers reach no other networks")
             .remedy("have the outer runtime set it", "docker run --sysctl net.ipv4.ip_forward=1 …");
         return Verdict::Blocked { problem };
+    }
+    if !facts.knobs.contains_key(FORWARD) {
+        return Verdict::skipped(format!("{FORWARD} does not exist"));
+    }
+    let backend = match firewall::switch(config, facts, "iptables") {
+        Some(false) => Some(Backend::Off),
+        _ => firewall::choose(config, facts).ok().map(|(backend, _)| backend),
+    };
+    let is_native = backend == Some(Backend::Native);
+    let mut knobs = vec![FORWARD];
+    if is_native && !is_fixed && firewall::switch(config, facts, "ipv6") == Some(true) {
+        knobs.extend(FORWARD6);
+    }
+    let off: Vec<&str> = knobs.into_iter().filter(is_off).collect();
+    if !is_native && backend != Some(Backend::Off) && !off.is_empty() {
+        return Verdict::skipped("dockerd switches it on, and lets nobody else through (FORWARD is DROP)");
     }
     let write = |path: &str| Action::WriteKnob { path: path.into(), value: "1".into() };
     Verdict::needed_or(off.into_iter().map(write).collect(), "net.ipv4.ip_forward = 1")

@@ -1,6 +1,6 @@
 //! Names for containers where the only nameservers are on loopback, which is another one in each network namespace: `127.0.0.11`
 //! in a container of a user network, `127.0.0.53` of systemd-resolved. dockerd leaves them out for its own bridge, and asks
-//! Google instead (moby, libnetwork/internal/resolvconf, `TransformForLegacyNw`). So we listen on the bridge's address and
+//! Google instead (moby, libnetwork/internal/resolvconf, `TransformForLegacyNw`), and those of IPv6 unless its bridge has IPv6. So we listen on the bridge's address and
 //! ask them ourselves; the servers behind them, as Docker notes them in resolv.conf, know no names of the outer network.
 
 use core::net::IpAddr;
@@ -8,7 +8,7 @@ use core::net::IpAddr;
 use crate::facts::Facts;
 use crate::{Action, Config, Problem, Verdict};
 
-use super::pools;
+use super::{firewall, pools};
 
 const FLAG: &str = "dns";
 const OPTION: &str = "dns-opt";
@@ -26,8 +26,15 @@ fn is_set(config: &Config, facts: &Facts) -> bool {
 }
 
 fn is_needed(config: &Config, facts: &Facts) -> bool {
+    let has_ipv6 = firewall::switch(config, facts, "ipv6") == Some(true);
+    let is_left = |address: &IpAddr| has_ipv6 && !address.is_loopback() || is_asked_by_containers(address);
     let all = &facts.network.nameservers;
-    !all.is_empty() && all.iter().all(IpAddr::is_loopback) && !is_set(config, facts)
+    !all.is_empty() && !all.iter().any(is_left) && !is_set(config, facts)
+}
+
+/// Whether dockerd leaves this nameserver to containers on its bridge in any case.
+pub fn is_asked_by_containers(address: &IpAddr) -> bool {
+    address.is_ipv4() && !address.is_loopback()
 }
 
 /// Where we are to listen.
@@ -83,14 +90,14 @@ pub fn decide(config: &Config, facts: &Facts) -> Verdict {
         let names = all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let problem = Problem::new(format!("containers on docker0 cannot ask the nameserver {names}"));
         let problem = if facts.network.local_resolvers.is_empty() {
-            problem.cause("it is on loopback, and does not answer here either")
+            problem.cause("it is on loopback or of IPv6, and does not answer here either")
         } else if config.supervise {
             problem
-                .cause("it is on loopback, and where we could listen for it only dockerd knows")
+                .cause("it is on loopback or of IPv6, and where we could listen for it only dockerd knows")
                 .remedy("name the address of its bridge", "--bip=10.20.0.1/24")
         } else {
             problem
-                .cause("it is on loopback, and nobody stays to ask it for them")
+                .cause("it is on loopback or of IPv6, and nobody stays to ask it for them")
                 .remedy("launch with supervision", "DOCKER_LAUNCH_REAP=true")
         };
         return Verdict::Blocked { problem: problem.remedy("or name one", format!("--{FLAG}=192.0.2.53")) };
@@ -142,10 +149,10 @@ mod tests {
 
     #[test]
     fn a_nameserver_on_loopback_is_asked_for_containers_pain_13() {
-        for server in ["127.0.0.11", "127.0.0.53", "::1"] {
+        for server in ["127.0.0.11", "127.0.0.53", "::1", "2001:db8::53"] {
             let (text, flag) = decided(&config(""), system(&[server], true));
-            assert_eq!(text, "answer names on 10.208.0.1", "{server}");
-            assert_eq!(flag.as_deref(), Some("--dns=10.208.0.1"));
+            assert_eq!(text, "answer names on 172.20.0.1", "{server}");
+            assert_eq!(flag.as_deref(), Some("--dns=172.20.0.1"));
         }
         let given = decided(&config("--bip 10.9.0.1/24"), system(&["127.0.0.11"], true));
         assert_eq!(given.1.as_deref(), Some("--dns=10.9.0.1"));
@@ -162,8 +169,8 @@ mod tests {
         let flagged = |words, options: &[&str]| {
             let mut facts = system(&["127.0.0.11"], true);
             facts.network.resolver_options = options.iter().map(|o| (*o).to_owned()).collect();
-            facts.listening.push(name([10, 208, 0, 1].into()));
-            flags(&config(words), &facts).join(" ").replace("--dns=10.208.0.1", "")
+            facts.listening.push(name([172, 20, 0, 1].into()));
+            flags(&config(words), &facts).join(" ").replace("--dns=172.20.0.1", "")
         };
         assert_eq!(flagged("", &["ndots:0"]), " --dns-opt=timeout:5");
         assert_eq!(flagged("", &["edns0", "ndots:0", "trust-ad"]), " --dns-opt=edns0 --dns-opt=trust-ad");
@@ -177,6 +184,7 @@ mod tests {
         for (words, servers, said) in [
             ("", &[][..], "skip: no nameserver is set"),
             ("", &["127.0.0.11", "10.96.0.10"], "containers can ask 10.96.0.10 themselves"),
+            ("--ipv6", &["2001:db8::53"], "containers can ask 2001:db8::53 themselves"),
             ("--dns 1.1.1.1", &["127.0.0.11"], "skip: `dns` is the user's own"),
             (
                 "-b none",

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use dockerlaunch_plan::Config;
-use dockerlaunch_plan::facts::firewall::{ATTEMPTS, Attempt, Family, Firewall, lacks};
+use dockerlaunch_plan::facts::firewall::{ATTEMPTS, Attempt, Family, Firewall, can_do_without, lacks};
 use dockerlaunch_plan::facts::{Facts, PRIVATE};
 use dockerlaunch_plan::rules::firewall::switch;
 use netlink_sys::protocols::NETLINK_NETFILTER;
@@ -32,12 +32,15 @@ pub(crate) fn firewall(config: &Config, facts: &Facts) -> Firewall {
     let legacy_in_use = lists("/proc/net/ip_tables_names") || lists("/proc/net/ip6_tables_names");
     let is_legacy = by_request.unwrap_or(legacy_in_use);
     let families = trial(CloneFlags::CLONE_NEWNET, PATIENCE, move || {
-        let mut families = if is_legacy { Default::default() } else { try_nft() };
         // Asking the legacy tables makes the kernel load them.
-        if is_legacy || by_request.is_none() && families[0].has_compat() == Some(false) {
-            for (family, which) in families.iter_mut().zip(FAMILIES) {
-                family.legacy = try_legacy(which);
-            }
+        let legacy = || FAMILIES.map(try_legacy);
+        let first = if is_legacy { legacy() } else { [None, None] };
+        let goes_on = by_request.is_none() && first[0].as_ref().is_some_and(|lacks| !can_do_without(lacks));
+        let mut families = if is_legacy && !goes_on { Default::default() } else { try_nft() };
+        let is_last = by_request.is_none() && families[0].has_compat() == Some(false);
+        let found = if is_last && !is_legacy { legacy() } else { first };
+        for (family, legacy) in families.iter_mut().zip(found) {
+            family.legacy = legacy;
         }
         families
     });
@@ -50,7 +53,7 @@ pub(crate) fn firewall(config: &Config, facts: &Facts) -> Firewall {
 pub(crate) fn any_works() -> [Option<bool>; 2] {
     let nft = try_nft();
     [0, 1].map(|n| match (nft[n].has_compat()?, nft[n].has_native()?) {
-        (false, false) => Some(try_legacy(FAMILIES[n])?.is_empty()),
+        (false, false) => Some(can_do_without(&try_legacy(FAMILIES[n])?)),
         _ => Some(true),
     })
 }
@@ -76,7 +79,7 @@ struct Which {
     level: libc::c_int,
     /// The module and the options of the legacy interface.
     module: &'static str,
-    options: [&'static str; 3],
+    options: [&'static str; 4],
 }
 
 const FAMILIES: [Which; 2] = [
@@ -85,20 +88,20 @@ const FAMILIES: [Which; 2] = [
         socket: AddressFamily::INET,
         level: libc::IPPROTO_IP,
         module: "ip_tables",
-        options: ["IP_NF_IPTABLES", "IP_NF_NAT", "IP_NF_FILTER"],
+        options: ["IP_NF_IPTABLES", "IP_NF_NAT", "IP_NF_FILTER", "IP_NF_RAW"],
     },
     Which {
         nft: libc::NFPROTO_IPV6 as u8,
         socket: AddressFamily::INET6,
         level: libc::IPPROTO_IPV6,
         module: "ip6_tables",
-        options: ["IP6_NF_IPTABLES", "IP6_NF_NAT", "IP6_NF_FILTER"],
+        options: ["IP6_NF_IPTABLES", "IP6_NF_NAT", "IP6_NF_FILTER", "IP6_NF_RAW"],
     },
 ];
 
 /// The tables that dockerd uses.
 fn try_legacy(which: Which) -> Option<Vec<String>> {
-    let [interface, nat, filter] = which.options;
+    let [interface, nat, filter, raw] = which.options;
     let lacks = |option: &str| Some(vec![option.to_owned()]);
     let Ok(socket) = socket(which.socket, SocketType::DGRAM, None) else { return lacks(interface) };
     let find = |table: &str| {
@@ -111,11 +114,11 @@ fn try_legacy(which: Which) -> Option<Vec<String>> {
         let _ = name_to_index(&socket, which.module);
         found = find("nat");
     }
-    match (found, find("filter")) {
-        (Err(libc::EPERM), _) => None,
-        (Err(libc::ENOPROTOOPT), _) => lacks(interface),
-        (nat_found, filter_found) => {
-            let missing = [(nat_found, nat), (filter_found, filter)].into_iter();
+    match found {
+        Err(libc::EPERM) => None,
+        Err(libc::ENOPROTOOPT) => lacks(interface),
+        _ => {
+            let missing = [(found, nat), (find("filter"), filter), (find("raw"), raw)].into_iter();
             Some(missing.filter(|(found, _)| found.is_err()).map(|(_, option)| option.to_owned()).collect())
         }
     }
@@ -158,7 +161,10 @@ fn try_nft() -> [Family; 2] {
         }
         Err(_) => return Default::default(),
     };
-    if failed.iter().any(|answer| answer.errno == libc::EPERM) {
+    // Anything else, as for want of memory or of permission, tells nothing about the kernel.
+    let is_lacking =
+        |errno| matches!(errno, libc::ENOENT | libc::EOPNOTSUPP | libc::EPROTONOSUPPORT | libc::EINVAL);
+    if failed.iter().any(|answer| !is_lacking(answer.errno)) {
         return Default::default();
     }
     let has_failed = |seq: u32| failed.iter().any(|answer| answer.seq == 0 || answer.seq == seq);

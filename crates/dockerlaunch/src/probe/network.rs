@@ -8,7 +8,7 @@ use std::time::Duration;
 use dockerlaunch_plan::Config;
 use dockerlaunch_plan::facts::Facts;
 use dockerlaunch_plan::facts::network::{self, Network};
-use dockerlaunch_plan::rules::mtu;
+use dockerlaunch_plan::rules::{mtu, resolver};
 
 use super::Probe;
 use crate::{netlink, question};
@@ -25,7 +25,7 @@ impl Probe {
         }
         let nameservers = network::parse_nameservers(&resolv);
         let is_here = self.root == Path::new("/");
-        let is_alone = nameservers.iter().all(IpAddr::is_loopback);
+        let is_alone = !nameservers.iter().any(resolver::is_asked_by_containers);
         let answers =
             |address: &IpAddr| TcpStream::connect_timeout(&SocketAddr::new(*address, 53), PATIENCE).is_ok();
         let table = self.read("/proc/net/unix").unwrap_or_default();
