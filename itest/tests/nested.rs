@@ -43,7 +43,7 @@ fn main() -> ExitCode {
         .test("outside::mtu_1400_pain_2", &[], || outside::mtu(OUTER.get()?, 1400))
         .long("outside::mtu_1280_pain_2", &[], || outside::mtu(OUTER.get()?, 1280))
         .long("outside::addresses_of_nobody_else_pain_12", &[], || outside::pools(OUTER.get()?))
-        .test("outside::names_pain_13", &[], || outside::names(OUTER.get()?))
+        .long("outside::names_pain_13", &[], || outside::names(OUTER.get()?))
         .long("outside::neighbours_pain_51", &[], || outside::neighbours(OUTER.get()?))
         .scenarios(&NESTED, SCENARIOS)
         .run(|| {

@@ -23,7 +23,7 @@ fn main() -> ExitCode {
         .test("two_capabilities_pains_23_41", &[], || places::two_capabilities(&*OUTER.get()?))
         .long("no_capability_at_all_pain_41", &[], || places::no_capability_at_all(&*OUTER.get()?))
         .long("read_only_root_pain_41", &[], || places::read_only_root(&*OUTER.get()?))
-        .test("user_namespace_pain_41", &[], || places::user_namespace(&*REMAPPED.get()?))
+        .long("user_namespace_pain_41", &[], || places::user_namespace(&*REMAPPED.get()?))
         .run(|| take_down(&OUTER).and(take_down(&REMAPPED)))
 }
 
