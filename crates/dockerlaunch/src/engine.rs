@@ -401,7 +401,12 @@ impl Launch {
         });
         let report = self.apply(&early, Stage::Early, &facts)?;
         report.degraded.iter().for_each(warn);
-        Ok(())
+        // What the kernel's init sets in /proc, it could not see before that was mounted.
+        if report.done.iter().any(|(id, _)| *id == "api.proc") && is_kernel_init() {
+            self.early()
+        } else {
+            Ok(())
+        }
     }
 
     /// Both stages, each on facts of its own, and the user's hooks.
