@@ -37,7 +37,6 @@ pub mod tls;
 pub const RULES: &[Rule] = &[
     rule("api.proc",      Early, api_mounts::proc,      Abort,                "dockerd and runc read and re-execute themselves through /proc"),
     rule("api.sys",       Early, api_mounts::sys,       Abort,                "cgroups and network interfaces appear below /sys"),
-    rule("modules",       Early, modules::autoload,     degrade("the kernel loads no modules by itself"),        "features that the kernel has as modules load when first used, be it by a probe"),
     rule("settings",      Main,  settings::understood,  Abort,                "a setting that nobody understands would be passed over in silence"),
     rule("tls",           Main,  tls::make,             Abort,                "the network reaches the engine by TLS alone"),
     rule("tls.renew",     Main,  tls::renew,            degrade("clients refuse the certificate under a name that it lacks, or once it has ended"), "addresses change, and certificates end"),
@@ -56,6 +55,7 @@ pub const RULES: &[Rule] = &[
     rule("api.run",       Main,  api_mounts::run,       Abort,                "pid files and sockets that must not survive a restart"),
     rule("listen.unix",   Main,  listeners::unix_sockets, Abort,              "a client that comes early waits instead of failing"),
     rule("root.rshared",  Main,  root::shared,          degrade("mounts made on one side of a volume do not show on the other (--mount bind-propagation=shared)"), "mount propagation between containers"),
+    rule("modules",       Main,  modules::autoload,     degrade("the kernel loads no modules by itself"),        "features that the kernel has as modules load when first used"),
     rule("cgroup.own",    Main,  cgroup_ns::decide,     Abort,                "containers stay within this container's limits, and nothing of them outside"),
     rule("cgroup.v1",     Main,  cgroup_v1::decide,     Abort,                "resource limits of containers"),
     rule("cgroup.v2",     Main,  cgroup_v2::mount,      Abort,                "resource limits of containers"),

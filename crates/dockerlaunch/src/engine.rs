@@ -401,22 +401,22 @@ impl Launch {
         });
         let report = self.apply(&early, Stage::Early, &facts)?;
         report.degraded.iter().for_each(warn);
-        // What the kernel's init sets in /proc, it could not see before that was mounted.
-        if report.done.iter().any(|(id, _)| *id == "api.proc") && is_kernel_init() {
-            self.early()
-        } else {
-            Ok(())
-        }
+        Ok(())
     }
 
     /// Both stages, each on facts of its own, and the user's hooks.
     fn prepare(&mut self, signals: Option<&mut Signals>) -> Result<(Facts, Plan), LaunchFailure> {
         self.early()?;
         self.timed("understands its settings", Self::read_environment);
+        // As the kernel's init we first name the helper that loads modules: packet filters are tried after that.
+        let is_init = is_kernel_init();
+        if is_init {
+            self.firewall = OnceCell::from(Firewall::default());
+        }
         let (facts, main) = self.timed("looks around", |launch| launch.plan());
         self.foreign_cgroups = Some(facts.cgroups.foreign.clone());
         let mut report = self.apply(&main, Stage::Main, &facts)?;
-        if !main.hooks.is_empty() {
+        if !main.hooks.is_empty() || is_init {
             let limit = self.config.settings.hook_timeout;
             self.timed("runs hooks", |_| hooks::run(&main.hooks, &main.engine.env, limit, signals))
                 .map_err(|problem| failure(&facts, vec![problem], status::LAUNCHER_FAILED))?;
