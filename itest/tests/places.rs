@@ -17,8 +17,8 @@ static REMAPPED: Shared<Instance> =
 
 fn main() -> ExitCode {
     Suite::new("nested_places", &[Need::Root, Need::Busybox])
-        .test("pod_in_the_hosts_cgroups_pains_6_47", &[], || places::pod_in_the_hosts_cgroups(&*OUTER.get()?))
-        .test("execs_while_it_starts_pain_5", &[], || places::execs_while_it_starts(&*OUTER.get()?))
+        .long("pod_in_the_hosts_cgroups_pains_6_47", &[], || places::pod_in_the_hosts_cgroups(&*OUTER.get()?))
+        .long("execs_while_it_starts_pain_5", &[], || places::execs_while_it_starts(&*OUTER.get()?))
         .long("cgroups_go_with_it_pain_6", &[], || places::cgroups_go_with_it(&*OUTER.get()?))
         .test("two_capabilities_pains_23_41", &[], || places::two_capabilities(&*OUTER.get()?))
         .long("no_capability_at_all_pain_41", &[], || places::no_capability_at_all(&*OUTER.get()?))
