@@ -15,7 +15,7 @@ fuzz_target!(|text: &str| {
         let _ = cgroups.place_in(mount);
     }
     confinement::parse_apparmor(text);
-    confinement::is_gvisor(text);
+    kernel::is_gvisor(text, text);
     kernel::parse_filesystems(text);
     assert!(kernel::parse_parameters(text).iter().all(|word| !word.contains(char::is_whitespace)));
     process::parse_effective_capabilities(text);
