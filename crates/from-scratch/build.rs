@@ -25,7 +25,7 @@ const CLEARED: &[&str] = &[
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
+    let workspace = manifest_dir()?.join("../..").canonicalize()?;
     for path in ["crates/dockerlaunch", "crates/dockerlaunch-plan", "Cargo.toml", "Cargo.lock"] {
         println!("cargo::rerun-if-changed={}", workspace.join(path).display());
     }
@@ -46,6 +46,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     std::fs::copy(&built, out.join("dockerlaunch"))
         .map_err(|error| format!("{}: {error}", built.display()))?;
     Ok(())
+}
+
+/// Where this crate is now: a build directory may outlive the clone in which this script was compiled.
+fn manifest_dir() -> Result<PathBuf, Box<dyn Error>> {
+    Ok(env::var_os("CARGO_MANIFEST_DIR").ok_or("CARGO_MANIFEST_DIR is not set")?.into())
 }
 
 /// One directory for all of the outer profiles, so that the launcher is built once; and not the outer cargo's own, on
@@ -72,7 +77,7 @@ fn cargo_build(
     target_dir: &Path,
     offline: bool,
 ) -> Result<bool, Box<dyn Error>> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("launcher.ld");
+    let script = manifest_dir()?.join("launcher.ld");
     // Apart from each other, since a path may have a comma.
     let script = format!("-Clink-arg={}", script.display());
     let flags = ["-Ctarget-feature=+crt-static", "-Clink-arg=-T", &script];
