@@ -1,6 +1,7 @@
 //! Packets of containers that are not too large for the way out: where they are, and the answer that says so is dropped, as
 //! many firewalls do, connections hang.
 
+use crate::facts::network::Route;
 use crate::facts::{Facts, Link};
 use crate::{Config, Verdict};
 
@@ -62,7 +63,7 @@ pub fn decide(config: &Config, facts: &Facts) -> Verdict {
         Some(_) if !facts.network.takes_network_opts => {
             "; networks that users make keep 1500: this engine has no --default-network-opt"
         }
-        Some(_) => " on every network",
+        Some(_) => ", on docker0 and new bridge networks",
         None => "",
     };
     if let Some(named) = named(config, facts) {
@@ -75,7 +76,7 @@ pub fn decide(config: &Config, facts: &Facts) -> Verdict {
         (_, Some((mtu, link))) => {
             Verdict::satisfied(format!("{USUAL}; the way out by {} has {mtu}", link.name))
         }
-        _ if facts.network.routes.iter().any(super::super::facts::network::Route::is_way_out) => {
+        _ if facts.network.routes.iter().any(Route::is_way_out) => {
             Verdict::skipped(format!("{USUAL}; the interface of the way out is down"))
         }
         _ => Verdict::skipped(format!("{USUAL}; there is no way out")),
@@ -88,7 +89,6 @@ mod tests {
 
     use super::*;
     use crate::config::Engine;
-    use crate::facts::network::Route;
 
     /// A system with these ways out: interface, its MTU, carrier, and the route's MTU.
     fn facts(ways: &[(&str, u32, bool, Option<u32>)]) -> Facts {
@@ -118,10 +118,13 @@ mod tests {
     const BOTH: &str = "--mtu=1400 --default-network-opt=bridge=com.docker.network.driver.mtu=1400";
 
     #[test]
-    fn every_network_gets_the_mtu_of_a_narrow_way_out_pain_2() {
+    fn docker0_and_new_networks_get_the_mtu_of_a_narrow_way_out_pain_2() {
         let narrow = facts(&[("eth0", 1400, true, None)]);
         let (text, flags) = decided("", &narrow);
-        assert_eq!((text.as_str(), flags.as_str()), ("1400, as the way out by eth0 on every network", BOTH));
+        assert_eq!(
+            (text.as_str(), flags.as_str()),
+            ("1400, as the way out by eth0, on docker0 and new bridge networks", BOTH)
+        );
         // An engine before 24.0.
         let mut old = narrow;
         old.network.takes_network_opts = false;
