@@ -25,7 +25,11 @@ pub fn plan(config: &Config, facts: &Facts) -> Plan {
     let steps = RULES
         .iter()
         .map(|rule| {
-            let verdict = match (rule.decide)(config, &predicted) {
+            let decided = match rule.stage {
+                Stage::Late if hooks_are_to_come(facts) => Verdict::skipped("hooks may still change it"),
+                _ => (rule.decide)(config, &predicted),
+            };
+            let verdict = match decided {
                 Verdict::Needed { actions } if actions.is_empty() => Verdict::satisfied("nothing is missing"),
                 Verdict::Blocked { problem } => {
                     Verdict::Blocked { problem: problem.at(place(rule.id.0, rule.why)) }
@@ -41,6 +45,11 @@ pub fn plan(config: &Config, facts: &Facts) -> Plan {
     Plan { steps, hooks: facts.hooks.clone(), engine: rules::engine::command(config, &predicted) }
 }
 
+/// A data root that is locked for the engine of this place shows that they have run.
+fn hooks_are_to_come(facts: &Facts) -> bool {
+    facts.hooks.iter().any(|hook| hook.executable) && !facts.storage.locked
+}
+
 /// `cgroup.v2, 7 of 19: why`: names a step and its place in the boot order.
 fn place(id: &str, why: &str) -> String {
     let position = RULES.iter().position(|r| r.id.0 == id).map_or(0, |i| i + 1);
@@ -48,9 +57,9 @@ fn place(id: &str, why: &str) -> String {
 }
 
 impl Plan {
-    /// The steps of one stage.
+    /// The steps of one stage; those after the hooks are of the main one.
     pub fn stage(&self, stage: Stage) -> impl Iterator<Item = &Step> {
-        self.steps.iter().filter(move |s| s.stage == stage)
+        self.steps.iter().filter(move |s| s.stage == stage || stage == Stage::Main && s.stage > stage)
     }
 
     /// What stops the launch: the problems of blocked steps that Docker cannot do without.

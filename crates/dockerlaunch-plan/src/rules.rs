@@ -1,7 +1,7 @@
 //! The boot order, on one screen. Each rule lives in the module of its area.
 
 use crate::step::OnFailure::Abort;
-use crate::step::Stage::{Early, Main};
+use crate::step::Stage::{Early, Late, Main};
 use crate::step::{OnFailure, Rule, Stage, StepId};
 
 pub mod api_mounts;
@@ -64,12 +64,12 @@ pub const RULES: &[Rule] = &[
     rule("files.ca",      Main,  certificates::decide,  Abort,                "registries and proxies of a company have certificates of its own"),
     rule("config",        Main,  daemon_json::decide,   Abort,                "settings reach dockerd by its command line and by daemon.json, and by one of them only"),
     rule("containerd",    Main,  containerd::configured, Abort,               "beside the engine it starts sooner, takes less memory, and no stop waits for it"),
-    rule("storage.root",  Main,  storage::root,         Abort,                "images and containers need a place that can be written"),
-    rule("storage.lock",  Main,  storage::lock,         Abort,                "two engines in one data root destroy it"),
-    rule("storage.disk",  Main,  storage::medium,       Abort,                "what carries the data root decides which drivers can work"),
-    rule("storage",       Main,  storage::driver,       degrade("every layer is copied"),                        "layers share their files where an overlay can be mounted"),
-    rule("storage.room",  Main,  storage::room,         degrade("images and containers soon have no room"),      "an engine whose disk is full fails in many ways"),
-    rule("images",        Main,  storage::images,       degrade("these images are not there without a pull"),    "images that come with the system are there at the first start"),
+    rule("storage.root",  Late,  storage::root,         Abort,                "images and containers need a place that can be written"),
+    rule("storage.lock",  Late,  storage::lock,         Abort,                "two engines in one data root destroy it"),
+    rule("storage.disk",  Late,  storage::medium,       Abort,                "what carries the data root decides which drivers can work"),
+    rule("storage",       Late,  storage::driver,       degrade("every layer is copied"),                        "layers share their files where an overlay can be mounted"),
+    rule("storage.room",  Late,  storage::room,         degrade("images and containers soon have no room"),      "an engine whose disk is full fails in many ways"),
+    rule("images",        Late,  storage::images,       degrade("these images are not there without a pull"),    "images that come with the system are there at the first start"),
     rule("leftovers",     Main,  leftovers::decide,     Abort,                "a crashed predecessor's pid and state files stop a new daemon"),
     rule("limits",        Main,  limits::nofile,        degrade("many containers at once may run out of descriptors"), "dockerd and containerd open many files"),
     rule("limits.kernel", Main,  limits::of_the_kernel, degrade("many containers at once may fail"),       "containers take keys, and programs in them watch files"),

@@ -16,12 +16,14 @@ impl std::fmt::Display for StepId {
 
 /// When a step runs. Facts are read anew before each stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Stage {
     /// Needs no `/proc`: the kernel, or a bare sandbox, has just started us.
     Early,
     /// Everything else.
     Main,
+    /// Of `Main`, but decided only once the user's hooks have run: what it stands on, they may still change.
+    Late,
 }
 
 /// What a rule decided.

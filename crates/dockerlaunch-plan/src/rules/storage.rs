@@ -41,17 +41,8 @@ fn elsewhere(problem: Problem, config: &Config, facts: &Facts) -> Problem {
     problem.remedy("or keep the data in memory", "DOCKERLAUNCH_STORAGE=tmpfs")
 }
 
-/// What a hook mounts there is what must be locked and looked at. In a data root that is locked the hooks have run.
-fn after_hooks(facts: &Facts) -> Option<Verdict> {
-    let wait = facts.hooks.iter().any(|hook| hook.executable) && !facts.storage.locked;
-    wait.then(|| Verdict::skipped("hooks may still change it"))
-}
-
 /// It answers, and can be written.
 pub fn root(config: &Config, facts: &Facts) -> Verdict {
-    if let Some(later) = after_hooks(facts) {
-        return later;
-    }
     let (path, seen) = (path(config, facts), &facts.storage);
     if let Some(Medium::Tmpfs(_)) = config.settings.storage {
         return Verdict::skipped("memory covers it");
@@ -88,9 +79,6 @@ pub fn root(config: &Config, facts: &Facts) -> Verdict {
 
 /// One engine at a time.
 pub fn lock(config: &Config, facts: &Facts) -> Verdict {
-    if let Some(later) = after_hooks(facts) {
-        return later;
-    }
     let path = path(config, facts);
     match &facts.storage.holder {
         _ if facts.storage.locked => Verdict::satisfied("it is locked for the engine of this place"),
@@ -117,9 +105,6 @@ pub fn in_use(path: &str, holder: &str) -> Problem {
 
 /// What the user puts it on.
 pub fn medium(config: &Config, facts: &Facts) -> Verdict {
-    if let Some(later) = after_hooks(facts) {
-        return later;
-    }
     let (target, seen) = (place(config, facts), &facts.storage);
     let mkdir = (!seen.exists && !seen.locked).then(|| Action::Mkdir { path: target.clone(), mode: 0o710 });
     match config.settings.storage {
@@ -229,9 +214,6 @@ fn refused(config: &Config, facts: &Facts, words: &str) -> Problem {
 
 /// How images are kept.
 pub fn driver(config: &Config, facts: &Facts) -> Verdict {
-    if let Some(later) = after_hooks(facts) {
-        return later;
-    }
     let copies = store(config, facts).copies.unwrap_or_default();
     match (&facts.storage.overlay, used(config, facts)) {
         (Some(Overlay::Limited(words)), Some("overlay2" | "overlayfs")) => {
@@ -286,9 +268,6 @@ const MUCH: u64 = 10 << 30;
 
 /// There is room, and it is not slow.
 pub fn room(config: &Config, facts: &Facts) -> Verdict {
-    if let Some(later) = after_hooks(facts) {
-        return later;
-    }
     if let Some(Medium::Tmpfs(_)) = config.settings.storage {
         return Verdict::skipped("memory has its own limit");
     }
@@ -321,9 +300,6 @@ pub fn room(config: &Config, facts: &Facts) -> Verdict {
 
 /// Images that come with the system.
 pub fn images(config: &Config, facts: &Facts) -> Verdict {
-    if let Some(later) = after_hooks(facts) {
-        return later;
-    }
     let names = &facts.storage.preloaded;
     if names.is_empty() {
         return Verdict::skipped(format!("there are none in {PRELOADED}"));
