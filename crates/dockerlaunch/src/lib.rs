@@ -25,6 +25,7 @@ pub mod engine;
 mod failure;
 mod handoff;
 mod hooks;
+pub mod init;
 mod listener;
 mod lock;
 mod loop_device;

@@ -11,7 +11,7 @@ use dockerlaunch::plan::config::{
     Check, DEFAULT_SOCKET, Engine, Invocation, Output, Picture, Settings, parse,
 };
 use dockerlaunch::plan::{Problem, render};
-use dockerlaunch::{Launch, LaunchFailure, client, drain, engine, pid1, say, signals, sockets};
+use dockerlaunch::{Launch, LaunchFailure, client, drain, engine, say, signals, sockets};
 
 const HELP: &str = "\
 dockerlaunch prepares a system in which nothing is set up, then starts Docker.
@@ -160,7 +160,7 @@ fn socket() -> String {
 }
 
 fn init(command: &[OsString]) -> ExitCode {
-    match pid1::init(command) {
+    match dockerlaunch::init::run(command) {
         Ok(status) => ExitCode::from(u8::try_from(status).unwrap_or(1)),
         Err(error) => {
             say::error(&format!("docker-init: {error}\n"));

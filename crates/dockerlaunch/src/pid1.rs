@@ -4,11 +4,8 @@ use std::ffi::OsString;
 use std::fmt::{self, Debug, Formatter};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::CommandExt;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
-use dockerlaunch_plan::config::variables::{CERT_PATH, HOST, TLS_VERIFY};
 use dockerlaunch_plan::config::{EngineCommand, Settings};
 use dockerlaunch_plan::report::{STARTS, Who};
 use dockerlaunch_plan::supervise::{AFTER_KILL, Event, News, Policy, Reaction, Restart, Supervisor, signal};
@@ -17,7 +14,6 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::companion::Companion;
 use crate::end::{self, Mounts, reap};
-use crate::handoff;
 use crate::output::Output;
 use crate::say::{self, say};
 use crate::signals::Signals;
@@ -25,6 +21,8 @@ use crate::sockets::{self, Readiness};
 use crate::sys;
 use crate::timeline::Timeline;
 use crate::{peer, preload};
+
+mod children;
 
 /// What to start and watch.
 pub struct Watch<'a> {
@@ -116,31 +114,6 @@ pub fn run(watch: Watch<'_>, signals: &Signals) -> io::Result<End> {
     end::finish(&running.watch.mounts, by);
     running.output.finish(by);
     Ok(End { status, failure: running.failure, stopped: running.stopped })
-}
-
-/// Runs a command as the init of a container does: passes every signal on, reaps, and returns the command's exit status.
-///
-/// # Errors
-/// Its process could not be created.
-pub fn init(command: &[OsString]) -> io::Result<i32> {
-    let (program, args) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
-    let signals = Signals::block_all()?;
-    adopt_orphans()?;
-    let child = handoff::plain_command(program, args).spawn()?.id().cast_signed();
-    loop {
-        let mut fds = [PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN)];
-        // An interrupted wait is as good as one that has ended.
-        let _ = poll(&mut fds, None);
-        while let Some(came) = signals.read() {
-            // It is in the terminal's foreground group with us, and has got from there what that sends.
-            if !came.is_child() && !came.from_terminal {
-                send(child, came.number);
-            }
-        }
-        if let Some((_, status)) = reap().ended.into_iter().find(|(pid, _)| *pid == child) {
-            return Ok(status);
-        }
-    }
 }
 
 /// When we are not PID 1, orphans come to us all the same (PR_SET_CHILD_SUBREAPER).
@@ -296,57 +269,6 @@ impl Loop<'_> {
         }
     }
 
-    fn spawn_engine(&mut self) -> io::Result<i32> {
-        let Watch { engine, settings, .. } = self.watch;
-        let mut command = handoff::command(engine.program.as_ref(), &engine.args, &self.watch.sockets)?;
-        handoff::in_engines_environment(&mut command, engine);
-        if let Some(readiness) = &self.readiness {
-            // What an engine before this one said is no longer true.
-            readiness.says_ready();
-            command.env("NOTIFY_SOCKET", readiness.path());
-        }
-        let keep = settings.restart != Restart::No;
-        let job = self.watch.job.is_some();
-        self.output = Output::of(&mut command, settings.engine_log.as_deref(), keep, job)?;
-        // A group of its own: Ctrl-C on a terminal reaches us, and us alone passes it on.
-        let child = command.process_group(0).spawn();
-        for socket in &self.watch.sockets {
-            // No other child of ours shall keep them open.
-            rustix::io::fcntl_setfd(socket, rustix::io::FdFlags::CLOEXEC)?;
-        }
-        Ok(child?.id().cast_signed())
-    }
-
-    fn start_job(&mut self) -> Event {
-        let command = self.watch.job.as_deref().unwrap_or_default();
-        match spawn_job(command, self.watch.engine) {
-            Ok(pid) => {
-                self.job = pid;
-                Event::JobStarted(pid)
-            }
-            Err(error) => {
-                say!(Error, "the command could not be started: {error}");
-                Event::JobFailed(126)
-            }
-        }
-    }
-
-    /// It waits for the engine's answers, so it is a process of its own: ourselves.
-    fn start_drain(&mut self) -> Option<Event> {
-        let limit = format!("{}ms", self.watch.settings.drain_timeout.as_millis());
-        match Command::new("/proc/self/exe").arg0("dockerlaunch").args(["drain", "--timeout", &limit]).spawn()
-        {
-            Ok(child) => {
-                self.drain = child.id().cast_signed();
-                None
-            }
-            Err(error) => {
-                say!(Warn, "cannot drain: {error}");
-                Some(Event::Drained)
-            }
-        }
-    }
-
     /// Waits until something happens, and says what.
     fn wait(&mut self) -> Vec<Event> {
         let timeout = self.state.wake().map(|wake| wake.saturating_sub(self.begun.elapsed()));
@@ -399,35 +321,6 @@ impl Loop<'_> {
         Event::Ready
     }
 
-    /// A process of its own: what is loaded may be large, and the engine slow.
-    fn start_loader(&self) -> Option<i32> {
-        let data_root = self.watch.preload.as_deref().filter(|_| self.loader == 0 && !self.stopped)?;
-        let socket = sockets::published()?;
-        match handoff::preload_command(&socket, data_root).spawn() {
-            Ok(child) => Some(child.id().cast_signed()),
-            Err(error) => {
-                say!(Warn, "images are not loaded: {error}");
-                None
-            }
-        }
-    }
-
-    /// The engine has ended or is to end: there is nobody to talk to any more.
-    fn end_loader(&mut self) {
-        if self.loader != 0 {
-            send(std::mem::take(&mut self.loader), signal::KILL);
-        }
-    }
-
-    /// The engine is ready, unless it has ended while images were loaded into it.
-    fn loaded(&mut self, status: i32) -> Option<Event> {
-        self.loader = 0;
-        if status != 0 {
-            say!(Warn, "images are not all loaded: what loads them ended with status {status}");
-        }
-        end::process(self.engine).map(|_| self.ready())
-    }
-
     fn read_signals(&mut self) -> Vec<Event> {
         let mut events = Vec::new();
         let mut children = false;
@@ -463,18 +356,7 @@ impl Loop<'_> {
     }
 }
 
-fn spawn_job(command: &[OsString], engine: &EngineCommand) -> io::Result<i32> {
-    let (program, args) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
-    let mut job = handoff::command(program, args, &[])?;
-    job.envs(engine.env.iter().filter(|(k, _)| k == "PATH").map(|(k, v)| (k, v)));
-    // The engine that it has brought along is here, whatever a CI system says of the one that others use.
-    if let Some(socket) = sockets::published() {
-        job.env(HOST, format!("unix://{socket}")).env_remove(TLS_VERIFY).env_remove(CERT_PATH);
-    }
-    Ok(job.spawn()?.id().cast_signed())
-}
-
-fn send(pid: i32, number: i32) {
+pub(crate) fn send(pid: i32, number: i32) {
     match sys::kill(pid, number) {
         Ok(()) => {}
         // It has just ended; its SIGCHLD is on the way.

@@ -15,9 +15,8 @@ fn assert_has(text: &str, wanted: &[&str]) {
 
 #[test]
 fn ns_an_overlay_is_tried_and_nothing_of_it_is_left_pain_4() {
-    // With a data root that is there, and one that is not.
     // One that was killed meanwhile has left something, and another one is just at it.
-    let left = "cd var/lib/docker; mkdir -p .dockerlaunch-trial-1/work/work .dockerlaunch-trial-2
+    let left = "cd var/lib/docker; mkdir -p .dockerlaunch-trial-1/upper/deep .dockerlaunch-trial-2
                 touch -d '2 hours ago' .dockerlaunch-trial-1; cd -";
     let row = |prepare: &str, wanted: &str| {
         let system = EmptySystem::new("echo left: $(ls -A /var/lib/docker)");
@@ -25,6 +24,7 @@ fn ns_an_overlay_is_tried_and_nothing_of_it_is_left_pain_4() {
         assert_has(&text(&system.launch(&["dockerd"])), &[wanted]);
     };
     row(&format!("mkdir -p var/lib/docker; {left}"), "left: .dockerlaunch-trial-2 .dockerlaunch.lock\n");
+    // With a data root that is there, and one that is not.
     for prepare in ["mkdir -p var/lib/docker", ":"] {
         let system = EmptySystem::new(
             "echo left: $(ls -A /var/lib/docker); find / -xdev -name '.dockerlaunch-trial*'

@@ -7,6 +7,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
+pub(crate) mod case;
+
 /// An empty root with the launcher, the host's programs to script with, and an engine that is a shell script.
 pub(crate) struct EmptySystem {
     dir: tempfile::TempDir,
