@@ -35,6 +35,11 @@ pub fn probe(config: &Config) -> Facts {
     Probe { root: PathBuf::from("/") }.facts(config)
 }
 
+/// Reads as much as the early stage needs, and no more: all is read again after it.
+pub(crate) fn early() -> Facts {
+    Probe { root: PathBuf::from("/") }.early()
+}
+
 /// Whether the kernel itself started us as its init.
 pub fn is_kernel_init() -> bool {
     std::process::id() == 1 && Probe { root: PathBuf::from("/") }.in_first_pid_namespace()
@@ -48,6 +53,20 @@ pub struct Probe {
 }
 
 impl Probe {
+    /// What the early stage asks for: where `/proc` and `/sys` are, and who we are, should they not be had.
+    fn early(&self) -> Facts {
+        let mountinfo = self.read("/proc/self/mountinfo");
+        Facts {
+            process: self.process(mountinfo.as_deref()),
+            paths: ["/proc", "/sys"]
+                .iter()
+                .filter_map(|path| Some(((*path).to_owned(), self.entry(path)?)))
+                .collect(),
+            mounts: mountinfo.as_deref().map_or_else(|| self.mounts_by_statfs(), mountinfo::parse),
+            ..Facts::default()
+        }
+    }
+
     /// The facts.
     pub fn facts(&self, config: &Config) -> Facts {
         let mountinfo = self.read("/proc/self/mountinfo");
@@ -62,12 +81,7 @@ impl Probe {
         let hooks = if config.hooks_have_run { Vec::new() } else { self.hooks() };
         // What hooks may still mount elsewhere, or repair, is not waited for.
         let is_settled = config.only_looking || !hooks.iter().any(|hook| hook.executable);
-        let storage = if is_settled {
-            self.storage(config, &data_root, process.in_user_namespace)
-        } else {
-            facts::storage::Storage::default()
-        };
-        let answers = is_settled && !storage.stuck;
+        let storage = is_settled.then(|| self.begin_storage(config, &data_root, process.in_user_namespace));
         let mut facts = Facts {
             process,
             kernel: kernel::Kernel {
@@ -97,7 +111,7 @@ impl Probe {
             etc_defaults,
             // Only a try can tell, and not every reading of the facts needs one: see `firewall`.
             firewall: facts::Firewall::default(),
-            leftovers: self.leftovers(answers.then_some(&data_root)),
+            leftovers: state_files::Leftovers::default(),
             config_file,
             groups: self.groups(config, &daemon_json),
             daemon_json,
@@ -106,9 +120,14 @@ impl Probe {
             tls: self.tls(config),
             extra_ca: self.extra_ca(config),
             hooks,
-            storage,
+            storage: facts::storage::Storage::default(),
             network: self.network(),
         };
+        if let Some(begun) = storage {
+            facts.storage = self.storage(config, &data_root, begun);
+        }
+        let answers = is_settled && !facts.storage.stuck;
+        facts.leftovers = self.leftovers(answers.then_some(&data_root));
         facts.network.takes_network_opts = network::takes_network_opts(config, &facts);
         facts
     }

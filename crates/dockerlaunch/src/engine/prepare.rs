@@ -27,7 +27,7 @@ impl Launch {
 
     pub(super) fn early(&mut self) -> Result<(), LaunchFailure> {
         let (facts, early) = self.timed("looks around", |launch| {
-            let facts = probe::probe(&launch.config);
+            let facts = probe::early();
             let early = plan(&launch.config, &facts);
             (facts, early)
         });

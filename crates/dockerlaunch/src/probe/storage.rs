@@ -18,7 +18,8 @@ use rand_core::{OsRng, RngCore};
 use rustix::fs::{AtFlags, statvfs, unlinkat};
 use rustix::mount::{MountFlags, mount};
 
-use super::{Probe, trial};
+use super::Probe;
+use super::trial::{self, Trial};
 use crate::lock;
 use crate::say::say;
 
@@ -48,27 +49,42 @@ struct Tried {
 }
 
 impl Probe {
-    /// Of the real system only: a fixture says what it wants.
-    pub(super) fn storage(&self, config: &Config, data_root: &str, user_namespace: bool) -> Storage {
-        if self.root != Path::new("/") {
-            return Storage::default();
-        }
+    /// Begins to look, in a thread, while other facts are read. Of the real system only: a fixture says what it wants.
+    pub(super) fn begin_storage(
+        &self,
+        config: &Config,
+        data_root: &str,
+        user_namespace: bool,
+    ) -> Option<io::Result<Trial<Storage>>> {
         let path = PathBuf::from(data_root);
         let (looking, may_try) = (config.only_looking, !config.only_reading);
         let look = move || look(&path, user_namespace, looking, may_try);
         // What hung once is not waited for again.
+        let is_asked = self.root == Path::new("/") && !STUCK.load(Ordering::Relaxed);
+        is_asked.then(|| trial::begin(CloneFlags::CLONE_NEWNS, look))
+    }
+
+    /// What it gave.
+    pub(super) fn storage(
+        &self,
+        config: &Config,
+        data_root: &str,
+        begun: Option<io::Result<Trial<Storage>>>,
+    ) -> Storage {
+        if self.root != Path::new("/") {
+            return Storage::default();
+        }
         let stuck = || Storage { stuck: true, ..Storage::default() };
-        let mut seen = if STUCK.load(Ordering::Relaxed) {
-            stuck()
-        } else {
-            match answer(look, config.only_looking, data_root) {
+        let mut seen = match begun {
+            None => stuck(),
+            Some(begun) => match begun.and_then(|trial| answer(&trial, config.only_looking, data_root)) {
                 Ok(seen) => seen,
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                     STUCK.store(true, Ordering::Relaxed);
                     stuck()
                 }
                 Err(_) => Storage::default(),
-            }
+            },
         };
         let mkfs = [PRIVATE.to_owned() + "/bin"].into_iter().chain(config.path.iter().cloned());
         if config.settings.storage.is_some() {
@@ -86,12 +102,7 @@ impl Probe {
 }
 
 /// A launch waits for a disk that is busy, and says so; who only looks wants to know it soon.
-fn answer(
-    look: impl FnOnce() -> Storage + Send + 'static,
-    looking: bool,
-    data_root: &str,
-) -> io::Result<Storage> {
-    let trial = trial::begin(CloneFlags::CLONE_NEWNS, look)?;
+fn answer(trial: &Trial<Storage>, looking: bool, data_root: &str) -> io::Result<Storage> {
     match trial.answer(PATIENCE) {
         Err(error) if error.kind() == io::ErrorKind::TimedOut && !looking => {
             say!(
