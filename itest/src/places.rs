@@ -67,7 +67,9 @@ impl<'a> Container<'a> {
                 .with_context(|| format!("{words:?}: {}", self.log().unwrap_or_default()))?;
         }
         let log = self.log()?;
-        ensure!(!log.contains("dockerlaunch: warning"), "it works, but warns: {log}");
+        // How full the machine's disk is says nothing about us.
+        let warns = |line: &str| line.contains("dockerlaunch: warning") && !line.contains("is nearly full");
+        ensure!(!log.lines().any(warns), "it works, but warns: {log}");
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::command;
+use crate::{command, need};
 
 /// The workspace's root.
 pub fn workspace() -> PathBuf {
@@ -46,7 +46,8 @@ pub fn kernel() -> Result<(PathBuf, String)> {
     Ok((root, version))
 }
 
-/// The program under test: `FROM_SCRATCH_BIN`, or built here in release mode, once.
+/// The program under test: `FROM_SCRATCH_BIN`, or built here, once: as users build it with `--full`, else as the unit
+/// tests have built it already. The launcher in it is the same.
 pub fn from_scratch() -> Result<&'static Path> {
     static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     BINARY
@@ -61,9 +62,16 @@ fn locate_or_build() -> Result<PathBuf> {
     }
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
-    build.current_dir(workspace()).args(["build", "--release", "--locked", "-p", "from-scratch"]);
+    build.current_dir(workspace()).args(["build", "--locked"]);
+    let binary = if need::all_of_it() {
+        build.args(["--release", "--package", "from-scratch"]);
+        target().join("release/from-scratch")
+    } else {
+        // The whole workspace decides on the features of its libraries: alone, it would be compiled anew.
+        build.args(["--workspace", "--bin", "from-scratch"]);
+        target().join("debug/from-scratch")
+    };
     command::run_within(&mut build, b"", std::time::Duration::from_secs(1200))?.success()?;
-    let binary = target().join("release/from-scratch");
     ensure!(binary.is_file(), "`{}` was not built", binary.display());
     Ok(binary)
 }

@@ -179,28 +179,30 @@ impl Runner {
         Ok(Runner { nextest: here() })
     }
 
-    /// None when another step has run these tests already.
+    /// None when another step has run these tests already. Always of the whole workspace, which decides on the features of
+    /// its libraries: chosen one by one, its packages would be compiled anew.
     fn commands(&self, step: Step, options: &Options) -> Result<Vec<Command>> {
-        let one = match step {
-            Step::Cargo(words) => {
-                let mut cargo = command(&["cargo"]);
-                cargo.args(words);
-                cargo
-            }
+        let cargo = |words: &[&str]| {
+            let mut cargo = command(&["cargo"]);
+            cargo.args(words);
+            cargo
+        };
+        Ok(match step {
+            Step::Cargo(words) => vec![cargo(words)],
             Step::Tests(prefix) if self.nextest => {
-                let mut nextest = command(&["cargo", "nextest", "run", "--locked", "--workspace"]);
-                nextest.args(["--exclude", "itest", "--no-tests", "pass", "-E", &filter(prefix)]);
-                nextest
+                let mut nextest = cargo(&["nextest", "run", "--locked", "--workspace", "--no-tests", "pass"]);
+                nextest.args(["-E", &filter(prefix)]);
+                vec![nextest]
             }
             // Its filters are plain substrings, with which no prefix can be told: all at once, in the first of the tiers.
-            Step::Tests("") => command(&["cargo", "test", "--locked", "--workspace", "--exclude", "itest"]),
-            Step::Tests(_) => return Ok(Vec::new()),
-            Step::Scenarios(name) => {
-                command(&["cargo", "test", "--locked", "--package", "itest", "--test", name])
-            }
-            Step::Fuzz => return fuzz(if options.full { 60 } else { 10 }),
-        };
-        Ok(vec![one])
+            Step::Tests("") => vec![
+                cargo(&["test", "--locked", "--workspace", "--exclude", "itest"]),
+                cargo(&["test", "--locked", "--package", "itest", "--lib"]),
+            ],
+            Step::Tests(_) => vec![],
+            Step::Scenarios(name) => vec![cargo(&["test", "--locked", "--workspace", "--test", name])],
+            Step::Fuzz => fuzz(if options.full { 60 } else { 5 })?,
+        })
     }
 }
 
@@ -215,14 +217,15 @@ fn fuzz(seconds: u32) -> Result<Vec<Command>> {
     Ok(listed.lines().map(run).collect())
 }
 
-/// nextest's filter for a prefix, as `.config/nextest.toml` has it.
+/// nextest's filter for a prefix, as `.config/nextest.toml` has it. The programs of itest are suites of their own.
 fn filter(prefix: &str) -> String {
-    if prefix.is_empty() {
+    let tests = if prefix.is_empty() {
         let all: Vec<&str> = PREFIXES.iter().map(|prefix| prefix.trim_end_matches('_')).collect();
         format!("not test(/(^|::)({})_/)", all.join("|"))
     } else {
         format!("test(/(^|::){prefix}/)")
-    }
+    };
+    format!("{tests} and (kind(lib) or not package(itest))")
 }
 
 fn row(line: &Line) -> String {
@@ -285,8 +288,9 @@ mod tests {
 
     #[test]
     fn prefixes_filter_whole_names_only() {
-        assert_eq!(filter("ns_"), "test(/(^|::)ns_/)");
-        assert_eq!(filter(""), "not test(/(^|::)(ns|repro|engine|root|nested|vm)_/)");
+        let libraries = "and (kind(lib) or not package(itest))";
+        assert_eq!(filter("ns_"), format!("test(/(^|::)ns_/) {libraries}"));
+        assert_eq!(filter(""), format!("not test(/(^|::)(ns|repro|engine|root|nested|vm)_/) {libraries}"));
     }
 
     #[test]

@@ -37,9 +37,9 @@ fn ns_ctrl_c_after_a_job_does_not_wait() {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     let line: Vec<String> = words.map(|word| format!("'{}'", word.display())).collect();
     let start = Instant::now();
-    // On a terminal of its own, which its input is typed on.
+    // On a terminal of its own, which its input is typed on. `exec`: a shell in between would die of the Ctrl-C.
     let mut script = Command::new("script")
-        .args(["-qefc", &line.join(" "), "/dev/null"])
+        .args(["-qefc", &format!("exec {}", line.join(" ")), "/dev/null"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
