@@ -23,6 +23,8 @@ pub mod zombies;
 pub struct Scenario {
     /// `area::what`.
     pub name: &'static str,
+    /// What it proves, in one line.
+    pub proves: &'static str,
     /// What it needs beyond its environment.
     pub needs: &'static [Need],
     /// Does it.
@@ -44,8 +46,12 @@ pub const SCENARIOS: &[&[Scenario]] = &[
 ];
 
 /// A scenario without needs of its own: most of them.
-const fn scenario(name: &'static str, run: fn(&dyn Environment) -> Result<()>) -> Scenario {
-    Scenario { name, needs: &[], run }
+const fn scenario(
+    name: &'static str,
+    proves: &'static str,
+    run: fn(&dyn Environment) -> Result<()>,
+) -> Scenario {
+    Scenario { name, proves, needs: &[], run }
 }
 
 #[cfg(test)]

@@ -8,9 +8,17 @@ use crate::image::{BOX, Tree};
 
 /// The area's table.
 pub const SCENARIOS: &[Scenario] = &[
-    scenario("building::from_a_directory", from_a_directory),
-    scenario("building::from_standard_input", from_standard_input),
-    scenario("building::a_failing_step", a_failing_step),
+    scenario("building::from_a_directory", "a build from a directory: ARG, COPY, RUN, CMD", from_a_directory),
+    scenario(
+        "building::from_standard_input",
+        "a build whose context is an archive on standard input",
+        from_standard_input,
+    ),
+    scenario(
+        "building::a_failing_step",
+        "the status of a step that fails is in the build's error",
+        a_failing_step,
+    ),
 ];
 
 fn dockerfile() -> String {

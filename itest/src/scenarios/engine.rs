@@ -7,9 +7,17 @@ use crate::Environment;
 
 /// The area's table.
 pub const SCENARIOS: &[Scenario] = &[
-    scenario("engine::version", version),
-    scenario("engine::info", info),
-    scenario("engine::no_shell", no_shell),
+    scenario(
+        "engine::version",
+        "client and server are of one release, and every part of the engine answers",
+        version,
+    ),
+    scenario(
+        "engine::info",
+        "storage driver, runtime and data root are what they should be, and nothing warns",
+        info,
+    ),
+    scenario("engine::no_shell", "the image holds no shell", no_shell),
 ];
 
 /// Client and server of one release, and every part that the server lists.

@@ -8,13 +8,25 @@ use crate::image::{self, BOX, Packing};
 
 /// The area's table.
 pub const SCENARIOS: &[Scenario] = &[
-    scenario("images::import", import),
-    scenario("images::load_plain", |env| load(env, Packing::Plain)),
-    scenario("images::load_gzip", |env| load(env, Packing::Gzip)),
-    scenario("images::load_xz_pain_53", |env| load(env, Packing::Xz)),
-    scenario("images::load_zstd", |env| load(env, Packing::Zstd)),
-    scenario("images::save_and_load", save_and_load),
-    scenario("images::commit_diff_copy", commit_diff_copy),
+    scenario("images::import", "an image is imported, with a change", import),
+    scenario("images::load_plain", "an image is loaded from a plain archive", |env| {
+        load(env, Packing::Plain)
+    }),
+    scenario("images::load_gzip", "an image is loaded from an archive packed with gzip", |env| {
+        load(env, Packing::Gzip)
+    }),
+    scenario("images::load_xz_pain_53", "an image is loaded from an archive packed with xz", |env| {
+        load(env, Packing::Xz)
+    }),
+    scenario("images::load_zstd", "an image is loaded from an archive packed with zstd", |env| {
+        load(env, Packing::Zstd)
+    }),
+    scenario("images::save_and_load", "a saved image is loaded again", save_and_load),
+    scenario(
+        "images::commit_diff_copy",
+        "a container's changes are listed, copied out, exported, and made an image",
+        commit_diff_copy,
+    ),
 ];
 
 fn import(env: &dyn Environment) -> Result<()> {

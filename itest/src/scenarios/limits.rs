@@ -10,8 +10,10 @@ use crate::command::eventually;
 use crate::image::BOX;
 
 /// The area's table.
-pub const SCENARIOS: &[Scenario] =
-    &[scenario("limits::memory_kills", memory_kills), scenario("limits::pids", pids)];
+pub const SCENARIOS: &[Scenario] = &[
+    scenario("limits::memory_kills", "a memory limit kills who exceeds it, and says so", memory_kills),
+    scenario("limits::pids", "a limit on processes is one", pids),
+];
 
 /// `dd` fills a buffer of its block size: 64 MB where 16 MB are allowed, and the same where 128 MB are.
 fn memory_kills(env: &dyn Environment) -> Result<()> {

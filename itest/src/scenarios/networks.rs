@@ -11,10 +11,26 @@ use crate::image::BOX;
 
 /// The area's table.
 pub const SCENARIOS: &[Scenario] = &[
-    scenario("networks::by_name", by_name),
-    scenario("networks::published_port", published_port),
-    scenario("networks::default_bridge", default_bridge),
-    scenario("networks::none_and_host", none_and_host),
+    scenario(
+        "networks::by_name",
+        "containers of a user network find each other by name, and nobody else does",
+        by_name,
+    ),
+    scenario(
+        "networks::published_port",
+        "a published TCP port answers on every address, from everywhere",
+        published_port,
+    ),
+    scenario(
+        "networks::default_bridge",
+        "containers on the default bridge reach each other by address",
+        default_bridge,
+    ),
+    scenario(
+        "networks::none_and_host",
+        "`--network none` has no way out, `--network host` is the engine's",
+        none_and_host,
+    ),
 ];
 
 /// A web server with one page.

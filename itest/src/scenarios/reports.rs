@@ -7,8 +7,18 @@ use super::{Scenario, scenario};
 use crate::Environment;
 
 /// The area's table.
-pub const SCENARIOS: &[Scenario] =
-    &[scenario("reports::of_the_launch", of_the_launch), scenario("reports::check_pain_45", check)];
+pub const SCENARIOS: &[Scenario] = &[
+    scenario(
+        "reports::of_the_launch",
+        "the launch report has the launcher's steps and the engine's phases, without gaps",
+        of_the_launch,
+    ),
+    scenario(
+        "reports::check_pain_45",
+        "`check` beside a running engine finds nothing missing, and disturbs nothing",
+        check,
+    ),
+];
 
 /// The engine's own phases are among its spans, in order, and end with its readiness.
 fn of_the_launch(env: &dyn Environment) -> Result<()> {

@@ -10,7 +10,11 @@ use crate::command::eventually;
 use crate::image::BOX;
 
 /// The area's table.
-pub const SCENARIOS: &[Scenario] = &[scenario("restart::keeps_state_and_stops_in_order", keeps_state)];
+pub const SCENARIOS: &[Scenario] = &[scenario(
+    "restart::keeps_state_and_stops_in_order",
+    "a restart keeps images, networks and volumes, lets containers end in order, and brings back those that want it",
+    keeps_state,
+)];
 
 fn keeps_state(env: &dyn Environment) -> Result<()> {
     env.docker(&["tag", BOX, "kept-image:1"])?;

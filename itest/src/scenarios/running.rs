@@ -8,14 +8,26 @@ use crate::image::BOX;
 
 /// The area's table.
 pub const SCENARIOS: &[Scenario] = &[
-    scenario("running::exit_codes_of_run", exit_codes_of_run),
-    scenario("running::exit_codes_of_exec", exit_codes_of_exec),
-    scenario("running::standard_streams", standard_streams),
-    scenario("running::terminal", terminal),
-    scenario("running::logs", logs),
-    scenario("running::wait_and_kill", wait_and_kill),
-    scenario("running::init", init),
-    scenario("running::top_pain_29", top),
+    scenario(
+        "running::exit_codes_of_run",
+        "`docker run` ends with the program's status, and with 125, 126, 127",
+        exit_codes_of_run,
+    ),
+    scenario(
+        "running::exit_codes_of_exec",
+        "`docker exec` ends with the program's status, and with 126, 127",
+        exit_codes_of_exec,
+    ),
+    scenario(
+        "running::standard_streams",
+        "input, output and errors reach a container and come back apart",
+        standard_streams,
+    ),
+    scenario("running::terminal", "`docker run -t` gives a terminal", terminal),
+    scenario("running::logs", "`docker logs` keeps both streams apart, and gives the last lines", logs),
+    scenario("running::wait_and_kill", "`docker wait` gives the status of what was killed", wait_and_kill),
+    scenario("running::init", "`--init` puts an init in front, and the status comes through it", init),
+    scenario("running::top_pain_29", "`docker top` works with the options of ps", top),
 ];
 
 fn exit_codes_of_run(env: &dyn Environment) -> Result<()> {

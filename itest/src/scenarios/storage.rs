@@ -8,9 +8,17 @@ use crate::image::BOX;
 
 /// The area's table.
 pub const SCENARIOS: &[Scenario] = &[
-    scenario("storage::named_volume", named_volume),
-    scenario("storage::bind_mount", bind_mount),
-    scenario("storage::tmpfs_and_read_only", tmpfs_and_read_only),
+    scenario(
+        "storage::named_volume",
+        "a named volume outlives its containers, and is not written where it is read-only",
+        named_volume,
+    ),
+    scenario("storage::bind_mount", "a directory is shared with a container, both ways", bind_mount),
+    scenario(
+        "storage::tmpfs_and_read_only",
+        "a read-only container writes to its tmpfs alone",
+        tmpfs_and_read_only,
+    ),
 ];
 
 fn named_volume(env: &dyn Environment) -> Result<()> {

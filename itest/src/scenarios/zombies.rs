@@ -14,7 +14,11 @@ use crate::image::BOX;
 const ROUNDS: usize = 50;
 
 /// The area's table.
-pub const SCENARIOS: &[Scenario] = &[scenario("zombies::none_after_fifty_of_each", none_after_fifty_of_each)];
+pub const SCENARIOS: &[Scenario] = &[scenario(
+    "zombies::none_after_fifty_of_each",
+    "fifty containers and fifty execs leave no zombie, inside or outside",
+    none_after_fifty_of_each,
+)];
 
 fn none_after_fifty_of_each(env: &dyn Environment) -> Result<()> {
     env.docker(&["run", "-d", "--name", "busy", BOX, "sleep", "600"])?;
