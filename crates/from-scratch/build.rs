@@ -26,8 +26,9 @@ const CLEARED: &[&str] = &[
 
 fn main() -> Result<(), Box<dyn Error>> {
     let workspace = manifest_dir()?.join("../..").canonicalize()?;
-    for path in ["crates/dockerlaunch", "crates/dockerlaunch-plan", "Cargo.toml", "Cargo.lock"] {
-        println!("cargo::rerun-if-changed={}", workspace.join(path).display());
+    // Relative to this package: a build directory may be copied to another clone.
+    for path in ["../dockerlaunch", "../dockerlaunch-plan", "../../Cargo.toml", "../../Cargo.lock"] {
+        println!("cargo::rerun-if-changed={path}");
     }
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=launcher.ld");

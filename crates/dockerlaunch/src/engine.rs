@@ -182,8 +182,10 @@ impl Launch {
 
     /// What a launch would do, without doing it.
     pub fn plan(&self) -> (Facts, Plan) {
+        let tried = self.firewall.get().is_none().then(|| probe::begin_firewall(&self.config)).flatten();
         let mut facts = probe::probe(&self.config);
-        facts.firewall = self.firewall.get_or_init(|| probe::firewall(&self.config, &facts)).clone();
+        let found = || tried.map(|tried| tried.finish(&self.config)).unwrap_or_default();
+        facts.firewall = self.firewall.get_or_init(found).clone();
         facts.listening = self.listening(&facts);
         if let Some(at_first) = &self.foreign_cgroups {
             facts.cgroups.foreign.clone_from(at_first);

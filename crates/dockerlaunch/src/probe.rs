@@ -27,7 +27,7 @@ mod storage;
 mod tls;
 pub(crate) mod trial;
 
-pub(crate) use firewall::{any_works as any_packet_filter, firewall};
+pub(crate) use firewall::{any_works as any_packet_filter, begin as begin_firewall};
 
 /// Reads everything that the rules ask for, but for the firewall. What cannot be read is absent from the facts, never an error: without
 /// `/proc` hardly anything can be.
@@ -109,7 +109,7 @@ impl Probe {
                 .collect(),
             links: self.links(),
             etc_defaults,
-            // Only a try can tell, and not every reading of the facts needs one: see `firewall`.
+            // Only a try can tell, and not every reading of the facts needs one: see `begin_firewall`.
             firewall: facts::Firewall::default(),
             leftovers: state_files::Leftovers::default(),
             config_file,

@@ -1,12 +1,14 @@
 //! Which packet filters the kernel has, by trying them in a network namespace that goes with the try.
 
+use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Duration;
 
 use dockerlaunch_plan::Config;
 use dockerlaunch_plan::facts::firewall::{ATTEMPTS, Attempt, Family, Firewall, can_do_without, lacks};
-use dockerlaunch_plan::facts::{Facts, PRIVATE};
+use dockerlaunch_plan::facts::{Facts, PRIVATE, kernel};
+use dockerlaunch_plan::rules::daemon_json;
 use dockerlaunch_plan::rules::firewall::switch;
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use nix::sched::CloneFlags;
@@ -14,24 +16,36 @@ use rustix::net::netdevice::name_to_index;
 use rustix::net::{AddressFamily, SocketType, socket};
 
 use super::Probe;
-use super::trial::trial;
+use super::trial::{self, Trial};
 use crate::netlink::{Answer, exchange, message};
 use crate::{question, sys};
 
 /// The kernel may have to load a dozen modules, in an emulated machine too.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Looks at our own network namespace, and tries in another one what the engine would use.
-pub(crate) fn firewall(config: &Config, facts: &Facts) -> Firewall {
+/// A try that runs while other facts are read.
+pub(crate) struct Begun {
+    families: io::Result<Trial<[Family; 2]>>,
+    is_legacy: bool,
+    legacy_in_use: bool,
+}
+
+/// Looks at our own network namespace, and begins to try in another one what the engine would use. `None` where the engine uses
+/// no packet filter, or nothing may be tried.
+pub(crate) fn begin(config: &Config) -> Option<Begun> {
     let by_request = config.iptables_legacy;
-    if facts.kernel.is_gvisor || config.only_reading || switch(config, facts, "iptables") == Some(false) {
-        return Firewall::default();
-    }
     let probe = Probe { root: "/".into() };
+    let uname = rustix::system::uname();
+    let is_gvisor = kernel::is_gvisor(&uname.release().to_string_lossy(), &uname.version().to_string_lossy());
+    let daemon_json = daemon_json::view(config, &probe.config_file(config));
+    let is_off = switch(config, &Facts { daemon_json, ..Facts::default() }, "iptables") == Some(false);
+    if is_gvisor || config.only_reading || is_off {
+        return None;
+    }
     let lists = |path: &str| probe.read(path).is_some_and(|tables| !tables.trim().is_empty());
     let legacy_in_use = lists("/proc/net/ip_tables_names") || lists("/proc/net/ip6_tables_names");
     let is_legacy = by_request.unwrap_or(legacy_in_use);
-    let families = trial(CloneFlags::CLONE_NEWNET, PATIENCE, move || {
+    let families = trial::begin(CloneFlags::CLONE_NEWNET, move || {
         // Asking the legacy tables makes the kernel load them.
         let legacy = || FAMILIES.map(try_legacy);
         let first = if is_legacy { legacy() } else { [None, None] };
@@ -44,9 +58,18 @@ pub(crate) fn firewall(config: &Config, facts: &Facts) -> Firewall {
         }
         families
     });
-    let [ipv4, ipv6] = families.unwrap_or_default();
-    let native = ipv4.has_compat() == Some(false) && ipv4.has_native() == Some(true) && has_native(config);
-    Firewall { ipv4, ipv6, nft_in_use: !is_legacy && has_nft_tables(), legacy_in_use, native }
+    Some(Begun { families, is_legacy, legacy_in_use })
+}
+
+impl Begun {
+    /// What it gave.
+    pub(crate) fn finish(self, config: &Config) -> Firewall {
+        let Begun { families, is_legacy, legacy_in_use } = self;
+        let [ipv4, ipv6] = families.and_then(|trial| trial.answer(PATIENCE)).unwrap_or_default();
+        let native =
+            ipv4.has_compat() == Some(false) && ipv4.has_native() == Some(true) && has_native(config);
+        Firewall { ipv4, ipv6, nft_in_use: !is_legacy && has_nft_tables(), legacy_in_use, native }
+    }
 }
 
 /// Whether dockerd finds a packet filter for each family; tried here and now, so the namespace must be one to throw away.

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::{self, Read as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use dockerlaunch_plan::Config;
@@ -18,19 +19,40 @@ use super::Probe;
 /// No bundle of certificates is longer.
 const LONGEST: u64 = 1024 * 1024;
 
-/// What a regular file holds. Clients may write where theirs are kept, and nothing there must make us wait.
-fn content(path: &Path) -> io::Result<Vec<u8>> {
+/// A file as it was: device, inode, size, and when it was changed.
+type Version = (u64, u64, u64, i64, i64);
+
+/// What was read before. To find the public half of a key takes most of a millisecond, and a launch looks three times.
+static READ: Mutex<BTreeMap<PathBuf, (Version, File)>> = Mutex::new(BTreeMap::new());
+
+/// What a regular file holds; `None` when that is nothing. Clients may write where theirs are kept, and nothing there must make us
+/// wait.
+fn read(path: &Path) -> io::Result<Option<File>> {
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
-    let is_no_file = |why: &str| Err(io::Error::other(why.to_owned()));
-    match file.metadata()? {
-        about if !about.is_file() => is_no_file("it is no regular file"),
-        about if about.len() > LONGEST => is_no_file("it is longer than a megabyte"),
-        _ => {
-            let mut content = Vec::new();
-            file.take(LONGEST).read_to_end(&mut content)?;
-            Ok(content)
-        }
+    let about = file.metadata()?;
+    if !about.is_file() {
+        return Err(io::Error::other("it is no regular file"));
     }
+    if about.len() > LONGEST {
+        return Err(io::Error::other("it is longer than a megabyte"));
+    }
+    let version = (about.dev(), about.ino(), about.len(), about.ctime(), about.ctime_nsec());
+    let mut known = READ.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, same)) = known.get(path).filter(|(read, _)| *read == version) {
+        return Ok(Some(same.clone()));
+    }
+    let mut content = Vec::new();
+    file.take(LONGEST).read_to_end(&mut content)?;
+    if content.is_empty() {
+        return Ok(None);
+    }
+    let parsed = if path.ends_with("key.pem") {
+        parse_key(&content).map_or_else(File::Broken, |key| File::Key(key.fact()))
+    } else {
+        parse_certificates(&content).map_or_else(File::Broken, File::Certificates)
+    };
+    known.insert(path.to_owned(), (version, parsed.clone()));
+    Ok(Some(parsed))
 }
 
 fn mode(path: &Path) -> Option<u32> {
@@ -50,12 +72,9 @@ impl Probe {
             .iter()
             .flat_map(|folder| ["ca", "cert", "key"].map(|name| format!("{directory}/{folder}/{name}.pem")))
         {
-            let file = match content(&self.path(&path)) {
-                Ok(content) if content.is_empty() => continue,
-                Ok(content) if path.ends_with("/key.pem") => {
-                    parse_key(&content).map_or_else(File::Broken, |key| File::Key(key.fact()))
-                }
-                Ok(content) => parse_certificates(&content).map_or_else(File::Broken, File::Certificates),
+            let file = match read(&self.path(&path)) {
+                Ok(Some(file)) => file,
+                Ok(None) => continue,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => File::Broken(format!("cannot read it: {error}")),
             };
@@ -105,10 +124,21 @@ mod tests {
             0,
         )
         .expect("fifo");
-        assert!(content(&path).expect_err("a fifo").to_string().contains("regular"));
+        assert!(read(&path).expect_err("a fifo").to_string().contains("regular"));
         assert_eq!(mode(&path), None);
         std::fs::remove_file(&path).expect("remove");
         std::fs::File::create(&path).and_then(|file| file.set_len(LONGEST + 1)).expect("long");
-        assert!(content(&path).expect_err("too long").to_string().contains("megabyte"));
+        assert!(read(&path).expect_err("too long").to_string().contains("megabyte"));
+    }
+
+    #[test]
+    fn a_file_that_has_changed_is_read_anew() {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("key.pem");
+        for (content, what) in [("no key", true), ("", false), ("nor this one", true)] {
+            std::fs::write(&path, content).expect("write");
+            let read = || matches!(read(&path), Ok(Some(File::Broken(_))));
+            assert_eq!((read(), read()), (what, what), "{content}");
+        }
     }
 }
