@@ -27,6 +27,8 @@ pub struct Scenario {
     pub proves: &'static str,
     /// What it needs beyond its environment.
     pub needs: &'static [Need],
+    /// Takes long: see [`crate::suite::Suite::long`].
+    pub long: bool,
     /// Does it.
     pub run: fn(&dyn Environment) -> Result<()>,
 }
@@ -51,7 +53,13 @@ const fn scenario(
     proves: &'static str,
     run: fn(&dyn Environment) -> Result<()>,
 ) -> Scenario {
-    Scenario { name, proves, needs: &[], run }
+    Scenario { name, proves, needs: &[], long: false, run }
+}
+
+impl Scenario {
+    const fn long(self) -> Self {
+        Scenario { long: true, ..self }
+    }
 }
 
 #[cfg(test)]
