@@ -12,6 +12,7 @@ pub mod engine;
 pub mod images;
 pub mod limits;
 pub mod networks;
+pub mod registry;
 pub mod reports;
 pub mod restart;
 pub mod running;
@@ -42,6 +43,7 @@ pub const SCENARIOS: &[&[Scenario]] = &[
     storage::SCENARIOS,
     limits::SCENARIOS,
     building::SCENARIOS,
+    registry::SCENARIOS,
     reports::SCENARIOS,
     zombies::SCENARIOS,
     restart::SCENARIOS,
@@ -57,6 +59,10 @@ const fn scenario(
 }
 
 impl Scenario {
+    const fn needs(self, needs: &'static [Need]) -> Self {
+        Scenario { needs, ..self }
+    }
+
     const fn long(self) -> Self {
         Scenario { long: true, ..self }
     }

@@ -34,6 +34,8 @@ pub(crate) const PREFIXES: [&str; 6] = ["ns_", "repro_", "engine_", "root_", "ne
 const BUSYBOX: &[Need] = &[
     Need::Root,
     Need::Busybox,
+    Need::Registry,
+    OPENSSL,
     Need::Program("script", "bsdutils"),
     Need::Program("ip", "iproute2"),
     Need::Program("nft", "nftables"),
