@@ -133,6 +133,7 @@ pub(crate) const TIERS: &[Tier] = &[
             Step::Tests("root_"),
             Step::Scenarios("root_up"),
             Step::Scenarios("root_storage"),
+            Step::Scenarios("root_extras"),
             Step::Scenarios("sandbox"),
         ],
         has_tests: true,
