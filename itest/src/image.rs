@@ -1,6 +1,7 @@
 //! Test images, made on the spot from the distribution's static busybox: no registry is needed.
 
 use std::io::Write;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -91,6 +92,14 @@ pub fn pack(archive: &[u8], packing: Packing) -> Result<Vec<u8>> {
     })
 }
 
+/// Root file system of an image with the registry's server, which needs but a few libraries.
+pub fn registry_rootfs() -> Result<Vec<u8>> {
+    let mut tree = Tree::default();
+    tree.copy(&product::registry())?;
+    tree.directory("tmp", 0o1777)?;
+    tree.finish()
+}
+
 /// A tar in memory, in the order things are added.
 pub struct Tree {
     tar: Builder<Vec<u8>>,
@@ -119,6 +128,11 @@ impl Tree {
     pub fn symlink(&mut self, path: &str, target: &str) -> Result<()> {
         let mut header = header(EntryType::Symlink, 0o777, 0);
         Ok(self.tar.append_link(&mut header, path, target)?)
+    }
+
+    /// Adds all that is in a directory, as it is.
+    pub fn copy(&mut self, directory: &Path) -> Result<()> {
+        Ok(self.tar.append_dir_all("", directory)?)
     }
 
     /// The whole archive.

@@ -28,4 +28,4 @@ pub mod vm;
 pub use command::Outcome;
 pub use environment::Environment;
 pub use need::Need;
-pub use scenarios::{SCENARIOS, Scenario};
+pub use scenarios::{EXTRAS, SCENARIOS, Scenario};

@@ -12,6 +12,8 @@ pub enum Need {
     Root,
     /// A static busybox, which all test images are made of.
     Busybox,
+    /// The registry's server and its libraries.
+    Registry,
     /// Root file system of the distribution's stable release, as a tar.
     Bookworm,
     /// Kernel package of the stable release, unpacked, with `modules.dep`.
@@ -26,6 +28,7 @@ impl Need {
         match self {
             Need::Root => (!rustix::process::geteuid().is_root()).then(|| "needs root".to_owned()),
             Need::Busybox => file(&product::busybox(), "a static busybox"),
+            Need::Registry => file(&product::registry().join("bin/docker-registry"), "a registry's server"),
             Need::Bookworm => file(&product::bookworm(), "the stable release's root file system"),
             Need::Kernel => product::kernel().err().map(|_| told("an unpacked kernel package")),
             Need::Program(name) => program(name).is_none().then(|| told(&format!("`{name}`"))),

@@ -29,6 +29,11 @@ pub fn busybox() -> PathBuf {
     provisions().join("busybox/bin/busybox")
 }
 
+/// Root file system of an image with the registry's server.
+pub fn registry() -> PathBuf {
+    provisions().join("registry")
+}
+
 /// The stable release's root file system.
 pub fn bookworm() -> PathBuf {
     provisions().join("bookworm.tar")

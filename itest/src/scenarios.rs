@@ -8,10 +8,13 @@ use anyhow::Result;
 use crate::{Environment, Need};
 
 pub mod building;
+pub mod buildkit;
+pub mod compose;
 pub mod engine;
 pub mod images;
 pub mod limits;
 pub mod networks;
+pub mod registry;
 pub mod reports;
 pub mod restart;
 pub mod running;
@@ -27,6 +30,10 @@ pub struct Scenario {
     pub proves: &'static str,
     /// What it needs beyond its environment.
     pub needs: &'static [Need],
+    /// Components that the environment's image must have besides those of the default profile.
+    pub image: &'static [&'static str],
+    /// Takes long: see [`crate::suite::Suite::long`].
+    pub long: bool,
     /// Does it.
     pub run: fn(&dyn Environment) -> Result<()>,
 }
@@ -40,10 +47,14 @@ pub const SCENARIOS: &[&[Scenario]] = &[
     storage::SCENARIOS,
     limits::SCENARIOS,
     building::SCENARIOS,
+    registry::SCENARIOS,
     reports::SCENARIOS,
     zombies::SCENARIOS,
     restart::SCENARIOS,
 ];
+
+/// Areas that an image with more components must pass; there `docker build` is another program than in the rest.
+pub const EXTRAS: &[&[Scenario]] = &[buildkit::SCENARIOS, compose::SCENARIOS];
 
 /// A scenario without needs of its own: most of them.
 const fn scenario(
@@ -51,7 +62,28 @@ const fn scenario(
     proves: &'static str,
     run: fn(&dyn Environment) -> Result<()>,
 ) -> Scenario {
-    Scenario { name, proves, needs: &[], run }
+    Scenario { name, proves, needs: &[], image: &[], long: false, run }
+}
+
+impl Scenario {
+    const fn needs(self, needs: &'static [Need]) -> Self {
+        Scenario { needs, ..self }
+    }
+
+    const fn image(self, image: &'static [&'static str]) -> Self {
+        Scenario { image, ..self }
+    }
+
+    const fn long(self) -> Self {
+        Scenario { long: true, ..self }
+    }
+}
+
+/// The components that these need of the image, for `--with`.
+pub fn components(scenarios: &[&[Scenario]]) -> String {
+    let names: std::collections::BTreeSet<&str> =
+        scenarios.iter().copied().flatten().flat_map(|scenario| scenario.image).copied().collect();
+    names.into_iter().collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]
@@ -60,9 +92,17 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_carry_their_area() {
-        let names: Vec<&str> = SCENARIOS.iter().copied().flatten().map(|scenario| scenario.name).collect();
+        let names: Vec<&str> =
+            [SCENARIOS, EXTRAS].concat().into_iter().flatten().map(|scenario| scenario.name).collect();
         let unique: std::collections::BTreeSet<_> = names.iter().collect();
         assert_eq!(unique.len(), names.len());
         assert!(names.iter().all(|name| name.contains("::")), "{names:?}");
+    }
+
+    #[test]
+    fn the_default_image_is_enough_for_all_but_the_extras() {
+        assert_eq!(components(SCENARIOS), "");
+        assert!(EXTRAS.iter().copied().flatten().all(|scenario| !scenario.image.is_empty()));
+        assert_eq!(components(EXTRAS), "buildx,compose");
     }
 }

@@ -60,7 +60,7 @@ impl Suite {
         scenarios: &'static [&'static [Scenario]],
     ) -> Self {
         for scenario in scenarios.iter().copied().flatten() {
-            self = self.test(scenario.name, scenario.needs, move || {
+            let run = move || {
                 let environment = environment.get()?;
                 (scenario.run)(&*environment).map_err(|error| {
                     anyhow!(
@@ -71,7 +71,12 @@ impl Suite {
                         environment.log_tail()
                     )
                 })
-            });
+            };
+            self = if scenario.long {
+                self.long(scenario.name, scenario.needs, run)
+            } else {
+                self.test(scenario.name, scenario.needs, run)
+            };
         }
         self
     }

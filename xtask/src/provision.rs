@@ -20,6 +20,8 @@ pub(crate) enum Need {
     Crate(&'static str),
     /// What all test images are made of.
     Busybox,
+    /// A registry's server, with the libraries it needs.
+    Registry,
     /// Root file system of the distribution's own release.
     Bookworm,
     /// Kernel package, unpacked, with `modules.dep`.
@@ -39,6 +41,7 @@ impl Need {
                 output(&mut command(&["cargo", name.trim_start_matches("cargo-"), "--version"])).is_ok()
             }
             Need::Busybox => busybox().is_file(),
+            Need::Registry => kept("registry").is_dir(),
             Need::Bookworm => bookworm().is_file(),
             Need::Kernel => kept("kernel").join("complete").is_file(),
             Need::Root => process::is_root(),
@@ -54,6 +57,7 @@ impl Need {
             Need::Program(name, package) => format!("`{name}` (package {package})"),
             Need::Crate(name) => format!("`{name}` (crates.io)"),
             Need::Busybox => "a static busybox (package busybox-static, unpacked in target/)".to_owned(),
+            Need::Registry => "a registry's server (package docker-registry, unpacked in target/)".to_owned(),
             Need::Bookworm => "a base system (debootstrap, into target/)".to_owned(),
             Need::Kernel => {
                 "a cloud kernel (package linux-image-cloud-amd64, unpacked in target/)".to_owned()
@@ -101,6 +105,7 @@ pub(crate) fn provide(needs: &[Need]) -> Vec<(Need, anyhow::Error)> {
                 output(&mut command(&["cargo", "install", "--locked", "--quiet", name])).map(drop)
             }
             Need::Busybox => fetch_busybox(),
+            Need::Registry => fetch_registry(),
             Need::Bookworm => make_bookworm(),
             Need::Kernel => fetch_kernel(),
             Need::Root | Need::UserNamespaces => Ok(()),
@@ -167,6 +172,32 @@ fn fetch_busybox() -> Result<()> {
     }
     ensure!(busybox().is_file(), "package busybox-static has no busybox");
     Ok(())
+}
+
+/// The program and the libraries that this machine has for it, as the root file system of an image.
+fn fetch_registry() -> Result<()> {
+    let package = unpack("docker-registry", "registry.package")?;
+    let part = kept("registry.part");
+    if part.exists() {
+        fs::remove_dir_all(&part)?;
+    }
+    let program = part.join("bin/docker-registry");
+    copy(&package.join("usr/bin/docker-registry"), &program)?;
+    for library in libraries(&output(Command::new("ldd").arg(&program))?) {
+        copy(Path::new(library), &part.join(library.trim_start_matches('/')))?;
+    }
+    fs::remove_dir_all(package)?;
+    fs::rename(part, kept("registry")).map_err(Into::into)
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to.parent().context("a path without a directory")?)?;
+    fs::copy(from, to).with_context(|| format!("copying `{}`", from.display())).map(drop)
+}
+
+/// The files that `ldd` names: `libc.so.6 => /lib/…/libc.so.6 (0x…)`, and the loader without an arrow.
+fn libraries(ldd: &str) -> impl Iterator<Item = &str> {
+    ldd.split_whitespace().filter(|word| word.starts_with('/'))
 }
 
 fn fetch_kernel() -> Result<()> {
@@ -242,4 +273,16 @@ fn own_release() -> Result<(String, String)> {
         }
     }
     bail!("apt has no Debian source for {own}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ldd_names_files_with_and_without_an_arrow() {
+        let ldd =
+            "\tlinux-vdso.so.1 (0x7f)\n\tlibc.so.6 => /lib/x/libc.so.6 (0x7f)\n\t/lib64/ld.so.2 (0x7f)\n";
+        assert_eq!(libraries(ldd).collect::<Vec<_>>(), ["/lib/x/libc.so.6", "/lib64/ld.so.2"]);
+    }
 }

@@ -34,6 +34,8 @@ pub(crate) const PREFIXES: [&str; 6] = ["ns_", "repro_", "engine_", "root_", "ne
 const BUSYBOX: &[Need] = &[
     Need::Root,
     Need::Busybox,
+    Need::Registry,
+    OPENSSL,
     Need::Program("script", "bsdutils"),
     Need::Program("ip", "iproute2"),
     Need::Program("nft", "nftables"),
@@ -131,6 +133,7 @@ pub(crate) const TIERS: &[Tier] = &[
             Step::Tests("root_"),
             Step::Scenarios("root_up"),
             Step::Scenarios("root_storage"),
+            Step::Scenarios("root_extras"),
             Step::Scenarios("sandbox"),
         ],
         has_tests: true,

@@ -57,7 +57,10 @@ pub use version::Version;
 /// Where everything of the image lies, without the leading slash.
 pub const PRIVATE_DIR: &str = "usr/lib/dockerlaunch";
 
-/// Where archives of images lie below it, for the launcher to load.
+/// Where the docker command looks for its plugins, without the leading slash.
+pub(crate) const CLI_PLUGIN_DIR: &str = "usr/libexec/docker/cli-plugins";
+
+/// Where archives of images lie below [`PRIVATE_DIR`], for the launcher to load.
 pub(crate) const PRELOADED: &str = "images";
 
 /// The program interpreter of every dynamic executable in the image.

@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::elf::{self, ElfFacts};
 use crate::tree::{Kind, Tree};
-use crate::{INTERPRETER, LIBRARY_DIR, PRELOADED, PRIVATE_DIR};
+use crate::{CLI_PLUGIN_DIR, INTERPRETER, LIBRARY_DIR, PRELOADED, PRIVATE_DIR};
 
 /// Far above what any profile holds; only a mistake gets here.
 const SIZE_LIMIT: u64 = 400_000_000;
@@ -48,16 +48,23 @@ pub(crate) fn lint(tree: &Tree) -> Vec<Finding> {
 
 /// Anything else could overwrite a base image's own files, links or modes when the tar is added to it.
 fn foreign_paths(tree: &Tree) -> Vec<String> {
-    let parents =
-        ["usr", "usr/bin", "usr/lib", "usr/local", "usr/local/bin", "usr/libexec", "usr/libexec/docker"];
+    let parents = [
+        "usr",
+        "usr/bin",
+        "usr/lib",
+        "usr/local",
+        "usr/local/bin",
+        "usr/libexec",
+        "usr/libexec/docker",
+        CLI_PLUGIN_DIR,
+    ];
     tree.iter()
         .filter(|(path, node)| {
             let ours = *path == PRIVATE_DIR || path.starts_with(&format!("{PRIVATE_DIR}/"));
             let parent = parents.contains(path) && node.kind == Kind::Dir && node.mode == 0o755;
-            let public = ["usr/bin/", "usr/local/bin/", "usr/libexec/docker/"]
-                .iter()
-                .any(|directory| path.strip_prefix(directory).is_some_and(|name| !name.contains('/')))
-                && matches!(node.kind, Kind::Symlink(_));
+            let public = path.rsplit_once('/').is_some_and(|(directory, _)| {
+                ["usr/bin", "usr/local/bin", CLI_PLUGIN_DIR].contains(&directory)
+            }) && matches!(node.kind, Kind::Symlink(_));
             !(ours || parent || public)
         })
         .map(|(path, _)| format!("/{path}"))
@@ -146,6 +153,7 @@ mod tests {
         tree.add_file("usr/lib/dockerlaunch/bin/x", 0o755, file("#!")).unwrap();
         tree.add_symlink("usr/bin/x", "../lib/dockerlaunch/bin/x").unwrap();
         tree.add_symlink("usr/local/bin/x", "../../lib/dockerlaunch/bin/x").unwrap();
+        tree.add_symlink("usr/libexec/docker/cli-plugins/x", "../../../lib/dockerlaunch/bin/x").unwrap();
         tree
     }
 
@@ -160,7 +168,15 @@ mod tests {
 
     #[test]
     fn each_rule_finds_its_fault() {
-        for path in ["bin/sh", "etc/passwd", "usr/bin/real", "usr/lib/other", "tmp/x", "usr/bin/deep/x"] {
+        for path in [
+            "bin/sh",
+            "etc/passwd",
+            "usr/bin/real",
+            "usr/lib/other",
+            "usr/libexec/docker/x",
+            "tmp/x",
+            "usr/bin/deep/x",
+        ] {
             let mut tree = sound();
             tree.add_file(path, 0o755, file("")).unwrap();
             assert!(subjects(&tree).contains(&format!("/{path}")), "{path}");

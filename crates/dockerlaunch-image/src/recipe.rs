@@ -12,7 +12,7 @@ use crate::request::Arch;
 use crate::resolve::{Resolver, matches};
 use crate::spec::{Component, FlagList, PackageFile};
 use crate::tree::{Conflict, Content, Tree};
-use crate::{LIBRARY_DIR, PRELOADED, PRIVATE_DIR};
+use crate::{CLI_PLUGIN_DIR, LIBRARY_DIR, PRELOADED, PRIVATE_DIR};
 
 /// The image cannot be put together.
 #[derive(Debug, thiserror::Error)]
@@ -161,6 +161,9 @@ pub(crate) fn cook(
         for file in &component.files {
             kitchen.add_files(file, &mut tree, &mut needing)?;
             public.extend(file.public.iter().map(|name| (name.clone(), file.to.clone(), file.local)));
+            if file.cli_plugin {
+                add_cli_plugin(&mut tree, &file.to)?;
+            }
         }
         for link in &component.links {
             tree.add_symlink(&private(&link.to), &link.target).map_err(RecipeError::from)?;
@@ -201,6 +204,13 @@ fn add_public_names(mut tree: Tree, public: &[(String, String, bool)]) -> Result
         container.add_symlink(&format!("usr/local/bin/{name}"), &format!("../../{below_usr}/{to}"))?;
     }
     Ok(Trees { embedding: tree, container })
+}
+
+fn add_cli_plugin(tree: &mut Tree, to: &str) -> Result<(), RecipeError> {
+    let name = to.rsplit('/').next().unwrap_or(to);
+    let below_usr = PRIVATE_DIR.trim_start_matches("usr/");
+    tree.add_symlink(&format!("{CLI_PLUGIN_DIR}/{name}"), &format!("../../../{below_usr}/{to}"))?;
+    Ok(())
 }
 
 fn private(path: &str) -> String {

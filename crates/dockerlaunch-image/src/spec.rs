@@ -18,6 +18,8 @@ const COMPONENT_FILES: &[(&str, &str)] = &[
     ("launcher", include_str!("../../../image/components/launcher.toml")),
     ("engine", include_str!("../../../image/components/engine.toml")),
     ("cli", include_str!("../../../image/components/cli.toml")),
+    ("buildx", include_str!("../../../image/components/buildx.toml")),
+    ("compose", include_str!("../../../image/components/compose.toml")),
     ("iptables", include_str!("../../../image/components/iptables.toml")),
     ("ps", include_str!("../../../image/components/ps.toml")),
     ("xz", include_str!("../../../image/components/xz.toml")),
@@ -220,6 +222,7 @@ mod tests {
             "skip",
             "join",
             "static",
+            "cli-plugin",
         ];
         for (file, text) in COMPONENT_FILES {
             let table: toml::Table = text.parse().unwrap();

@@ -98,6 +98,9 @@ pub struct PackageFile {
     /// Container images have the public names in `/usr/local/bin` too.
     #[serde(default)]
     pub local: bool,
+    /// A plugin of the docker command: it also has its name where that looks for plugins.
+    #[serde(default)]
+    pub cli_plugin: bool,
     /// Why it is there.
     #[serde(flatten)]
     pub reason: Reason,

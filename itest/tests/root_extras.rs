@@ -1,0 +1,19 @@
+//! The `root_` tier: what takes components that are in no profile, under `up --with buildx,compose`.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use itest::scenarios::components;
+use itest::suite::{Shared, Suite};
+use itest::up::{Instance, Options};
+use itest::{EXTRAS, Need};
+
+static UP: Shared<Instance> = Shared::new(|| {
+    Instance::start_with("extras", &Options { up: &["--with", &components(EXTRAS)], ..Options::default() })
+});
+
+fn main() -> ExitCode {
+    Suite::new("root_extras", &[Need::Root, Need::Busybox])
+        .scenarios(&UP, EXTRAS)
+        .run(|| UP.take().and_then(Arc::into_inner).map_or(Ok(()), |mut instance| instance.tear_down()))
+}
