@@ -1,14 +1,35 @@
 //! Running a program with a deadline: nothing a test starts may outlive it or hang it.
 
 use std::io::{Read, Write};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use crate::interrupt;
 
 /// Generous on purpose: it is there to end a hang, not to measure.
 pub const DEADLINE: Duration = Duration::from_secs(180);
+
+/// How long a program that is interrupted may take to undo what it has done.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// By how much deadlines are longer here than elsewhere.
+static PATIENCE: AtomicU32 = AtomicU32::new(1);
+
+/// Makes all deadlines so many times as long: an emulated machine is slow.
+pub fn be_patient(factor: u32) {
+    PATIENCE.store(factor, Ordering::SeqCst);
+}
+
+/// By how much deadlines are longer now.
+pub fn patience() -> u32 {
+    PATIENCE.load(Ordering::SeqCst)
+}
 
 /// What a program did, with enough kept to explain a failure.
 #[derive(Debug, Clone)]
@@ -69,6 +90,11 @@ pub fn run(command: &mut Command, input: &[u8]) -> Result<Outcome> {
 /// [`run`] with a deadline of its own.
 pub fn run_within(command: &mut Command, input: &[u8], deadline: Duration) -> Result<Outcome> {
     let shown = show(command);
+    interrupt::check().with_context(|| format!("before `{shown}`"))?;
+    if interrupt::is_heard() {
+        command.process_group(0);
+    }
+    let deadline = deadline * patience();
     let start = Instant::now();
     let mut child = command
         .stdin(Stdio::piped())
@@ -88,35 +114,60 @@ pub fn run_within(command: &mut Command, input: &[u8], deadline: Duration) -> Re
         let stdout = stdout.join().unwrap_or_default();
         let stderr = String::from_utf8_lossy(&stderr.join().unwrap_or_default()).into_owned();
         match status? {
-            Some(status) => Ok(Outcome {
+            End::Itself(status) => Ok(Outcome {
                 command: shown,
                 status: shell_status(status),
                 stdout,
                 stderr,
                 took: start.elapsed(),
             }),
-            None => bail!(
+            End::TooLate => bail!(
                 "`{shown}` did not end within {deadline:?}\n--- stdout\n{}\n--- stderr\n{}",
                 excerpt(&String::from_utf8_lossy(&stdout)),
                 excerpt(&stderr)
             ),
+            End::Interrupted => bail!("interrupted: `{shown}`"),
         }
     })
 }
 
-/// `None` when the deadline passed; the child is then dead and reaped.
-fn wait_until(child: &mut Child, deadline: Instant) -> Result<Option<ExitStatus>> {
+/// How a child ended. In all cases it is dead and reaped.
+enum End {
+    Itself(ExitStatus),
+    TooLate,
+    Interrupted,
+}
+
+fn wait_until(child: &mut Child, deadline: Instant) -> Result<End> {
     loop {
         if let Some(status) = child.try_wait()? {
-            return Ok(Some(status));
+            return Ok(End::Itself(status));
+        }
+        if interrupt::is_asked() {
+            interrupt_child(child)?;
+            return Ok(End::Interrupted);
         }
         if Instant::now() >= deadline {
             child.kill()?;
             child.wait()?;
-            return Ok(None);
+            return Ok(End::TooLate);
         }
         thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// It gets the time to undo what it has half done; then it and its children are killed.
+fn interrupt_child(child: &mut Child) -> Result<()> {
+    let group = Pid::from_raw(child.id().cast_signed()).context("a child without a pid")?;
+    // Both fail only where it has ended already.
+    let _ = kill_process_group(group, Signal::TERM);
+    let end = Instant::now() + GRACE;
+    while child.try_wait()?.is_none() && Instant::now() < end {
+        thread::sleep(Duration::from_millis(5));
+    }
+    let _ = kill_process_group(group, Signal::KILL);
+    child.wait()?;
+    Ok(())
 }
 
 fn drain(stream: Option<impl Read>) -> Vec<u8> {
@@ -147,9 +198,11 @@ pub fn show(command: &Command) -> String {
 
 /// Calls `probe` until it says yes; the error names what was waited for and the last answer.
 pub fn eventually(what: &str, within: Duration, mut probe: impl FnMut() -> Result<bool>) -> Result<()> {
+    let within = within * patience();
     let deadline = Instant::now() + within;
     loop {
         let answer = probe();
+        interrupt::check()?;
         match answer {
             Ok(true) => return Ok(()),
             _ if Instant::now() < deadline => thread::sleep(Duration::from_millis(100)),

@@ -34,6 +34,9 @@ pub trait Environment: Send + Sync {
 
     /// The end of the engine's log, to explain a failure.
     fn log_tail(&self) -> String;
+
+    /// Stops it and removes all that it had. Dropping it does the same, and can only print what went wrong.
+    fn take_down(&mut self) -> Result<()>;
 }
 
 impl dyn Environment + '_ {

@@ -5,20 +5,26 @@
 //! harness has to decide while *listing* what can run here: what cannot is listed as ignored with its reason, and fails
 //! when `FROM_SCRATCH_CI=1` says that nothing may be left out.
 
+pub mod agent;
 pub mod build;
 pub mod command;
 pub mod dind;
+pub mod embedded;
 pub mod environment;
+pub mod environments;
 pub mod firewall;
 pub mod host;
 pub mod host_check;
 pub mod host_command;
 pub mod image;
+pub mod interrupt;
 pub mod need;
 pub mod nested;
 pub mod outside;
 pub mod places;
 pub mod product;
+pub mod results;
+pub mod runner;
 pub mod sandbox;
 pub mod scenarios;
 pub mod suite;

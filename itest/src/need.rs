@@ -16,6 +16,8 @@ pub enum Need {
     Registry,
     /// Root file system of the distribution's stable release, as a tar.
     Bookworm,
+    /// Root file system of bookworm with its Docker and podman, as a directory.
+    Engines,
     /// Kernel package of the stable release, unpacked, with `modules.dep`.
     Kernel,
     /// A program on the host's `PATH`.
@@ -30,6 +32,9 @@ impl Need {
             Need::Busybox => file(&product::busybox(), "a static busybox"),
             Need::Registry => file(&product::registry().join("bin/docker-registry"), "a registry's server"),
             Need::Bookworm => file(&product::bookworm(), "the stable release's root file system"),
+            Need::Engines => {
+                file(&product::engines().join("usr/sbin/dockerd"), "bookworm's Docker and podman")
+            }
             Need::Kernel => product::kernel().err().map(|_| told("an unpacked kernel package")),
             Need::Program(name) => program(name).is_none().then(|| told(&format!("`{name}`"))),
         }
@@ -47,7 +52,7 @@ fn file(path: &Path, what: &str) -> Option<String> {
 
 /// Short, because it stands in the list of tests.
 fn told(what: &str) -> String {
-    format!("needs {what}, `cargo xtask test` fetches it")
+    format!("needs {what}, `cargo xtask` fetches it")
 }
 
 /// Looks a program up as a shell would, `/usr/sbin` included: a user's `PATH` often lacks it.
@@ -78,6 +83,6 @@ mod tests {
     fn a_missing_program_is_named_with_the_way_to_get_it() {
         assert_eq!(Need::Program("sh").missing(), None);
         let reason = missing(&[Need::Program("sh"), Need::Program("no-such-program")]).expect("not there");
-        assert_eq!(reason, "needs `no-such-program`, `cargo xtask test` fetches it");
+        assert_eq!(reason, "needs `no-such-program`, `cargo xtask` fetches it");
     }
 }

@@ -1,4 +1,4 @@
-//! The image as a privileged container of an outer engine, which is our own under `up`.
+//! The image as a privileged container of an outer engine: our own under `up`, or one of the distribution's.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use crate::build;
 use crate::command::{Outcome, eventually};
 use crate::environment::{Environment, Exchange};
 use crate::image::{self, BOX};
+use crate::interrupt;
 use crate::suite;
 use crate::up::{Instance, Options};
 
@@ -29,11 +30,19 @@ pub fn outer_with(purpose: &str, engine_options: &[&str]) -> Result<Instance> {
     Ok(instance)
 }
 
+/// The outer engine's client: its program, and options that come before each command.
+pub type Client = &'static [&'static str];
+
+/// The client of most.
+pub const DOCKER: Client = &["docker"];
+
 /// A running container with an engine of its own; dropping it removes it and its volumes.
 pub struct Nested {
     outer: Arc<Instance>,
+    client: Client,
     container: String,
     exchange: Exchange,
+    is_gone: bool,
 }
 
 impl Nested {
@@ -50,16 +59,32 @@ impl Nested {
         options: &[&str],
         args: &[&str],
     ) -> Result<Self> {
+        Self::run_by(DOCKER, outer, container, image, options, args)
+    }
+
+    /// The same, by another client than Docker's.
+    pub fn run_by(
+        client: Client,
+        outer: Arc<Instance>,
+        container: &str,
+        image: &str,
+        options: &[&str],
+        args: &[&str],
+    ) -> Result<Self> {
         let shared = outer.exchange().directory(container)?;
         let mount = format!("{}:/exchange", shared.inside);
-        let environment: &dyn Environment = &*outer;
+        let exchange = Exchange { outside: PathBuf::from(&shared.outside), inside: "/exchange".to_owned() };
+        let nested = Nested { outer, client, container: container.to_owned(), exchange, is_gone: false };
         let head = ["run", "--name", container, "--privileged", "-v", &mount, "-d"];
         let words = head.iter().chain(options).chain([&image]).chain(args);
-        environment.docker(&words.copied().collect::<Vec<_>>())?;
-        let exchange = Exchange { outside: PathBuf::from(&shared.outside), inside: "/exchange".to_owned() };
-        let nested = Nested { outer, container: container.to_owned(), exchange };
+        nested.client(&words.copied().collect::<Vec<_>>(), b"")?.success()?;
         nested.wait()?;
         Ok(nested)
+    }
+
+    fn client(&self, args: &[&str], input: &[u8]) -> Result<Outcome> {
+        let words: Vec<&str> = self.client.iter().chain(args).copied().collect();
+        self.outer.exec(&words, input)
     }
 
     /// With the base image in it, so that scenarios can run.
@@ -83,8 +108,8 @@ impl Nested {
     fn wait(&self) -> Result<()> {
         let inner: &dyn Environment = self;
         eventually("the nested engine answers", Duration::from_secs(60), || {
-            let running =
-                self.outer().docker(&["inspect", "--format", "{{.State.Status}}", &self.container])?;
+            let inspect = ["inspect", "--format", "{{.State.Status}}", &self.container];
+            let running = self.client(&inspect, b"")?.success()?;
             ensure!(running == "running", "container `{}` is {running}", self.container);
             inner.docker(&["ps"]).map(|_| true)
         })
@@ -103,7 +128,9 @@ impl Nested {
 
 impl Drop for Nested {
     fn drop(&mut self) {
-        if let Err(error) = self.outer().remove(&[&self.container]) {
+        if !self.is_gone
+            && let Err(error) = self.take_down()
+        {
             eprintln!("error: container `{}` was not removed: {}", self.container, suite::told(&error));
         }
     }
@@ -116,21 +143,22 @@ impl Environment for Nested {
 
     fn exec(&self, argv: &[&str], input: &[u8]) -> Result<Outcome> {
         let args: Vec<&str> = ["exec", "-i", &self.container].iter().chain(argv).copied().collect();
-        self.outer().docker_with_input(&args, input)
+        self.client(&args, input)
     }
 
     fn exec_tty(&self, argv: &[&str]) -> Result<Outcome> {
-        let args: Vec<&str> =
-            ["docker", "exec", "-it", &self.container].iter().chain(argv).copied().collect();
-        self.outer.exec_tty(&args)
+        let head = ["exec", "-it", &self.container];
+        let words: Vec<&str> = self.client.iter().chain(&head).chain(argv).copied().collect();
+        self.outer.exec_tty(&words)
     }
 
     fn restart(&self) -> Result<Outcome> {
         // More than `docker stop` gives by default: how long the stop takes is for the scenario to judge.
-        let stop = self.outer().try_docker(&["stop", "--time", "60", &self.container])?.exits(0)?;
-        let status = self.outer().docker(&["inspect", "--format", "{{.State.ExitCode}}", &self.container])?;
+        let stop = self.client(&["stop", "--time", "60", &self.container], b"")?.exits(0)?;
+        let inspect = ["inspect", "--format", "{{.State.ExitCode}}", &self.container];
+        let status = self.client(&inspect, b"")?.success()?;
         ensure!(status == "0", "after `docker stop` the exit status is {status}\n{}", self.log_tail());
-        self.outer().docker(&["start", &self.container])?;
+        self.client(&["start", &self.container], b"")?.success()?;
         self.wait()?;
         Ok(stop)
     }
@@ -140,9 +168,15 @@ impl Environment for Nested {
     }
 
     fn log_tail(&self) -> String {
-        match self.outer().try_docker(&["logs", "--tail", "25", &self.container]) {
+        match self.client(&["logs", "--tail", "25", &self.container], b"") {
             Ok(outcome) => format!("{}{}", outcome.text(), outcome.stderr),
             Err(error) => format!("{error:#}"),
         }
+    }
+
+    fn take_down(&mut self) -> Result<()> {
+        let _undoing = interrupt::undoing();
+        self.is_gone = true;
+        self.client(&["rm", "--force", "--volumes", &self.container], b"")?.success().map(drop)
     }
 }

@@ -39,6 +39,11 @@ pub fn bookworm() -> PathBuf {
     provisions().join("bookworm.tar")
 }
 
+/// The root file system of bookworm with its Docker and podman.
+pub fn engines() -> PathBuf {
+    provisions().join("engines/root")
+}
+
 /// The kernel of the unpacked package and its version.
 pub fn kernel() -> Result<(PathBuf, String)> {
     let root = provisions().join("kernel");

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::command::{self, Outcome};
 use crate::environment::{Environment, Exchange};
-use crate::{image, product, suite};
+use crate::{image, interrupt, product, suite};
 
 /// Where the exchange directory is mounted inside.
 const EXCHANGE: &str = "/exchange";
@@ -138,6 +138,7 @@ impl Instance {
 
     /// Stops it and removes all that it had; then looks whether that is true.
     pub fn tear_down(&mut self) -> Result<()> {
+        let _undoing = interrupt::undoing();
         self.down = true;
         command::run(self.command("down")?.arg("--volumes"), b"")?.exits(0)?;
         let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
@@ -196,6 +197,10 @@ impl Environment for Instance {
         };
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(25)..].join("\n")
+    }
+
+    fn take_down(&mut self) -> Result<()> {
+        self.tear_down()
     }
 }
 

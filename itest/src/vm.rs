@@ -14,6 +14,9 @@ pub mod firewall;
 /// Emulated, a boot with a few containers takes about four minutes on two cores.
 const DEADLINE: Duration = Duration::from_secs(1200);
 
+/// All that it has.
+const MEMORY: &str = "3072M";
+
 /// Every line that the test's script prints starts so; the rest of the serial log is the kernel's and the launcher's.
 pub const MARK: &str = "itest:";
 
@@ -52,42 +55,15 @@ pub fn boot(script: &str) -> Result<Boot> {
 /// The same with a kernel that lacks the modules whose names begin so.
 pub fn boot_without(modules: &[&str], script: &str) -> Result<Boot> {
     let scratch = build::scratch("vm")?;
-    let (kernel, version) = product::kernel()?;
-    let initramfs = scratch.join("initramfs");
-    let image = build::output("vm", "initramfs", "image.cpio")?;
-    // The kernel unpacks archives one after the other, each compressed as it likes.
-    let mut bytes = fs::read(image)?;
-    bytes.resize(bytes.len().next_multiple_of(512), 0);
-    bytes.extend(fs::read(extra_archive(&scratch, &kernel, &version, modules, script)?)?);
-    fs::write(&initramfs, bytes)?;
-
+    let initramfs = initramfs(&scratch, modules, |root| {
+        add_program(root, product::from_scratch()?, "itest/from-scratch")?;
+        fs::write(root.join("itest/box.tar"), image::busybox_rootfs()?)?;
+        add_script(&root.join("itest/script"), script)
+    })?;
     let log = scratch.join("serial.log");
-    let qemu = need::program("qemu-system-x86_64").context("no qemu-system-x86_64")?;
-    let mut qemu = Command::new(qemu);
-    qemu.args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-nic", "none"])
-        .args([
-            "-machine",
-            "q35",
-            "-accel",
-            "tcg,thread=multi",
-            "-cpu",
-            "max,la57=off",
-            "-smp",
-            "2",
-            "-m",
-            "3072",
-        ])
-        .arg("-kernel")
-        .arg(kernel.join(format!("boot/vmlinuz-{version}")))
-        .arg("-initrd")
-        .arg(&initramfs)
-        .arg("-append")
-        // What follows the two dashes the kernel hands to its init, further dashes included.
-        .arg("console=ttyS0 panic=-1 loglevel=4 -- run -- /itest/script")
-        .arg("-serial")
-        .arg(format!("file:{}", log.display()))
-        .stdin(Stdio::null());
-    let ended = command::run_within(&mut qemu, b"", DEADLINE);
+    // What follows the two dashes the kernel hands to its init, further dashes included.
+    let mut qemu = machine(&initramfs, &log, "-- run -- /itest/script")?;
+    let ended = command::run_within(qemu.args(["-nic", "none"]), b"", DEADLINE);
     let log = String::from_utf8_lossy(&fs::read(&log).unwrap_or_default()).into_owned();
     let lines: Vec<&str> = log.lines().collect();
     let tail = lines[lines.len().saturating_sub(40)..].join("\n");
@@ -96,14 +72,51 @@ pub fn boot_without(modules: &[&str], script: &str) -> Result<Boot> {
     Ok(Boot { log, status })
 }
 
-/// The kernel's modules, a busybox, the base image and the script: what the image itself does not bring.
+/// qemu for an emulated machine that powers off when its init ends. The caller decides on its network.
+pub(crate) fn machine(initramfs: &Path, log: &Path, append: &str) -> Result<Command> {
+    let (kernel, version) = product::kernel()?;
+    let qemu = need::program("qemu-system-x86_64").context("no qemu-system-x86_64")?;
+    let mut qemu = Command::new(qemu);
+    qemu.args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"])
+        .args(["-accel", "tcg,thread=multi", "-cpu", "max,la57=off", "-smp", "2", "-m", MEMORY])
+        // Memory that another process may share, as a file system of the host's must.
+        .args(["-object", &format!("memory-backend-memfd,id=memory,share=on,size={MEMORY}")])
+        .args(["-machine", "q35,memory-backend=memory"])
+        .arg("-kernel")
+        .arg(kernel.join(format!("boot/vmlinuz-{version}")))
+        .arg("-initrd")
+        .arg(initramfs)
+        .arg("-append")
+        .arg(format!("console=ttyS0 panic=-1 loglevel=4 {append}"))
+        .arg("-serial")
+        .arg(format!("file:{}", log.display()))
+        .stdin(Stdio::null());
+    Ok(qemu)
+}
+
+/// Our image's initramfs, and behind it the kernel's modules, a busybox, and what else is put into the directory: what the image
+/// itself does not bring.
+pub(crate) fn initramfs(
+    scratch: &Path,
+    without: &[&str],
+    fill: impl FnOnce(&Path) -> Result<()>,
+) -> Result<PathBuf> {
+    let purpose = scratch.file_name().and_then(|name| name.to_str()).context("a scratch directory")?;
+    // The kernel unpacks archives one after the other, each compressed as it likes.
+    let mut bytes = fs::read(build::output(purpose, "initramfs", "image.cpio")?)?;
+    bytes.resize(bytes.len().next_multiple_of(512), 0);
+    bytes.extend(fs::read(extra_archive(scratch, without, fill)?)?);
+    let initramfs = scratch.join("initramfs");
+    fs::write(&initramfs, bytes)?;
+    Ok(initramfs)
+}
+
 fn extra_archive(
     scratch: &Path,
-    kernel: &Path,
-    version: &str,
     without: &[&str],
-    script: &str,
+    fill: impl FnOnce(&Path) -> Result<()>,
 ) -> Result<PathBuf> {
+    let (kernel, version) = product::kernel()?;
     let root = scratch.join("extra");
     if root.exists() {
         fs::remove_dir_all(&root)?;
@@ -126,11 +139,7 @@ fn extra_archive(
         ensure!(!removed.is_empty(), "the kernel has no modules `{prefix}*` to leave out");
     }
     fs::copy(product::busybox(), root.join("itest/busybox"))?;
-    add_host_command(&root)?;
-    fs::write(root.join("itest/box.tar"), image::busybox_rootfs()?)?;
-    let path = root.join("itest/script");
-    fs::write(&path, format!("#!/itest/busybox sh\n{script}"))?;
-    fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    fill(&root)?;
 
     let archive = scratch.join("extra.cpio");
     let mut pack = Command::new("sh");
@@ -141,10 +150,17 @@ fn extra_archive(
     Ok(archive)
 }
 
-/// `from-scratch` itself, and the loader and libraries of this machine that it was linked with.
-fn add_host_command(root: &Path) -> Result<()> {
-    let program = product::from_scratch()?;
-    fs::copy(program, root.join("itest/from-scratch"))?;
+/// A script for the machine's busybox.
+pub(crate) fn add_script(path: &Path, script: &str) -> Result<()> {
+    fs::write(path, format!("#!/itest/busybox sh\n{script}"))?;
+    Ok(fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755))?)
+}
+
+/// A program of this machine, and the loader and libraries that it was linked with.
+pub(crate) fn add_program(root: &Path, program: &Path, place: &str) -> Result<()> {
+    let place = root.join(place);
+    fs::create_dir_all(place.parent().context("a program in no directory")?)?;
+    fs::copy(program, place)?;
     let listed = command::run(Command::new("ldd").arg(program), b"")?.success()?;
     let libraries = listed.split_whitespace().filter(|word| word.starts_with('/'));
     for library in libraries.map(Path::new) {

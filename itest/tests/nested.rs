@@ -3,14 +3,14 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use itest::build::IMAGE;
 use itest::nested::{self, Nested};
-use itest::outside;
 use itest::scenarios;
 use itest::suite::{Shared, Suite};
 use itest::up::Instance;
-use itest::{Environment, Need, Scenario, image, product};
+use itest::{Environment, Need, Scenario, image};
+use itest::{embedded, outside};
 
 /// The engine that all of them are nested in; it has our image.
 static OUTER: Shared<Instance> = Shared::new(|| nested::outer("nested"));
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
         .test("seed::old_spelling", &[], old_spelling)
         .test("refused::without_privileges", &[], without_privileges)
         .test("refused::wrong_engines_and_options", &[], wrong_engines_and_options)
-        .test("embedded::in_a_bare_busybox", &[], || embedded("embedded-box", image::BOX, BUSYBOX))
+        .test("embedded::in_a_bare_busybox", &[], || in_base("embedded-box", image::BOX, BUSYBOX))
         .test("embedded::in_the_stable_release", bookworm, in_bookworm)
         .test("outside::mtu_1400_pain_2", &[], || outside::mtu(OUTER.get()?, 1400))
         .long("outside::mtu_1280_pain_2", &[], || outside::mtu(OUTER.get()?, 1280))
@@ -124,33 +124,14 @@ const DEBIAN: BasePrograms = &[
 ];
 
 fn in_bookworm() -> Result<()> {
-    let outer = OUTER.get()?;
-    let environment: &dyn Environment = &*outer;
-    std::fs::copy(product::bookworm(), environment.exchange().outside.join("bookworm.tar"))?;
-    environment.docker(&["import", "/exchange/bookworm.tar", "bookworm"])?;
-    embedded("embedded-bookworm", "bookworm", DEBIAN)
+    embedded::import_bookworm(&*OUTER.get()?)?;
+    in_base("embedded-bookworm", "bookworm", DEBIAN)
 }
 
-/// The seed's recipe: export the files, add them to any base, build, run privileged.
-fn embedded(name: &'static str, base: &str, programs: BasePrograms) -> Result<()> {
+/// The seed's recipe; and what the base brings still works beside a running engine.
+fn in_base(name: &'static str, base: &str, programs: BasePrograms) -> Result<()> {
     let outer = OUTER.get()?;
-    let environment: &dyn Environment = &*outer;
-    let context = environment.exchange().directory(&format!("{name}-context"))?;
-    let created = environment.docker(&["create", IMAGE])?;
-    let files = environment.try_docker(&["export", &created])?.exits(0)?.stdout;
-    environment.remove(&[&created])?;
-    nothing_outside_usr(&files)?;
-    context.write("files.tar", files)?;
-    context.write(
-        "Dockerfile",
-        format!(
-            "FROM {base}\nADD files.tar /\nENTRYPOINT [\"/usr/bin/dockerlaunch\", \"/usr/bin/docker\"]\n\
-             VOLUME /var/lib/docker\nCMD [\"-d\", \"-s\", \"overlay\"]\n"
-        ),
-    )?;
-    environment.docker(&["build", "-t", "custom-dind", &context.inside])?;
-    std::fs::remove_dir_all(&context.outside)?;
-
+    embedded::build(&outer, name, base, "custom-dind")?;
     let nested = Nested::run(Arc::clone(&outer), name, "custom-dind", &[])?.with_base_image()?;
     nested.runs_a_container()?;
     for (command, printed) in programs {
@@ -158,22 +139,6 @@ fn embedded(name: &'static str, base: &str, programs: BasePrograms) -> Result<()
         ensure!(outcome.text().contains(printed), "`{}` printed: {}", command.join(" "), outcome.text());
     }
     drop(nested);
+    let environment: &dyn Environment = &*outer;
     environment.docker(&["rmi", "custom-dind"]).map(drop)
-}
-
-/// What an image adds to a base lies below `/usr`. The rest of an export are mount points that the engine makes itself.
-fn nothing_outside_usr(export: &[u8]) -> Result<()> {
-    for entry in tar::Archive::new(export).entries()? {
-        let entry = entry?;
-        let path = entry.path()?.into_owned();
-        let top = path.components().next().context("an entry without a name")?;
-        let engines_own = ["dev", "proc", "sys", "etc", "var", ".dockerenv"];
-        let ours = top.as_os_str() == "usr";
-        ensure!(
-            ours || engines_own.iter().any(|own| top.as_os_str() == *own && entry.size() == 0),
-            "the export has `{}`, which would replace the base's own",
-            path.display()
-        );
-    }
-    Ok(())
 }

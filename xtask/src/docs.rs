@@ -11,6 +11,7 @@ const TABLES: &[(&str, &[&str])] = &[
     ("README.md: the requirements table", &["dockerlaunch-image", "--lib", "table::"]),
     ("docs/configuration.md: the variables", &["dockerlaunch-plan", "--test", "docs"]),
     ("docs/pains.md: the tests", &["dockerlaunch-plan", "--test", "pains", "the_page"]),
+    ("docs/scenarios.md: the results", &["itest", "--lib", "results::"]),
 ];
 
 pub(crate) fn run() -> Result<ExitCode> {

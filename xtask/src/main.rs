@@ -1,4 +1,4 @@
-//! The project's chores: `cargo xtask test | bench | docs | pictures | size`.
+//! The project's chores: `cargo xtask test | scenario | bench | docs | pictures | size`.
 
 use std::process::ExitCode;
 
@@ -10,6 +10,7 @@ mod docs;
 mod pictures;
 mod process;
 mod provision;
+mod scenario;
 mod size;
 mod test;
 mod tiers;
@@ -20,6 +21,10 @@ cargo xtask test [--ci | --full] [--verbose] [TIER…]
     --ci       CI's set: nothing may be left out, all output is shown
     --full     everything, the long runs too
     --verbose  show the output of each tier, not only that of one that failed
+cargo xtask scenario [--in NAME,…] [--list | --record] [PART OF A NAME…]
+    Runs what users do with Docker in the environments named; `--in all` is each of them, `up` without it
+    --list     names all scenarios and environments, and what they prove
+    --record   writes the results to docs/scenarios.md
 cargo xtask bench [NAME…]
     Medians of ten, beside the bars of the design: start, up, build, launcher, image
 cargo xtask docs
@@ -47,6 +52,7 @@ fn run(mut words: Vec<String>) -> Result<ExitCode> {
     }
     match words.remove(0).as_str() {
         "test" => test::run(&test::Options::parse(words)?),
+        "scenario" => scenario::run(&words),
         "bench" => bench::run(&words),
         "docs" => docs::run(),
         "pictures" => pictures::run(),

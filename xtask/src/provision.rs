@@ -24,6 +24,8 @@ pub(crate) enum Need {
     Registry,
     /// Root file system of the distribution's own release.
     Bookworm,
+    /// Bookworm with its Docker and podman.
+    Engines,
     /// Kernel package, unpacked, with `modules.dep`.
     Kernel,
     /// Real root.
@@ -43,6 +45,7 @@ impl Need {
             Need::Busybox => busybox().is_file(),
             Need::Registry => kept("registry").is_dir(),
             Need::Bookworm => bookworm().is_file(),
+            Need::Engines => kept("engines").join("complete").is_file(),
             Need::Kernel => kept("kernel").join("complete").is_file(),
             Need::Root => process::is_root(),
             Need::UserNamespaces => command(&["unshare", "--user", "--map-root-user", "true"])
@@ -59,6 +62,10 @@ impl Need {
             Need::Busybox => "a static busybox (package busybox-static, unpacked in target/)".to_owned(),
             Need::Registry => "a registry's server (package docker-registry, unpacked in target/)".to_owned(),
             Need::Bookworm => "a base system (debootstrap, into target/)".to_owned(),
+            Need::Engines => {
+                "bookworm's Docker and podman (debootstrap with docker.io and podman, into target/)"
+                    .to_owned()
+            }
             Need::Kernel => {
                 "a cloud kernel (package linux-image-cloud-amd64, unpacked in target/)".to_owned()
             }
@@ -107,6 +114,7 @@ pub(crate) fn provide(needs: &[Need]) -> Vec<(Need, anyhow::Error)> {
             Need::Busybox => fetch_busybox(),
             Need::Registry => fetch_registry(),
             Need::Bookworm => make_bookworm(),
+            Need::Engines => make_engines(),
             Need::Kernel => fetch_kernel(),
             Need::Root | Need::UserNamespaces => Ok(()),
         };
@@ -219,19 +227,39 @@ fn fetch_kernel() -> Result<()> {
 
 fn make_bookworm() -> Result<()> {
     ensure!(process::is_root(), "debootstrap needs root");
-    let (codename, mirror) = own_release()?;
     let directory = kept("bookworm");
-    if directory.exists() {
-        fs::remove_dir_all(&directory)?;
-    }
-    fs::create_dir_all(kept(""))?;
-    let debootstrap = find("debootstrap").context("no debootstrap")?;
-    let made =
-        output(Command::new(debootstrap).args(["--variant=minbase", &codename]).arg(&directory).arg(mirror))
-            .and_then(|_| pack(&directory));
+    let made = debootstrap(&own_release()?, &[], &directory).and_then(|()| pack(&directory));
     // Thousands of files are worth nothing once they are packed, or when something went wrong.
     fs::remove_dir_all(&directory)?;
     made
+}
+
+/// In which Docker 20.10 and podman 4.3 are, to nest in. It stays unpacked: an instance lays an overlay over it.
+fn make_engines() -> Result<()> {
+    ensure!(process::is_root(), "debootstrap needs root");
+    let directory = kept("engines");
+    let (_, mirror) = own_release()?;
+    let packages =
+        ["docker.io", "podman", "iptables", "netavark", "aardvark-dns", "crun", "ca-certificates", "kmod"];
+    debootstrap(&("bookworm".to_owned(), mirror), &packages, &directory.join("root"))?;
+    for downloads in ["var/cache/apt", "var/lib/apt/lists"] {
+        fs::remove_dir_all(directory.join("root").join(downloads))?;
+    }
+    Ok(fs::write(directory.join("complete"), "")?)
+}
+
+/// It starts no service of what it installs.
+fn debootstrap((codename, mirror): &(String, String), packages: &[&str], directory: &Path) -> Result<()> {
+    if directory.exists() {
+        fs::remove_dir_all(directory)?;
+    }
+    fs::create_dir_all(directory)?;
+    let mut debootstrap = Command::new(find("debootstrap").context("no debootstrap")?);
+    debootstrap.arg("--variant=minbase");
+    if !packages.is_empty() {
+        debootstrap.arg(format!("--include={}", packages.join(",")));
+    }
+    output(debootstrap.arg(codename).arg(directory).arg(mirror)).map(drop)
 }
 
 /// Packed under another name first: a half-written tar must not be taken for a whole one.

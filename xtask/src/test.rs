@@ -241,7 +241,7 @@ fn row(line: &Line) -> String {
         (true, 0) => format!("{passed} passed, {failed} failed"),
         (true, _) => format!("{passed} passed, {failed} failed, {ignored} ignored"),
     };
-    format!("{:<8} {verdict:<9} {took:>9}  {counts:<34} {note}", line.tier.name)
+    format!("{:<9} {verdict:<9} {took:>9}  {counts:<34} {note}", line.tier.name)
 }
 
 /// The table, then one line that says it all in the plain form that runners of test suites read.
@@ -302,7 +302,7 @@ mod tests {
             took: Duration::ZERO,
             failures: Vec::new(),
         };
-        assert!(row(&line).starts_with("unit     left out"), "{}", row(&line));
+        assert!(row(&line).starts_with("unit      left out"), "{}", row(&line));
         assert!(row(&line).ends_with("needs root"));
     }
 }

@@ -55,6 +55,20 @@ const VM: &[Need] = &[
     Need::Busybox,
     Need::Kernel,
 ];
+/// Of all environments.
+const SCENARIOS: &[Need] = &[
+    Need::Root,
+    Need::Program("script", "bsdutils"),
+    Need::Program("debootstrap", "debootstrap"),
+    Need::Program("qemu-system-x86_64", "qemu-system-x86"),
+    Need::Program("depmod", "kmod"),
+    Need::Program("cpio", "cpio"),
+    Need::Program("mke2fs", "e2fsprogs"),
+    Need::Busybox,
+    Need::Bookworm,
+    Need::Engines,
+    Need::Kernel,
+];
 /// Oracles of the unit tests: what our own ELF, archive and certificate code is compared with.
 const ORACLES: &[Need] = &[
     Need::Program("openssl", "openssl"),
@@ -134,6 +148,7 @@ pub(crate) const TIERS: &[Tier] = &[
             Step::Scenarios("root_up"),
             Step::Scenarios("root_storage"),
             Step::Scenarios("root_extras"),
+            Step::Scenarios("scenario"),
             Step::Scenarios("sandbox"),
         ],
         has_tests: true,
@@ -167,6 +182,14 @@ pub(crate) const TIERS: &[Tier] = &[
         steps: &[Step::Scenarios("vm")],
         has_tests: true,
         long: false,
+    },
+    Tier {
+        name: "scenarios",
+        proves: "every scenario in every environment",
+        needs: SCENARIOS,
+        steps: &[Step::Cargo(&["xtask", "scenario", "--in", "all"])],
+        has_tests: true,
+        long: true,
     },
 ];
 

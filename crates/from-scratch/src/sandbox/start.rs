@@ -31,13 +31,15 @@ const TAIL: usize = 20;
 /// What programs of the image need to find each other.
 const IMAGE_ENV: &[&str] = &[
     "PATH=/usr/lib/dockerlaunch/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-    "XTABLES_LIBDIR=/usr/lib/dockerlaunch/xtables",
     "container=from-scratch",
     // systemd's protocol; PID 1 is what the launcher is going to be.
     "LISTEN_PID=1",
     "LISTEN_FDS=1",
     "LISTEN_FDNAMES=docker.sock",
 ];
+
+/// Where our image has iptables' extensions. A root with an iptables of its own has them elsewhere.
+const XTABLES: &str = "/usr/lib/dockerlaunch/xtables";
 
 /// What the engine must know of the caller's way out.
 const PROXIES: &[&str] = &["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "ALL_PROXY", "NO_PROXY"];
@@ -121,7 +123,7 @@ fn start_and_wait(
         binds: binds(dir, launch),
         resolv_conf: record.pasta.as_ref().and_then(|_| network::resolv_conf()),
         args: launch.args.clone(),
-        env: environment(),
+        env: environment(&launch.rootfs),
     };
     let process = run_stage(&plan, &log, &listener, &namespace, signals)?;
     // From here on the socket lives as long as somebody inside holds it.
@@ -192,8 +194,11 @@ const LAUNCHER_PREFIXES: [&str; 3] = ["DOCKER_LAUNCH_", "DOCKERLAUNCH_", "DOCKER
 const LAUNCHER_VARIABLES: [&str; 3] = ["DOCKER_DRIVER", "DOCKER_IPTABLES_LEGACY", "DOCKER_MIN_API_VERSION"];
 
 /// The image's environment, the caller's proxies, and what is meant for the launcher and the engine.
-fn environment() -> Vec<OsString> {
+fn environment(rootfs: &Path) -> Vec<OsString> {
     let mut env: Vec<OsString> = IMAGE_ENV.iter().map(OsString::from).collect();
+    if rootfs.join(XTABLES.trim_start_matches('/')).is_dir() {
+        env.push(format!("XTABLES_LIBDIR={XTABLES}").into());
+    }
     for (name, value) in std::env::vars_os() {
         let text = name.to_string_lossy();
         if LAUNCHER_PREFIXES.iter().any(|p| text.starts_with(p))
@@ -315,5 +320,22 @@ pub(crate) fn check_rootfs(rootfs: &Path) -> anyhow::Result<()> {
             .because(Hinted::new(format!("cannot find `{}`", launcher.display())).because(error))
             .hint("make one: `from-scratch build -o dir:DIR`")
             .into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn iptables_of_another_root_finds_its_own_extensions() {
+        let root = tempfile::tempdir().expect("directory");
+        let is_set = || {
+            let env = environment(root.path());
+            env.iter().any(|variable| variable == "XTABLES_LIBDIR=/usr/lib/dockerlaunch/xtables")
+        };
+        assert!(!is_set());
+        fs::create_dir_all(root.path().join("usr/lib/dockerlaunch/xtables")).expect("directory");
+        assert!(is_set());
     }
 }

@@ -1,0 +1,214 @@
+//! An emulated machine whose kernel starts our launcher as its init: cgroup v2, real modules, a disk for the data root.
+//!
+//! Its job is our agent, which runs programs for the scenarios outside. A restart is one of the machine.
+
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::Started;
+use crate::agent;
+use crate::command::{self, Outcome, eventually};
+use crate::environment::{Environment, Exchange};
+use crate::image::{self, BOX};
+use crate::{build, interrupt, need, suite, vm};
+
+/// A few layers of a gigabyte or two fit. It takes up what is used.
+const DISK: u64 = 12 << 30;
+
+/// Emulated, a machine is up in half a minute.
+const BOOT: Duration = Duration::from_secs(180);
+
+/// Before the engine starts: its disk, the network that the agent listens on, and the exchange directory.
+const HOOK: &str = r#"
+set -e
+b=/itest/busybox
+for module in virtio_pci virtio_blk virtio_net virtiofs; do modprobe $module; done
+i=0; while [ ! -b /dev/vda ] && [ $i -lt 100 ]; do $b sleep 0.1; i=$((i+1)); done
+$b mkdir -p /var/lib/docker /exchange
+$b mount -t ext4 /dev/vda /var/lib/docker
+$b mount -t virtiofs exchange /exchange
+$b ifconfig eth0 10.0.2.15 netmask 255.255.255.0 up
+"#;
+
+/// Where a file server for virtual machines is installed: qemu's own, or the one that came after it.
+const FILE_SERVERS: [&str; 2] = ["/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd"];
+
+/// The running machine.
+struct Machine {
+    scratch: PathBuf,
+    initramfs: PathBuf,
+    exchange: Exchange,
+    port: u16,
+    /// qemu, and what serves the exchange directory to it.
+    running: Mutex<Option<[Child; 2]>>,
+}
+
+pub(super) fn start() -> Result<Started> {
+    let scratch = build::scratch("scenarios-vm")?;
+    fs::remove_dir_all(&scratch)?;
+    let shared = scratch.join("exchange");
+    fs::create_dir_all(&shared)?;
+    let initramfs = vm::initramfs(&scratch, &[], fill)?;
+    let disk = scratch.join("disk");
+    File::create(&disk)?.set_len(DISK)?;
+    let mke2fs = need::program("mke2fs").context("no mke2fs")?;
+    command::run(Command::new(mke2fs).args(["-q", "-t", "ext4"]).arg(disk), b"")?.success()?;
+    // Free now, and nobody here takes ports at random.
+    let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+    let exchange = Exchange { outside: shared, inside: "/exchange".to_owned() };
+    let machine = Machine { scratch, initramfs, exchange, port, running: Mutex::new(None) };
+    machine.boot()?;
+    let environment: &dyn Environment = &machine;
+    environment.docker_with_input(&["import", "-", BOX], &image::busybox_rootfs()?)?.success()?;
+    let qemu = command::run(Command::new("qemu-system-x86_64").arg("--version"), b"")?.success()?;
+    let version = qemu.split_whitespace().nth(3).unwrap_or("of unknown version");
+    let outside = format!("qemu {version}, emulating");
+    Ok(Started::new(machine, None, outside))
+}
+
+/// What the machine needs beside our image: the agent, and a shell and `script` for its terminals.
+fn fill(root: &Path) -> Result<()> {
+    vm::add_program(root, &std::env::current_exe()?, "itest/agent")?;
+    vm::add_program(root, &need::program("script").context("no script")?, "usr/local/bin/script")?;
+    std::os::unix::fs::symlink("busybox", root.join("itest/sh"))?;
+    vm::add_script(&root.join("itest/job"), &format!("exec /itest/agent {}", agent::WORD))?;
+    let hooks = root.join("etc/dockerlaunch/pre.d");
+    fs::create_dir_all(&hooks)?;
+    vm::add_script(&hooks.join("machine"), HOOK)
+}
+
+impl Machine {
+    fn boot(&self) -> Result<()> {
+        let socket = self.scratch.join("exchange.sock");
+        let server = FILE_SERVERS.map(Path::new).into_iter().find(|path| path.is_file());
+        let server = server.with_context(|| {
+            format!("no `{}` (package qemu-system-common, or virtiofsd)", FILE_SERVERS.join("` or `"))
+        })?;
+        let mut files = with_us(server);
+        files.arg(format!("--socket-path={}", socket.display())).arg("-o");
+        files.arg(format!("source={},cache=none,sandbox=chroot", self.exchange.outside.display()));
+        let log = File::create(self.scratch.join("virtiofsd.log"))?;
+        let files = files.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        eventually("the exchange directory is served", Duration::from_secs(10), || Ok(socket.exists()))?;
+        let append = "SHELL=/itest/sh -- run -- /itest/job";
+        let machine = vm::machine(&self.initramfs, &self.serial(), append)?;
+        let mut qemu = with_us(Path::new(machine.get_program()));
+        qemu.args(machine.get_args());
+        let forward = format!(
+            "user,model=virtio-net-pci,restrict=on,hostfwd=tcp:127.0.0.1:{}-:{}",
+            self.port,
+            agent::PORT
+        );
+        qemu.args(["-nic", &forward]).arg("-drive");
+        let disk = self.scratch.join("disk");
+        qemu.arg(format!("file={},format=raw,if=virtio,cache=unsafe,discard=unmap", disk.display()));
+        qemu.arg("-chardev").arg(format!("socket,id=exchange,path={}", socket.display()));
+        qemu.args(["-device", "vhost-user-fs-pci,chardev=exchange,tag=exchange"]);
+        let qemu = qemu.stdin(Stdio::null()).stdout(Stdio::null()).spawn().context("starting qemu")?;
+        *running = Some([qemu, files]);
+        drop(running);
+        eventually("the machine's agent answers", BOOT, || {
+            ensure!(self.is_running()?, "the machine has ended");
+            Ok(agent::is_there(self.port))
+        })
+        .with_context(|| self.log_tail())
+    }
+
+    fn serial(&self) -> PathBuf {
+        self.scratch.join("serial.log")
+    }
+
+    fn is_running(&self) -> Result<bool> {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some([qemu, _]) = &mut *running else { return Ok(false) };
+        Ok(qemu.try_wait()?.is_none())
+    }
+
+    fn kill(&self) -> Result<()> {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        for mut child in running.take().into_iter().flatten() {
+            // One that has ended is killed all the same: it has not been waited for.
+            child.kill()?;
+            child.wait()?;
+        }
+        Ok(())
+    }
+}
+
+/// A program that ends when we do, however that is; only the main thread may start it.
+fn with_us(program: &Path) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    if interrupt::is_heard() {
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    }
+    command
+}
+
+impl Environment for Machine {
+    fn name(&self) -> &str {
+        "vm"
+    }
+
+    fn exec(&self, argv: &[&str], input: &[u8]) -> Result<Outcome> {
+        agent::ask(self.port, argv, input, false)
+    }
+
+    fn exec_tty(&self, argv: &[&str]) -> Result<Outcome> {
+        agent::ask(self.port, argv, b"", true)
+    }
+
+    /// When its job ends, the launcher stops the engine and powers off.
+    fn restart(&self) -> Result<Outcome> {
+        let start = Instant::now();
+        agent::end(self.port)?;
+        eventually("the machine powers off", Duration::from_secs(60), || Ok(!self.is_running()?))?;
+        let took = start.elapsed() / command::patience();
+        let serial = fs::read_to_string(self.serial())?;
+        if !serial.contains("reboot: Power down") {
+            bail!("it has not powered off in order:\n{}", self.log_tail());
+        }
+        self.kill()?;
+        self.boot()?;
+        Ok(Outcome {
+            command: "power off".to_owned(),
+            status: 0,
+            stdout: Vec::new(),
+            stderr: String::new(),
+            took,
+        })
+    }
+
+    fn exchange(&self) -> &Exchange {
+        &self.exchange
+    }
+
+    fn log_tail(&self) -> String {
+        let serial = String::from_utf8_lossy(&fs::read(self.serial()).unwrap_or_default()).into_owned();
+        let lines: Vec<&str> = serial.lines().collect();
+        lines[lines.len().saturating_sub(25)..].join("\n")
+    }
+
+    fn take_down(&mut self) -> Result<()> {
+        self.kill()?;
+        if self.scratch.exists() {
+            fs::remove_dir_all(&self.scratch)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        if let Err(error) = self.take_down() {
+            eprintln!("error: the machine was not taken down: {}", suite::told(&error));
+        }
+    }
+}

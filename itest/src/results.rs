@@ -1,0 +1,168 @@
+//! `docs/scenarios.json`, what the last recorded runs gave, and `docs/scenarios.md`, the page made of it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::environments::{PLACES, Place, Started, hole};
+use crate::{SCENARIOS, product};
+
+/// How a scenario ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// As it must.
+    Ok,
+    /// It failed, and that is explained.
+    Hole,
+    /// It failed.
+    Failed,
+}
+
+/// One run of all scenarios in an environment.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Recorded {
+    /// Its day.
+    pub date: String,
+    /// Our engine's version.
+    pub docker: String,
+    /// The kernel's.
+    pub kernel: String,
+    /// The cgroup version that our engine sees.
+    pub cgroups: String,
+    /// What is around it.
+    pub outside: String,
+    /// By the scenario's name.
+    pub results: BTreeMap<String, Verdict>,
+}
+
+impl Recorded {
+    /// Asks for day and versions.
+    pub fn look(&mut self, started: &Started) -> Result<()> {
+        let format = "{{.ServerVersion}} {{.KernelVersion}} {{.CgroupVersion}}";
+        let info = started.environment().docker(&["info", "--format", format])?;
+        let mut words = info.split(' ').map(str::to_owned);
+        let mut next = || words.next().with_context(|| format!("`docker info` says: {info}"));
+        (self.docker, self.kernel, self.cgroups) = (next()?, next()?, next()?);
+        // What follows is the machine's builder's.
+        self.kernel = self.kernel.split('.').take(2).collect::<Vec<_>>().join(".");
+        self.outside.clone_from(&started.outside);
+        self.date = jiff::Timestamp::now().strftime("%Y-%m-%d").to_string();
+        Ok(())
+    }
+
+    /// How many passed, are holes, and failed.
+    pub fn counts(&self) -> [usize; 3] {
+        [Verdict::Ok, Verdict::Hole, Verdict::Failed]
+            .map(|verdict| self.results.values().filter(|result| **result == verdict).count())
+    }
+}
+
+type Book = BTreeMap<String, Recorded>;
+
+fn document(name: &str) -> PathBuf {
+    product::workspace().join("docs").join(name)
+}
+
+fn read() -> Result<Book> {
+    let path = document("scenarios.json");
+    let text = fs::read_to_string(&path).with_context(|| format!("reading `{}`", path.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("`{}`", path.display()))
+}
+
+/// Puts these runs in the place of earlier ones of the same environments, and writes the page anew.
+pub fn record(runs: impl IntoIterator<Item = (&'static str, Recorded)>) -> Result<()> {
+    let mut book = read()?;
+    book.extend(runs.into_iter().map(|(name, run)| (name.to_owned(), run)));
+    let known = |name: &String, _: &mut Recorded| PLACES.iter().any(|place| place.name == name);
+    book.retain(known);
+    fs::write(document("scenarios.json"), serde_json::to_string_pretty(&book)? + "\n")?;
+    fs::write(document("scenarios.md"), page(&book))?;
+    Ok(())
+}
+
+fn page(book: &Book) -> String {
+    let recorded: Vec<(&Place, &Recorded)> =
+        PLACES.iter().filter_map(|place| Some((place, book.get(place.name)?))).collect();
+    let places: String = recorded.iter().map(|(place, run)| place_row(place, run)).collect();
+    let heads: String = recorded.iter().map(|(place, _)| format!(" {} |", place.name)).collect();
+    let rule = "---|".repeat(recorded.len());
+    let mut holes = Vec::new();
+    let mut rows = String::new();
+    for scenario in SCENARIOS.iter().copied().flatten() {
+        rows += &format!("| `{}` | {} |", scenario.name, scenario.proves);
+        for (place, run) in &recorded {
+            let cell = match run.results.get(scenario.name) {
+                Some(Verdict::Ok) => "ok".to_owned(),
+                Some(Verdict::Failed) => "**failed**".to_owned(),
+                Some(Verdict::Hole) => {
+                    let reason = hole(place.name, scenario.name).unwrap_or("no hole any more");
+                    holes.push(format!(
+                        "{}. {}, `{}`: {reason}\n",
+                        holes.len() + 1,
+                        place.name,
+                        scenario.name
+                    ));
+                    format!("[hole {}](#holes)", holes.len())
+                }
+                None => "not yet".to_owned(),
+            };
+            rows += &format!(" {cell} |");
+        }
+        rows.push('\n');
+    }
+    let holes = if holes.is_empty() { "None.\n".to_owned() } else { holes.concat() };
+    format!(
+        "# Scenarios\n\n\
+         What users do with Docker, and where it was seen to work. `cargo xtask scenario --in {} --record` runs all of it and writes \
+         this page; `cargo xtask docs` writes it anew from the results, [scenarios.json](scenarios.json). \"not yet\": the scenario is \
+         younger than the run.\n\n\
+         | environment | is | date | Docker | kernel | cgroups | outside | ok | holes | failed |\n\
+         |---|---|---|---|---|---|---|---|---|---|\n{places}\n\
+         | scenario | proves |{heads}\n|---|---|{rule}\n{rows}\n\
+         ## Holes\n\n{holes}",
+        PLACES.iter().map(|place| place.name).collect::<Vec<_>>().join(",")
+    )
+}
+
+fn place_row(place: &Place, run: &Recorded) -> String {
+    let [ok, holes, failed] = run.counts();
+    format!(
+        "| `{}` | {} | {} | {} | {} | v{} | {} | {ok} | {holes} | {failed} |\n",
+        place.name, place.is, run.date, run.docker, run.kernel, run.cgroups, run.outside
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_is_what_was_recorded() {
+        let wanted = page(&read().expect("docs/scenarios.json"));
+        let path = document("scenarios.md");
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            fs::write(&path, wanted).expect("write");
+        } else {
+            let page = fs::read_to_string(&path).expect("docs/scenarios.md");
+            assert!(page == wanted, "docs/scenarios.md is out of date: run `cargo xtask docs`");
+        }
+    }
+
+    #[test]
+    fn a_scenario_is_shown_as_it_ended() {
+        let results = [("engine::version", Verdict::Ok), ("engine::no_shell", Verdict::Hole)];
+        let results = results.map(|(name, verdict)| (name.to_owned(), verdict)).into();
+        let run = Recorded { date: "2026-11-26".to_owned(), results, ..Recorded::default() };
+        let page = page(&[("embedded".to_owned(), run)].into());
+        let row =
+            |name: &str| page.lines().find(|line| line.starts_with(&format!("| `{name}`"))).expect(name);
+        assert!(row("engine::version").ends_with("| ok |"), "{page}");
+        assert!(row("engine::no_shell").ends_with("| [hole 1](#holes) |"), "{page}");
+        assert!(row("engine::info").ends_with("| not yet |"), "{page}");
+        assert!(page.contains("1. embedded, `engine::no_shell`: the base brings"), "{page}");
+    }
+}

@@ -1,0 +1,120 @@
+//! The runner of scenarios, interrupted: it takes down what it has started, and leaves nothing behind.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use itest::command::eventually;
+use itest::suite::Suite;
+use itest::{Need, product};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Of the emulated machine.
+const VM: &[Need] = &[Need::Kernel, Need::Program("qemu-system-x86_64"), Need::Program("cpio")];
+
+fn main() -> ExitCode {
+    Suite::new("root_scenario", &[Need::Root, Need::Busybox, Need::Program("script")])
+        .test("interrupted::in_a_scenario", &[], in_a_scenario)
+        .test("interrupted::while_it_starts", &[], while_it_starts)
+        .long("interrupted::while_the_machine_boots", VM, while_the_machine_boots)
+        .run(|| Ok(()))
+}
+
+/// Ctrl-C.
+fn in_a_scenario() -> Result<()> {
+    let mut runner = Runner::start("up", "zombies::")?;
+    let mut output = BufReader::new(runner.0.stdout.take().context("no output")?);
+    let mut line = String::new();
+    output.read_line(&mut line)?;
+    ensure!(line.contains("is up"), "{line}");
+    // It takes half a minute, so this is in the middle.
+    std::thread::sleep(Duration::from_secs(2));
+    ensure!(runner.ends_after(Signal::INT)? == 130, "after Ctrl-C");
+    let mut rest = String::new();
+    output.read_to_string(&mut rest)?;
+    ensure!(rest.contains("interrupted") && rest.contains("is down"), "it says: {rest}");
+    nothing_left("scenarios")
+}
+
+/// SIGTERM, when the engine outside has begun to start.
+fn while_it_starts() -> Result<()> {
+    let mut runner = Runner::start("nested", "engine::version")?;
+    let state = product::target().join("itest-run/state").join(product::instance_name("scenarios-nested"));
+    eventually("an instance begins", Duration::from_secs(600), || Ok(state.exists()))?;
+    ensure!(runner.ends_after(Signal::TERM)? == 143, "after SIGTERM");
+    nothing_left("scenarios-nested")
+}
+
+fn while_the_machine_boots() -> Result<()> {
+    let mut runner = Runner::start("vm", "engine::version")?;
+    let serial = product::target().join("itest-run/scenarios-vm/serial.log");
+    eventually("the machine begins to boot", Duration::from_secs(600), || {
+        Ok(fs::metadata(&serial).is_ok_and(|file| file.len() > 0))
+    })?;
+    ensure!(runner.ends_after(Signal::INT)? == 130, "after Ctrl-C");
+    nothing_left("scenarios-vm")?;
+    ensure!(!serial.exists(), "`{}` is left", serial.display());
+    Ok(())
+}
+
+/// The program, running; it is killed if the test fails.
+struct Runner(Child);
+
+impl Runner {
+    fn start(place: &str, pattern: &str) -> Result<Self> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_scenario"));
+        command.args(["--in", place, pattern]).stdin(Stdio::null()).stdout(Stdio::piped());
+        Ok(Runner(command.spawn()?))
+    }
+
+    fn ends_after(&mut self, signal: Signal) -> Result<i32> {
+        kill_process(Pid::from_raw(self.0.id().cast_signed()).context("no pid")?, signal)?;
+        let mut status = None;
+        eventually("the runner ends", Duration::from_secs(120), || {
+            status = self.0.try_wait()?;
+            Ok(status.is_some())
+        })?;
+        status.and_then(|status| status.code()).context("the runner ended by a signal")
+    }
+}
+
+impl Drop for Runner {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// No instance, mount, cgroup or process of this purpose is there any more.
+fn nothing_left(purpose: &str) -> Result<()> {
+    let name = product::instance_name(purpose);
+    let state = product::target().join("itest-run/state").join(&name);
+    ensure!(!state.exists(), "`{}` is left", state.display());
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    ensure!(!mounts.contains(&name), "mounts are left: {mounts}");
+    let mut groups = Vec::new();
+    find(Path::new("/sys/fs/cgroup"), &name, &mut groups);
+    ensure!(groups.is_empty(), "cgroups are left: {groups:?}");
+    let scratch = product::target().join("itest-run").join(purpose).display().to_string();
+    for process in fs::read_dir("/proc")?.flatten() {
+        let words = fs::read(process.path().join("cmdline")).unwrap_or_default();
+        let words = String::from_utf8_lossy(&words).replace('\0', " ");
+        let is_ours = words.contains(&format!("{scratch}/")) || words.contains(&name);
+        ensure!(!is_ours, "a process is left: {words}");
+    }
+    Ok(())
+}
+
+fn find(directory: &Path, name: &str, found: &mut Vec<String>) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            if entry.file_name() == name {
+                found.push(entry.path().display().to_string());
+            }
+            find(&entry.path(), name, found);
+        }
+    }
+}
