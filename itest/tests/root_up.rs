@@ -4,7 +4,6 @@ use std::process::ExitCode;
 
 use itest::suite::{Shared, Suite};
 use itest::up::Instance;
-use itest::{Need, SCENARIOS, host_check, host_command};
 
 static UP: Shared<Instance> = Shared::new(|| Instance::start("root"));
 
