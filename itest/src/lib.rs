@@ -7,6 +7,7 @@
 
 pub mod build;
 pub mod command;
+pub mod datagram;
 pub mod dind;
 pub mod environment;
 pub mod firewall;
