@@ -11,11 +11,13 @@ pub mod building;
 pub mod engine;
 pub mod images;
 pub mod limits;
+pub mod logging;
 pub mod networks;
 pub mod reports;
 pub mod restart;
 pub mod running;
 pub mod storage;
+pub mod supervising;
 pub mod zombies;
 
 /// One thing that a user does, and what must come of it.
@@ -39,6 +41,8 @@ pub const SCENARIOS: &[&[Scenario]] = &[
     networks::SCENARIOS,
     storage::SCENARIOS,
     limits::SCENARIOS,
+    supervising::SCENARIOS,
+    logging::SCENARIOS,
     building::SCENARIOS,
     reports::SCENARIOS,
     zombies::SCENARIOS,
