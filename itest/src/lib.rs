@@ -17,6 +17,7 @@ pub mod host_command;
 pub mod image;
 pub mod need;
 pub mod nested;
+pub mod nodes;
 pub mod outside;
 pub mod places;
 pub mod product;

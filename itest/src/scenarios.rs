@@ -18,6 +18,7 @@ pub mod restart;
 pub mod running;
 pub mod storage;
 pub mod supervising;
+pub mod swarm;
 pub mod zombies;
 
 /// One thing that a user does, and what must come of it.
@@ -43,6 +44,7 @@ pub const SCENARIOS: &[&[Scenario]] = &[
     limits::SCENARIOS,
     supervising::SCENARIOS,
     logging::SCENARIOS,
+    swarm::SCENARIOS,
     building::SCENARIOS,
     reports::SCENARIOS,
     zombies::SCENARIOS,

@@ -10,6 +10,9 @@ static UP: Shared<Instance> = Shared::new(|| Instance::start("root"));
 /// What the host is looked at with.
 const HOST_TOOLS: &[Need] = &[Need::Program("ip"), Need::Program("nft")];
 
+/// What lays a cable between two instances.
+const CABLE: &[Need] = &[Need::Program("ip"), Need::Program("unshare"), Need::Program("nsenter")];
+
 fn main() -> ExitCode {
     Suite::new("root_up", &[Need::Root, Need::Busybox, Need::Program("script")])
         .test("command::host_untouched", HOST_TOOLS, host_command::host_untouched)
@@ -23,6 +26,7 @@ fn main() -> ExitCode {
         .test("command::socket_on_the_host", &[], || host_command::socket_on_the_host(&*UP.get()?))
         .test("firewall::both_backends_pain_1", &[], itest::firewall::both_backends)
         .scenarios(&UP, SCENARIOS)
+        .long("swarm::two_nodes", CABLE, nodes::two_nodes)
         .run(|| UP.take().map_or(Ok(()), take_down))
 }
 
