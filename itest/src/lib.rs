@@ -25,6 +25,7 @@ pub mod sandbox;
 pub mod scenarios;
 pub mod suite;
 pub mod up;
+pub mod userns;
 pub mod vm;
 
 pub use command::Outcome;

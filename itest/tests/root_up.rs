@@ -26,6 +26,7 @@ fn main() -> ExitCode {
         .test("command::socket_on_the_host", &[], || host_command::socket_on_the_host(&*UP.get()?))
         .test("firewall::both_backends_pain_1", &[], itest::firewall::both_backends)
         .scenarios(&UP, SCENARIOS)
+        .long("userns::remapped", &[], userns::remapped)
         .long("swarm::two_nodes", CABLE, nodes::two_nodes)
         .run(|| UP.take().map_or(Ok(()), take_down))
 }
