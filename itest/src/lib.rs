@@ -23,6 +23,7 @@ pub mod places;
 pub mod product;
 pub mod sandbox;
 pub mod scenarios;
+pub mod security;
 pub mod suite;
 pub mod up;
 pub mod userns;

@@ -16,6 +16,7 @@ pub mod networks;
 pub mod reports;
 pub mod restart;
 pub mod running;
+pub mod security;
 pub mod storage;
 pub mod supervising;
 pub mod swarm;
@@ -45,6 +46,7 @@ pub const SCENARIOS: &[&[Scenario]] = &[
     supervising::SCENARIOS,
     logging::SCENARIOS,
     swarm::SCENARIOS,
+    security::SCENARIOS,
     building::SCENARIOS,
     reports::SCENARIOS,
     zombies::SCENARIOS,
