@@ -10,7 +10,6 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
 
 use crate::command::{self, Outcome, eventually};
 use crate::environment::Environment;
@@ -78,7 +77,7 @@ pub fn side_by_side() -> Result<()> {
     let mut one = Instance::start("one")?;
     let two = Instance::start("two")?;
     for instance in [&one, &two] {
-        let listed = row(instance)?.context("`ps` does not list it")?;
+        let listed = instance.row()?.context("`ps` does not list it")?;
         ensure!(listed["status"] == "running", "{listed}");
         ensure!(listed["socket"].as_str() == instance.socket().to_str(), "{listed}");
     }
@@ -87,7 +86,7 @@ pub fn side_by_side() -> Result<()> {
     ensure!(!second.docker(&["volume", "ls", "-q"])?.contains("only-in-one"));
     one.tear_down()?;
     second.docker(&["run", "--rm", BOX, "true"])?;
-    ensure!(row(&one)?.is_none(), "`ps` still lists what was taken down");
+    ensure!(one.row()?.is_none(), "`ps` still lists what was taken down");
     Ok(())
 }
 
@@ -106,14 +105,10 @@ pub fn up_twice() -> Result<()> {
 pub fn killed_and_started_again() -> Result<()> {
     let mut instance = Instance::start("killed")?;
     (&instance as &dyn Environment).docker(&["volume", "create", "survivor"])?;
-    let listed = row(&instance)?.context("`ps` does not list it")?;
-    let pid = listed["pid"]
-        .as_i64()
-        .and_then(|pid| rustix::process::Pid::from_raw(pid as i32))
-        .context("no pid")?;
+    let pid = rustix::process::Pid::from_raw(i32::try_from(instance.pid()?)?).context("no pid")?;
     rustix::process::kill_process(pid, rustix::process::Signal::KILL)?;
     eventually("`ps` tells that it is dead", Duration::from_secs(10), || {
-        Ok(row(&instance)?.is_some_and(|row| row["status"] == "dead"))
+        Ok(instance.row()?.is_some_and(|row| row["status"] == "dead"))
     })?;
     let exec = instance.exec(&["docker", "ps"], b"")?;
     ensure!(exec.status != 0 && exec.stderr.contains("hint:"), "exec in a dead one: {}", exec.stderr);
@@ -163,7 +158,7 @@ pub fn without_root() -> Result<()> {
 pub fn socket_on_the_host(instance: &Instance) -> Result<()> {
     let answer = get(instance.socket(), "/version")?;
     ensure!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"ApiVersion\""), "{answer}");
-    let pid = row(instance)?.and_then(|row| row["pid"].as_i64()).context("no pid")?;
+    let pid = instance.pid()?;
     let private = format!("/proc/{pid}/root/usr/lib/dockerlaunch");
     // No Docker is installed here: the client comes out of the image, started by its own loader.
     let mut docker = Command::new(format!("{private}/ld"));
@@ -187,14 +182,6 @@ fn get(socket: &Path, path: &str) -> Result<String> {
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     Ok(answer.replacen("HTTP/1.0", "HTTP/1.1", 1))
-}
-
-/// What `ps --json` says of this instance.
-fn row(instance: &Instance) -> Result<Option<Value>> {
-    let text = bare("ps", instance.state(), &["--json"])?.success()?;
-    let rows: Vec<Value> =
-        serde_json::from_str(&text).with_context(|| format!("`ps --json` printed: {text}"))?;
-    Ok(rows.into_iter().find(|row| row["name"] == instance.name()))
 }
 
 fn bare(subcommand: &str, state: &Path, arguments: &[&str]) -> Result<Outcome> {

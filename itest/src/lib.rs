@@ -8,6 +8,7 @@
 pub mod agent;
 pub mod build;
 pub mod command;
+pub mod datagram;
 pub mod dind;
 pub mod embedded;
 pub mod environment;
@@ -20,6 +21,7 @@ pub mod image;
 pub mod interrupt;
 pub mod need;
 pub mod nested;
+pub mod nodes;
 pub mod outside;
 pub mod places;
 pub mod product;
@@ -27,8 +29,10 @@ pub mod results;
 pub mod runner;
 pub mod sandbox;
 pub mod scenarios;
+pub mod security;
 pub mod suite;
 pub mod up;
+pub mod userns;
 pub mod vm;
 
 pub use command::Outcome;

@@ -13,12 +13,16 @@ pub mod compose;
 pub mod engine;
 pub mod images;
 pub mod limits;
+pub mod logging;
 pub mod networks;
 pub mod registry;
 pub mod reports;
 pub mod restart;
 pub mod running;
+pub mod security;
 pub mod storage;
+pub mod supervising;
+pub mod swarm;
 pub mod zombies;
 
 /// One thing that a user does, and what must come of it.
@@ -46,6 +50,10 @@ pub const SCENARIOS: &[&[Scenario]] = &[
     networks::SCENARIOS,
     storage::SCENARIOS,
     limits::SCENARIOS,
+    supervising::SCENARIOS,
+    logging::SCENARIOS,
+    swarm::SCENARIOS,
+    security::SCENARIOS,
     building::SCENARIOS,
     registry::SCENARIOS,
     reports::SCENARIOS,

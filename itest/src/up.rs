@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 
 use crate::command::{self, Outcome};
 use crate::environment::{Environment, Exchange};
@@ -91,6 +92,27 @@ impl Instance {
     /// The state directory, which it shares with the other instances of this clone.
     pub fn state(&self) -> &Path {
         &self.state
+    }
+
+    /// What `ps --json` says of it.
+    pub fn row(&self) -> Result<Option<Value>> {
+        let mut ps = Command::new(product::from_scratch()?);
+        ps.args(["ps", "--json", "--state-dir"]).arg(&self.state);
+        let text = command::run(&mut ps, b"")?.success()?;
+        let rows: Vec<Value> =
+            serde_json::from_str(&text).with_context(|| format!("`ps --json` printed: {text}"))?;
+        Ok(rows.into_iter().find(|row| row["name"] == self.name))
+    }
+
+    /// Its PID 1, as the host counts.
+    pub fn pid(&self) -> Result<i64> {
+        self.row()?.and_then(|row| row["pid"].as_i64()).context("`ps` tells no pid")
+    }
+
+    /// All that the launcher and the engine have said since the last start.
+    pub fn log(&self) -> Result<String> {
+        let outcome = command::run(&mut self.command("logs")?, b"")?;
+        Ok(format!("{}{}", outcome.text(), outcome.stderr))
     }
 
     /// `from-scratch` with this instance's name and state directory.
@@ -190,11 +212,7 @@ impl Environment for Instance {
     }
 
     fn log_tail(&self) -> String {
-        let logs = self.command("logs").and_then(|mut logs| command::run(&mut logs, b""));
-        let text = match logs {
-            Ok(outcome) => format!("{}{}", outcome.text(), outcome.stderr),
-            Err(error) => format!("{error:#}"),
-        };
+        let text = self.log().unwrap_or_else(|error| format!("{error:#}"));
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(25)..].join("\n")
     }

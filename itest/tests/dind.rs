@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use itest::suite::{Shared, Suite};
 use itest::up::Instance;
-use itest::{Need, dind, nested};
+use itest::{Need, dind, nested, security};
 
 static OUTER: Shared<Instance> = Shared::new(|| nested::outer("dind"));
 
@@ -21,5 +21,6 @@ fn main() -> ExitCode {
         .test("every_start_serves_every_client_pain_3", &[], || {
             dind::every_start_serves_every_client(OUTER.get()?)
         })
+        .test("security::secrets_and_keys", &[], || security::secrets_and_keys(OUTER.get()?))
         .run(|| OUTER.take().and_then(Arc::into_inner).map_or(Ok(()), |mut outer| outer.tear_down()))
 }

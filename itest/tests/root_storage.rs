@@ -14,12 +14,6 @@ fn main() -> ExitCode {
         .run(|| Ok(()))
 }
 
-/// All that the launcher has said since the last start.
-fn log(instance: &Instance) -> Result<String> {
-    let outcome = itest::command::run(&mut instance.command("logs")?, b"")?;
-    Ok(format!("{}{}", outcome.text(), outcome.stderr))
-}
-
 /// An image that was put in at build time is there at the first start, and loaded no more at the second one.
 fn images_of_the_system() -> Result<()> {
     let archive = build::scratch("preload")?.join("base.tar");
@@ -32,12 +26,12 @@ fn images_of_the_system() -> Result<()> {
     // `up` returns when the engine answers; whoever wants more asks for it.
     engine.exec(&["dockerlaunch", "ready"], b"")?.exits(0)?;
     engine.docker(&["run", "--rm", "preloaded:1", "/bin/busybox", "true"])?;
-    ensure!(log(&instance)?.contains("base.tar loaded in "), "{}", log(&instance)?);
+    ensure!(instance.log()?.contains("base.tar loaded in "), "{}", instance.log()?);
 
-    let before = log(&instance)?.matches("base.tar loaded in ").count();
+    let before = instance.log()?.matches("base.tar loaded in ").count();
     instance.restart()?;
     engine_is_ready(&instance)?;
-    let text = log(&instance)?;
+    let text = instance.log()?;
     ensure!(text.contains("base.tar is there already"), "{text}");
     ensure!(text.matches("base.tar loaded in ").count() <= before, "it was loaded twice: {text}");
     instance.tear_down()
@@ -57,7 +51,7 @@ fn in_a_file() -> Result<()> {
     engine.docker_with_input(&["import", "-", image::BOX], &image::busybox_rootfs()?)?.success()?;
     let mounted = engine.docker(&["run", "--rm", "-v", "/:/host", image::BOX, "cat", "/proc/mounts"])?;
     ensure!(mounted.contains("overlay / overlay"), "{mounted}");
-    ensure!(log(&instance)?.contains("overlay2 on ext4, in /var/lib/docker"), "{}", log(&instance)?);
+    ensure!(instance.log()?.contains("overlay2 on ext4, in /var/lib/docker"), "{}", instance.log()?);
     ensure!(!devices(&instance)?.is_empty(), "no loop device has the file");
 
     instance.restart()?;

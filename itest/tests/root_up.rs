@@ -4,12 +4,18 @@ use std::process::ExitCode;
 
 use itest::suite::{Shared, Suite};
 use itest::up::Instance;
-use itest::{Need, SCENARIOS, host_check, host_command};
+use itest::{Need, SCENARIOS, host_check, host_command, nodes, security, userns};
 
 static UP: Shared<Instance> = Shared::new(|| Instance::start("root"));
 
 /// What the host is looked at with.
 const HOST_TOOLS: &[Need] = &[Need::Program("ip"), Need::Program("nft")];
+
+/// What calls the kernel for keys, and the socket as somebody else.
+const PERL: &[Need] = &[Need::Program("perl")];
+
+/// What lays a cable between two instances.
+const CABLE: &[Need] = &[Need::Program("ip"), Need::Program("unshare"), Need::Program("nsenter")];
 
 fn main() -> ExitCode {
     Suite::new("root_up", &[Need::Root, Need::Busybox, Need::Program("script")])
@@ -23,7 +29,12 @@ fn main() -> ExitCode {
         .test("command::killed_and_started_again", &[], host_command::killed_and_started_again)
         .test("command::socket_on_the_host", &[], || host_command::socket_on_the_host(&*UP.get()?))
         .test("firewall::both_backends_pain_1", &[], itest::firewall::both_backends)
+        .test("security::host_out_of_sight", PERL, || security::host_out_of_sight(&*UP.get()?))
+        .test("security::listeners_and_files", PERL, || security::listeners_and_files(&*UP.get()?))
+        .test("security::no_setuid_file", &[], security::no_setuid_file)
         .scenarios(&UP, SCENARIOS)
+        .long("userns::remapped", &[], userns::remapped)
+        .long("swarm::two_nodes", CABLE, nodes::two_nodes)
         .run(|| UP.take().map_or(Ok(()), take_down))
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 
 use super::{Scenario, scenario};
 use crate::Environment;
@@ -13,7 +13,14 @@ use crate::image::BOX;
 pub const SCENARIOS: &[Scenario] = &[
     scenario("limits::memory_kills", "a memory limit kills who exceeds it, and says so", memory_kills),
     scenario("limits::pids", "a limit on processes is one", pids),
+    scenario("limits::cpus", "a busy container gets the processor time that it may have, and no more", cpus),
+    scenario("limits::pause", "a paused container stands still, and goes on where it was", pause),
+    scenario("limits::update", "new limits of memory and processors hold for a container that runs", update),
+    scenario("limits::stats", "`docker stats` has numbers of a running container", stats),
 ];
+
+/// What a container's processor quota is, as microseconds of 100000: in the files of cgroup v1, or in that of v2.
+const QUOTA: &str = "cd /sys/fs/cgroup; cat cpu/cpu.cfs_quota_us 2>/dev/null || cut -d' ' -f1 cpu.max";
 
 /// `dd` fills a buffer of its block size: 64 MB where 16 MB are allowed, and the same where 128 MB are.
 fn memory_kills(env: &dyn Environment) -> Result<()> {
@@ -37,4 +44,84 @@ fn pids(env: &dyn Environment) -> Result<()> {
     let outcome = env.try_docker(&["run", "--rm", "--pids-limit", "4", BOX, "sh", "-c", script])?;
     ensure!(outcome.stderr.contains("fork"), "eight children under a limit of four: {}", outcome.stderr);
     Ok(())
+}
+
+/// Two busy loops at the same time, as others may be busy as well: one with a tenth of a processor, the other with all it gets.
+fn cpus(env: &dyn Environment) -> Result<()> {
+    let quota = env.docker(&["run", "--rm", "--cpus", "0.1", BOX, "sh", "-c", QUOTA])?;
+    ensure!(quota == "10000", "the quota of a tenth of a processor: {quota}");
+    let busy = |options: &[&str]| -> Result<f64> {
+        let program = [BOX, "time", "-p", "timeout", "2", "sh", "-c", "while :; do :; done"];
+        let outcome = env.try_docker(&[&["run", "--rm"], options, &program].concat())?;
+        processor_time(&outcome.stderr).with_context(|| format!("no times in: {}", outcome.stderr))
+    };
+    let (limited, free) = std::thread::scope(|scope| -> Result<_> {
+        let limited = scope.spawn(|| busy(&["--cpus", "0.1"]));
+        let free = busy(&[])?;
+        Ok((limited.join().map_err(|_| anyhow!("the thread panicked"))??, free))
+    })?;
+    ensure!(limited > 0.0 && limited * 2.0 < free, "with a limit {limited} s, without one {free} s");
+    Ok(())
+}
+
+/// The user's and the system's part together, from the output of `time -p`.
+fn processor_time(told: &str) -> Option<f64> {
+    let seconds =
+        |name: &str| told.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok());
+    Some(seconds("user ")? + seconds("sys ")?)
+}
+
+fn pause(env: &dyn Environment) -> Result<()> {
+    let count = "i=0; while :; do i=$((i + 1)); echo $i; sleep 0.1; done";
+    env.docker(&["run", "-d", "--name", "paused", BOX, "sh", "-c", count])?;
+    let last = || -> Result<u64> {
+        let line = env.docker(&["logs", "--tail", "1", "paused"])?;
+        line.parse().with_context(|| format!("the last line is `{line}`"))
+    };
+    let counts_beyond =
+        |number| eventually("the container counts", Duration::from_secs(30), || Ok(last()? > number));
+    counts_beyond(0)?;
+    env.docker(&["pause", "paused"])?;
+    ensure!(env.docker(&["inspect", "--format", "{{.State.Status}}", "paused"])? == "paused");
+    // What it wrote before may still be on its way.
+    std::thread::sleep(Duration::from_millis(500));
+    let before = last()?;
+    std::thread::sleep(Duration::from_secs(1));
+    ensure!(last()? == before, "it counts on while it is paused");
+    let entered = env.try_docker(&["exec", "paused", "true"])?;
+    ensure!(entered.status != 0 && entered.stderr.contains("is paused"), "{}", entered.stderr);
+    env.docker(&["unpause", "paused"])?;
+    counts_beyond(before)?;
+    env.remove(&["paused"])
+}
+
+fn update(env: &dyn Environment) -> Result<()> {
+    let limits = |memory, cpus| ["--memory", memory, "--memory-swap", memory, "--cpus", cpus];
+    let run =
+        [&["run", "-d", "--name", "updated"], &limits("128m", "1")[..], &[BOX, "sleep", "600"]].concat();
+    env.docker(&run)?;
+    let hungry = ["exec", "updated", "dd", "if=/dev/zero", "of=/dev/null", "bs=64M", "count=1"];
+    env.try_docker(&hungry)?.exits(0)?;
+    env.docker(&[&["update"], &limits("16m", "0.5")[..], &["updated"]].concat())?;
+    env.try_docker(&hungry)?.exits(137)?;
+    let quota = env.docker(&["exec", "updated", "sh", "-c", QUOTA])?;
+    ensure!(quota == "50000", "the quota of half a processor: {quota}");
+    let state =
+        env.docker(&["inspect", "--format", "{{.State.Status}} {{.HostConfig.Memory}}", "updated"])?;
+    ensure!(state == "running 16777216", "{state}");
+    env.remove(&["updated"])
+}
+
+fn stats(env: &dyn Environment) -> Result<()> {
+    let busy = "sleep 600 & while :; do :; done";
+    env.docker(&["run", "-d", "--name", "measured", "--memory", "64m", BOX, "sh", "-c", busy])?;
+    let format = "{{.Name}}|{{.CPUPerc}}|{{.MemUsage}}|{{.PIDs}}";
+    let line = env.docker(&["stats", "--no-stream", "--format", format, "measured"])?;
+    let fields: Vec<&str> = line.split('|').collect();
+    let cpu = fields.get(1).and_then(|share| share.trim_end_matches('%').parse::<f64>().ok());
+    let used = fields.get(2).and_then(|memory| memory.strip_suffix(" / 64MiB"));
+    ensure!(fields[0] == "measured" && cpu.is_some_and(|share| share > 0.0), "{line}");
+    ensure!(used.is_some_and(|used| !used.starts_with("0B")), "{line}");
+    ensure!(fields.get(3) == Some(&"2"), "two processes run: {line}");
+    env.remove(&["measured"])
 }
