@@ -43,19 +43,28 @@ pub struct Suite {
     prefix: &'static str,
     needs: &'static [Need],
     trials: Vec<Trial>,
-    /// One of these a day; all of them with `--full`, or where the command line names tests.
+    /// One of these a day.
     long: Vec<Trial>,
+    /// A third of these a day.
+    scenarios: Vec<Trial>,
+    /// How many days before those of another suite.
+    ahead: u64,
 }
+
+/// In how many days all scenarios have their turn.
+const DAYS: u64 = 3;
 
 impl Suite {
     /// `prefix` is the tier (`root_up`, `nested_self`); `needs` hold for every test of it.
     pub fn new(prefix: &'static str, needs: &'static [Need]) -> Self {
-        Suite { prefix, needs, trials: Vec::new(), long: Vec::new() }
+        Suite { prefix, needs, trials: vec![], long: vec![], scenarios: vec![], ahead: 0 }
     }
 
-    /// Adds scenarios, run in an environment that they share.
+    /// Adds scenarios, run in an environment that they share: see [`Suite::run`]. A suite that is a day ahead of another
+    /// runs other ones.
     pub fn scenarios<E: Environment + 'static>(
         mut self,
+        ahead: u64,
         environment: &'static Shared<E>,
         scenarios: &'static [&'static [Scenario]],
     ) -> Self {
@@ -72,12 +81,11 @@ impl Suite {
                     )
                 })
             };
-            self = if scenario.long {
-                self.long(scenario.name, scenario.needs, run)
-            } else {
-                self.test(scenario.name, scenario.needs, run)
-            };
+            self = self.test(scenario.name, scenario.needs, run);
+            let turn = if scenario.long { &mut self.long } else { &mut self.scenarios };
+            turn.extend(self.trials.pop());
         }
+        self.ahead = ahead;
         self
     }
 
@@ -115,14 +123,18 @@ impl Suite {
         self
     }
 
-    /// Of the long tests one a day is run, in turn; all of them with `--full`, or where the command line names tests.
-    fn choose_long(&mut self, names_tests: bool) {
+    /// Of the long tests one a day is run, of the scenarios a third; all of them with `--full`, or where the command line
+    /// names tests.
+    fn choose(&mut self, names_tests: bool) {
         const DAY: u64 = 24 * 60 * 60;
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let all = self.long.drain(..);
-        let (today, count) = (now.as_secs() / DAY, all.len().max(1) as u64);
-        let is_wanted = |index: u64| names_tests || need::all_of_it() || index == today % count;
-        self.trials.extend(all.zip(0..).filter(|(_, index)| is_wanted(*index)).map(|(trial, _)| trial));
+        let today = now.as_secs() / DAY + self.ahead;
+        let count = self.long.len().max(1) as u64;
+        for (turns, days) in [(&mut self.scenarios, DAYS), (&mut self.long, count)] {
+            let is_wanted = |index: u64| names_tests || need::all_of_it() || index % days == today % days;
+            let wanted = turns.drain(..).zip(0..).filter(|(_, index)| is_wanted(*index));
+            self.trials.extend(wanted.map(|(trial, _)| trial));
+        }
     }
 
     /// Runs what the command line asks for, then `finish`, whatever happened before.
@@ -130,7 +142,7 @@ impl Suite {
         let mut arguments = Arguments::from_args();
         // The engine is shared and the machine has two cores: order makes failures readable.
         arguments.test_threads.get_or_insert(1);
-        self.choose_long(arguments.filter.is_some() || arguments.list);
+        self.choose(arguments.filter.is_some() || arguments.list);
         let conclusion = libtest_mimic::run(&arguments, self.trials);
         match catch_unwind(AssertUnwindSafe(finish)) {
             Ok(Ok(())) => conclusion.exit_code(),

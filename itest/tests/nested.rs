@@ -6,10 +6,9 @@ use std::sync::Arc;
 use anyhow::{Result, ensure};
 use itest::build::IMAGE;
 use itest::nested::{self, Nested};
-use itest::scenarios;
 use itest::suite::{Shared, Suite};
 use itest::up::Instance;
-use itest::{Environment, Need, Scenario, image};
+use itest::{Environment, Need, SCENARIOS, image};
 use itest::{embedded, outside};
 
 /// The engine that all of them are nested in; it has our image.
@@ -18,18 +17,6 @@ static OUTER: Shared<Instance> = Shared::new(|| nested::outer("nested"));
 /// One container for the scenarios.
 static NESTED: Shared<Nested> =
     Shared::new(|| Nested::run(OUTER.get()?, "scenarios", IMAGE, &[])?.with_base_image());
-
-/// What can go wrong when an engine runs inside another one. The rest is the same as under `up`.
-const SCENARIOS: &[&[Scenario]] = &[
-    scenarios::engine::SCENARIOS,
-    scenarios::running::SCENARIOS,
-    scenarios::networks::SCENARIOS,
-    scenarios::storage::SCENARIOS,
-    scenarios::limits::SCENARIOS,
-    scenarios::building::SCENARIOS,
-    scenarios::reports::SCENARIOS,
-    scenarios::restart::SCENARIOS,
-];
 
 fn main() -> ExitCode {
     let bookworm: &[Need] = &[Need::Bookworm];
@@ -45,7 +32,7 @@ fn main() -> ExitCode {
         .long("outside::addresses_of_nobody_else_pain_12", &[], || outside::pools(OUTER.get()?))
         .long("outside::names_pain_13", &[], || outside::names(OUTER.get()?))
         .long("outside::neighbours_pain_51", &[], || outside::neighbours(OUTER.get()?))
-        .scenarios(&NESTED, SCENARIOS)
+        .scenarios(1, &NESTED, SCENARIOS)
         .run(|| {
             drop(NESTED.take());
             OUTER.take().and_then(Arc::into_inner).map_or(Ok(()), |mut outer| outer.tear_down())

@@ -32,7 +32,7 @@ fn main() -> ExitCode {
         .test("security::host_out_of_sight", PERL, || security::host_out_of_sight(&*UP.get()?))
         .test("security::listeners_and_files", PERL, || security::listeners_and_files(&*UP.get()?))
         .test("security::no_setuid_file", &[], security::no_setuid_file)
-        .scenarios(&UP, SCENARIOS)
+        .scenarios(0, &UP, SCENARIOS)
         .long("userns::remapped", &[], userns::remapped)
         .long("swarm::two_nodes", CABLE, nodes::two_nodes)
         .run(|| UP.take().map_or(Ok(()), take_down))
