@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::{Scenario, scenario};
 use crate::Environment;
@@ -13,7 +13,11 @@ use crate::image::BOX;
 pub const SCENARIOS: &[Scenario] = &[
     scenario("limits::memory_kills", "a memory limit kills who exceeds it, and says so", memory_kills),
     scenario("limits::pids", "a limit on processes is one", pids),
-    scenario("limits::cpus", "a busy container gets the processor time that it may have, and no more", cpus),
+    scenario(
+        "limits::cpus",
+        "a busy container is held back by its limit on processors, and only by that",
+        cpus,
+    ),
     scenario("limits::pause", "a paused container stands still, and goes on where it was", pause),
     scenario("limits::update", "new limits of memory and processors hold for a container that runs", update),
     scenario("limits::stats", "`docker stats` has numbers of a running container", stats),
@@ -46,29 +50,21 @@ fn pids(env: &dyn Environment) -> Result<()> {
     Ok(())
 }
 
-/// Two busy loops at the same time, as others may be busy as well: one with a tenth of a processor, the other with all it gets.
+/// A busy loop with a twentieth of a processor is held back again and again; one without a limit never is, however busy others are.
 fn cpus(env: &dyn Environment) -> Result<()> {
-    let quota = env.docker(&["run", "--rm", "--cpus", "0.1", BOX, "sh", "-c", QUOTA])?;
-    ensure!(quota == "10000", "the quota of a tenth of a processor: {quota}");
-    let busy = |options: &[&str]| -> Result<f64> {
-        let program = [BOX, "time", "-p", "timeout", "2", "sh", "-c", "while :; do :; done"];
-        let outcome = env.try_docker(&[&["run", "--rm"], options, &program].concat())?;
-        processor_time(&outcome.stderr).with_context(|| format!("no times in: {}", outcome.stderr))
+    // Until it has been held back five times, or the time is over.
+    let held_back = |options: &[&str], seconds: u32| -> Result<u32> {
+        let script = format!(
+            "cd /sys/fs/cgroup; [ -e cpu/cpu.stat ] && cd cpu; timeout {seconds} sh -c 'held=0; while [ $held -lt 5 ]; do \
+             while read name value; do [ $name = nr_throttled ] && held=$value; done < cpu.stat; done'; grep nr_throttled cpu.stat"
+        );
+        let told = env.docker(&[&["run", "--rm"], options, &[BOX, "sh", "-c", &script]].concat())?;
+        let count = told.strip_prefix("nr_throttled ").and_then(|count| count.parse().ok());
+        count.with_context(|| format!("no count of the times that it was held back: {told}"))
     };
-    let (limited, free) = std::thread::scope(|scope| -> Result<_> {
-        let limited = scope.spawn(|| busy(&["--cpus", "0.1"]));
-        let free = busy(&[])?;
-        Ok((limited.join().map_err(|_| anyhow!("the thread panicked"))??, free))
-    })?;
-    ensure!(limited > 0.0 && limited * 2.0 < free, "with a limit {limited} s, without one {free} s");
+    let (limited, free) = (held_back(&["--cpus", "0.05"], 120)?, held_back(&[], 2)?);
+    ensure!(limited >= 5 && free == 0, "with a limit held back {limited} times, without one {free} times");
     Ok(())
-}
-
-/// The user's and the system's part together, from the output of `time -p`.
-fn processor_time(told: &str) -> Option<f64> {
-    let seconds =
-        |name: &str| told.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok());
-    Some(seconds("user ")? + seconds("sys ")?)
 }
 
 fn pause(env: &dyn Environment) -> Result<()> {
