@@ -38,6 +38,7 @@ pub const SCENARIOS: &[Scenario] = &[
     .needs(NEEDS),
 ];
 
+const CONTAINER: &str = "registry";
 const IMAGE: &str = "registry:itest";
 const PORT: u16 = 5443;
 const PASSWORD: &str = "open sesame";
@@ -47,17 +48,18 @@ const PASSWORD_FILE: &str = "ali:$2y$05$itestitestitestitestieyz.8wZisS5K5AnTpYN
 /// A running registry with certificates for its address.
 struct Registry<'a> {
     env: &'a dyn Environment,
-    container: &'static str,
     /// `ADDRESS:PORT`, as it stands in names of images.
     address: String,
     files: Exchange,
 }
 
 impl<'a> Registry<'a> {
-    fn start(env: &'a dyn Environment, container: &'static str, auth: &str) -> Result<Self> {
+    fn start(env: &'a dyn Environment, auth: &str) -> Result<Self> {
         let gateway =
             env.docker(&["network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}"])?;
-        let files = env.exchange().directory(container)?;
+        // One that a scenario left when it failed would hold the port.
+        env.remove(&[CONTAINER])?;
+        let files = env.exchange().directory(CONTAINER)?;
         certify(&files, "ca", &gateway)?;
         files.write("htpasswd", PASSWORD_FILE)?;
         files.write(
@@ -70,19 +72,19 @@ impl<'a> Registry<'a> {
         let entry = ["import", "--change", "ENTRYPOINT [\"/bin/docker-registry\"]", "-", IMAGE];
         env.docker_with_input(&entry, &image::registry_rootfs()?)?.success()?;
         let mount = format!("{}:/files", files.inside);
-        let run = ["run", "-d", "--name", container, "--network", "host", "-v", &mount, IMAGE];
+        let run = ["run", "-d", "--name", CONTAINER, "--network", "host", "-v", &mount, IMAGE];
         env.docker(&[&run[..], &["serve", "/files/config.yml"]].concat())?;
-        let registry = Registry { env, container, address: format!("{gateway}:{PORT}"), files };
+        let registry = Registry { env, address: format!("{gateway}:{PORT}"), files };
         registry.wait()?;
         Ok(registry)
     }
 
     /// Until it takes connections; one that has ended will not, and says why.
     fn wait(&self) -> Result<()> {
-        // A socket that listens.
-        let script = format!("grep ':{PORT:04X} .* 0A ' /proc/net/tcp /proc/net/tcp6");
+        // A socket that listens; without IPv6 there is one file only.
+        let script = format!("cat /proc/net/tcp* | grep ':{PORT:04X} .* 0A '");
         eventually("the registry takes connections", Duration::from_secs(30), || {
-            let running = self.env.docker(&["inspect", "--format", "{{.State.Running}}", self.container])?;
+            let running = self.env.docker(&["inspect", "--format", "{{.State.Running}}", CONTAINER])?;
             ensure!(running == "true", "it ended: {}", self.log()?);
             let tried =
                 self.env.try_docker(&["run", "--rm", "--network", "host", BOX, "sh", "-c", &script])?;
@@ -91,7 +93,7 @@ impl<'a> Registry<'a> {
     }
 
     fn log(&self) -> Result<String> {
-        let outcome = self.env.try_docker(&["logs", self.container])?;
+        let outcome = self.env.try_docker(&["logs", CONTAINER])?;
         Ok(format!("{}{}", outcome.text(), outcome.stderr))
     }
 
@@ -118,7 +120,7 @@ impl<'a> Registry<'a> {
     }
 
     fn stop(self) -> Result<()> {
-        self.env.remove(&[self.container])?;
+        self.env.remove(&[CONTAINER])?;
         self.env.docker(&["rmi", IMAGE])?;
         self.in_etc(&format!(
             "cd /system; rm -rf docker/certs.d/{}; rmdir docker/certs.d docker 2> /dev/null; true",
@@ -150,7 +152,7 @@ fn digest(said: &str) -> Result<&str> {
 }
 
 fn push_and_pull(env: &dyn Environment) -> Result<()> {
-    let registry = Registry::start(env, "registry", "")?;
+    let registry = Registry::start(env, "")?;
     registry.trust("ca")?;
     let name = registry.image("there and back")?;
     let id = env.docker(&["inspect", "--format", "{{.Id}}", &name])?;
@@ -177,7 +179,7 @@ fn push_and_pull(env: &dyn Environment) -> Result<()> {
 }
 
 fn certificates(env: &dyn Environment) -> Result<()> {
-    let registry = Registry::start(env, "registry-ca", "")?;
+    let registry = Registry::start(env, "")?;
     let name = registry.image("for the trusting")?;
     let refused = |why: &str| -> Result<()> {
         let outcome = env.try_docker(&["push", &name])?;
@@ -202,7 +204,7 @@ fn certificates(env: &dyn Environment) -> Result<()> {
 
 fn login(env: &dyn Environment) -> Result<()> {
     let auth = "auth: {htpasswd: {realm: itest, path: /files/htpasswd}}\n";
-    let registry = Registry::start(env, "registry-auth", auth)?;
+    let registry = Registry::start(env, auth)?;
     registry.trust("ca")?;
     let name = registry.image("for members")?;
     // The client's own files stay as they are.
