@@ -23,7 +23,7 @@ pub enum Verdict {
 }
 
 /// One run of all scenarios in an environment.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
 pub struct Recorded {
     /// Its day.
     pub date: String,
@@ -73,12 +73,11 @@ fn read() -> Result<Book> {
     serde_json::from_str(&text).with_context(|| format!("`{}`", path.display()))
 }
 
-/// Puts these runs in the place of earlier ones of the same environments, and writes the page anew.
-pub fn record(runs: impl IntoIterator<Item = (&'static str, Recorded)>) -> Result<()> {
+/// Puts this run in the place of an earlier one of the same environment, and writes the page anew.
+pub fn record(place: &str, run: &Recorded) -> Result<()> {
     let mut book = read()?;
-    book.extend(runs.into_iter().map(|(name, run)| (name.to_owned(), run)));
-    let known = |name: &String, _: &mut Recorded| PLACES.iter().any(|place| place.name == name);
-    book.retain(known);
+    book.insert(place.to_owned(), run.clone());
+    book.retain(|name, _| PLACES.iter().any(|place| place.name == name));
     fs::write(document("scenarios.json"), serde_json::to_string_pretty(&book)? + "\n")?;
     fs::write(document("scenarios.md"), page(&book))?;
     Ok(())

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, ensure};
 
 use crate::environments::{self, PLACES, Place, Started};
 use crate::results::{self, Recorded, Verdict};
@@ -70,7 +70,13 @@ fn run_all(choice: &Choice) -> Result<ExitCode> {
         if interrupt::signal().is_some() {
             break;
         }
-        all.push(run_in(place, choice));
+        let fared = run_in(place, choice);
+        // At once: what comes after it may be interrupted.
+        if choice.task == Task::Record && interrupt::signal().is_none() {
+            ensure!(fared.left_out == 0, "{}: nothing is recorded of a run in parts", place.name);
+            results::record(place.name, &fared.recorded)?;
+        }
+        all.push(fared);
     }
     if let Some(signal) = interrupt::signal() {
         return Ok(ExitCode::from(u8::try_from(128 + signal)?));
@@ -91,13 +97,6 @@ fn run_all(choice: &Choice) -> Result<ExitCode> {
     }
     let took = start.elapsed().as_secs_f64();
     println!("test result: {passed} passed, {bad} failed, {holes} holes in {took:.0} s");
-    if choice.task == Task::Record {
-        let left_out = all.iter().map(|fared| fared.left_out).sum::<usize>();
-        if left_out > 0 {
-            return Err(anyhow!("nothing is recorded: {left_out} were left out"));
-        }
-        results::record(all.into_iter().map(|fared| (fared.place.name, fared.recorded)))?;
-    }
     Ok(if bad == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -72,9 +72,8 @@ impl Instance {
             down: false,
         };
         // What a killed run left behind.
-        instance.tear_down()?;
+        instance.remove()?;
         std::fs::create_dir_all(&instance.exchange.outside)?;
-        instance.down = false;
         instance.up()?;
         Ok(instance)
     }
@@ -162,6 +161,10 @@ impl Instance {
     pub fn tear_down(&mut self) -> Result<()> {
         let _undoing = interrupt::undoing();
         self.down = true;
+        self.remove()
+    }
+
+    fn remove(&self) -> Result<()> {
         command::run(self.command("down")?.arg("--volumes"), b"")?.exits(0)?;
         let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
         let data = self.state.join(&self.name);
