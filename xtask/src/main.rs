@@ -20,8 +20,9 @@ cargo xtask test [--ci | --full] [--verbose] [TIER…]
     --ci       CI's set: nothing may be left out, all output is shown
     --full     everything, the long runs too
     --verbose  show the output of each tier, not only that of one that failed
-cargo xtask bench [NAME…]
-    Medians of ten, beside the bars of the design: start, up, build, launcher, image
+cargo xtask bench [--rounds N] [NAME…]
+    Ours and the same engine without us in turn, medians of ten, beside the bars of the design. The whole of it, in ten rounds,
+    writes docs/bench/ and the table of docs/bench.md anew, and takes a quarter of an hour on a machine that does nothing else
 cargo xtask docs
     Writes the generated parts of the documents anew
 cargo xtask pictures
@@ -47,7 +48,7 @@ fn run(mut words: Vec<String>) -> Result<ExitCode> {
     }
     match words.remove(0).as_str() {
         "test" => test::run(&test::Options::parse(words)?),
-        "bench" => bench::run(&words),
+        "bench" => bench::run(&bench::Options::parse(words)?),
         "docs" => docs::run(),
         "pictures" => pictures::run(),
         "size" => size::run(),

@@ -20,6 +20,8 @@ pub(crate) enum Need {
     Crate(&'static str),
     /// What all test images are made of.
     Busybox,
+    /// A registry to push to and pull from.
+    Registry,
     /// Root file system of the distribution's own release.
     Bookworm,
     /// Kernel package, unpacked, with `modules.dep`.
@@ -39,6 +41,7 @@ impl Need {
                 output(&mut command(&["cargo", name.trim_start_matches("cargo-"), "--version"])).is_ok()
             }
             Need::Busybox => busybox().is_file(),
+            Need::Registry => registry().is_file(),
             Need::Bookworm => bookworm().is_file(),
             Need::Kernel => kept("kernel").join("complete").is_file(),
             Need::Root => process::is_root(),
@@ -54,6 +57,7 @@ impl Need {
             Need::Program(name, package) => format!("`{name}` (package {package})"),
             Need::Crate(name) => format!("`{name}` (crates.io)"),
             Need::Busybox => "a static busybox (package busybox-static, unpacked in target/)".to_owned(),
+            Need::Registry => "a registry (package docker-registry, unpacked in target/)".to_owned(),
             Need::Bookworm => "a base system (debootstrap, into target/)".to_owned(),
             Need::Kernel => {
                 "a cloud kernel (package linux-image-cloud-amd64, unpacked in target/)".to_owned()
@@ -101,6 +105,7 @@ pub(crate) fn provide(needs: &[Need]) -> Vec<(Need, anyhow::Error)> {
                 output(&mut command(&["cargo", "install", "--locked", "--quiet", name])).map(drop)
             }
             Need::Busybox => fetch_busybox(),
+            Need::Registry => fetch_registry(),
             Need::Bookworm => make_bookworm(),
             Need::Kernel => fetch_kernel(),
             Need::Root | Need::UserNamespaces => Ok(()),
@@ -135,6 +140,10 @@ pub(crate) fn busybox() -> PathBuf {
     kept("busybox/bin/busybox")
 }
 
+pub(crate) fn registry() -> PathBuf {
+    kept("registry/usr/bin/docker-registry")
+}
+
 fn bookworm() -> PathBuf {
     kept("bookworm.tar")
 }
@@ -166,6 +175,12 @@ fn fetch_busybox() -> Result<()> {
         fs::rename(merged, busybox())?;
     }
     ensure!(busybox().is_file(), "package busybox-static has no busybox");
+    Ok(())
+}
+
+fn fetch_registry() -> Result<()> {
+    unpack("docker-registry", "registry")?;
+    ensure!(registry().is_file(), "package docker-registry has no registry");
     Ok(())
 }
 
