@@ -142,6 +142,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     });
     // All instances are dropped by now.
     let gone = instance::gone(&bench, instance::NAME);
+    std::fs::remove_dir_all(bench.built()?)?;
     if interrupt::happened() {
         gone?;
         eprintln!("interrupted: all that was started is gone again, and no document is changed");
@@ -207,6 +208,13 @@ impl Bench {
     /// Where the instances are.
     fn state(&self) -> PathBuf {
         self.scratch.join("state")
+    }
+
+    /// Where images are built, until the end of the run.
+    fn built(&self) -> Result<PathBuf> {
+        let place = self.scratch.join("built");
+        std::fs::create_dir_all(&place)?;
+        Ok(place)
     }
 
     fn few(&self) -> usize {

@@ -98,7 +98,7 @@ pub(super) fn pull(bench: &Bench, outer: &Outer<'_>) -> Result<Vec<Line>> {
     let (ours, bare) = compare(bench, &engines, &["pull", "--quiet", NAME], &["rmi", NAME])?;
     drop(engines);
     fs::remove_dir_all(exchange.join("store"))?;
-    let what = format!("`docker pull` of {PULLED} MB from a registry on loopback");
+    let what = format!("`docker pull` of {PULLED} MB over loopback");
     Ok(vec![Line::new(what, "s", ours).beside(bare)])
 }
 

@@ -21,7 +21,7 @@ const TAR_ZSTD: f64 = 56.0;
 
 /// A build over a warm cache, with and without xz in turn, so that each round changes one component.
 pub(super) fn rebuild(bench: &Bench) -> Result<Vec<Line>> {
-    let directory = bench.scratch.join("oci");
+    let directory = bench.built()?.join("oci");
     let output_to = format!("oci:{}", directory.display());
     let build = |change: &[&str]| -> Result<()> {
         if directory.exists() {
@@ -37,14 +37,13 @@ pub(super) fn rebuild(bench: &Bench) -> Result<Vec<Line>> {
         let change: &[&str] = if full { &[] } else { &["--without", "xz"] };
         seconds(|| build(change))
     })?;
-    fs::remove_dir_all(&directory)?;
     let what = "warm `build -o oci:`, one component changed, zstd:3";
     Ok(vec![Line::new(what, "s", rounds).bar(Bar::AtMost(REBUILD))])
 }
 
 /// The tar, as it is and compressed: deterministic, so once is enough.
 pub(super) fn weight(bench: &Bench) -> Result<Vec<Line>> {
-    let (plain, packed) = weigh(bench, &bench.scratch.join("image.tar"))?;
+    let (plain, packed) = weigh(bench, &bench.built()?.join("image.tar"))?;
     let line =
         |what: &str, bytes: u64, bar| Line::new(what, "MB", vec![bytes as f64 / MB]).bar(Bar::AtMost(bar));
     Ok(vec![line("image as `tar:`", plain, TAR), line("… through `zstd -19`", packed, TAR_ZSTD)])
@@ -57,6 +56,5 @@ fn weigh(bench: &Bench, tar: &Path) -> Result<(u64, u64)> {
     output(zstd.arg(&packed).arg(tar))?;
     let sizes = (tar.metadata()?.len(), packed.metadata()?.len());
     ensure!(sizes.0 > sizes.1, "packing made it larger");
-    fs::remove_file(tar).and_then(|()| fs::remove_file(packed))?;
     Ok(sizes)
 }

@@ -6,6 +6,8 @@ use super::line::Line;
 use super::record::Record;
 
 const ROW: usize = 18;
+/// Rows of text above the bars.
+const HEAD: usize = 4;
 
 /// Names end here, bars begin a little further on, and figures need the rest.
 const NAMES: f64 = 376.0;
@@ -25,7 +27,7 @@ pub(super) fn svg(record: &Record) -> String {
     // Room for what is best read: a little more than the bare engine, or all of it.
     let most = lines.iter().map(|(_, ratio)| *ratio).fold(1.2, f64::max);
     let at = |ratio: f64| BARS + ratio.min(most) / most * WIDTH;
-    let (bottom, one) = ((lines.len() + 3) * ROW, at(1.0));
+    let (bottom, one) = ((lines.len() + HEAD) * ROW, at(1.0));
     let mut out = format!(
         "<svg width=\"960\" height=\"{}\" xmlns=\"http://www.w3.org/2000/svg\" \
          font-family=\"SFMono-Regular, Consolas, Liberation Mono, Menlo, monospace\" font-size=\"13\" fill=\"#aaa\">\n\
@@ -36,7 +38,7 @@ pub(super) fn svg(record: &Record) -> String {
         escaped(&record.commit),
     );
     for (row, (line, ratio)) in lines.iter().enumerate() {
-        let y = (row + 3) * ROW;
+        let y = (row + HEAD) * ROW;
         let colour = if line.unit == "MB" { SIZE } else { TIME };
         let bare = line.bare().map(|bare| line.shown(bare)).unwrap_or_default();
         let limit = line.limit().zip(line.bare()).map(|(limit, bare)| limit / bare);
@@ -64,10 +66,10 @@ pub(super) fn svg(record: &Record) -> String {
     }
     let _ = writeln!(
         out,
-        "<rect x=\"{one:.1}\" y=\"36\" width=\"1\" height=\"{}\" fill=\"{BARE}\"/>\n\
+        "<rect x=\"{one:.1}\" y=\"54\" width=\"1\" height=\"{}\" fill=\"{BARE}\"/>\n\
          <text x=\"10\" y=\"40\"><tspan fill=\"{TIME}\">times</tspan> <tspan fill=\"{SIZE}\">memory</tspan> \
          <tspan fill=\"{BARE}\">the bare engine</tspan> <tspan fill=\"{BAR}\">bars</tspan></text>",
-        bottom - 32,
+        bottom - 50,
     );
     out + "</svg>\n"
 }
