@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
+use crate::bench;
 use crate::process::{command, output};
 
 /// The tests that compare the documents with the code write them, when asked to.
@@ -19,6 +20,10 @@ pub(crate) fn run() -> Result<ExitCode> {
         let words = [&["cargo", "test", "--quiet", "--package"], *test].concat();
         output(command(&words).env("UPDATE_DOCS", "1"))?;
         println!("{table}");
+    }
+    if let Some(record) = bench::Record::published()? {
+        record.publish()?;
+        println!("docs/bench.md: table and plot");
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -43,7 +43,7 @@ impl Need {
                 output(&mut command(&["cargo", name.trim_start_matches("cargo-"), "--version"])).is_ok()
             }
             Need::Busybox => busybox().is_file(),
-            Need::Registry => kept("registry").is_dir(),
+            Need::Registry => registry().is_file(),
             Need::Bookworm => bookworm().is_file(),
             Need::Engines => kept("engines").join("complete").is_file(),
             Need::Kernel => kept("kernel").join("complete").is_file(),
@@ -146,6 +146,10 @@ fn kept(name: &str) -> PathBuf {
 
 pub(crate) fn busybox() -> PathBuf {
     kept("busybox/bin/busybox")
+}
+
+pub(crate) fn registry() -> PathBuf {
+    kept("registry/bin/docker-registry")
 }
 
 fn bookworm() -> PathBuf {

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 
-use super::{Bench, Line, ROUNDS, median, seconds};
+use super::Bench;
+use super::line::{Bar, Line, samples, seconds};
 use crate::process::{command, output};
 
 /// MB are 10^6 bytes here, as on a package mirror.
@@ -20,7 +21,7 @@ const TAR_ZSTD: f64 = 56.0;
 
 /// A build over a warm cache, with and without xz in turn, so that each round changes one component.
 pub(super) fn rebuild(bench: &Bench) -> Result<Vec<Line>> {
-    let directory = bench.scratch.join("oci");
+    let directory = bench.built()?.join("oci");
     let output_to = format!("oci:{}", directory.display());
     let build = |change: &[&str]| -> Result<()> {
         if directory.exists() {
@@ -30,34 +31,22 @@ pub(super) fn rebuild(bench: &Bench) -> Result<Vec<Line>> {
         output(bench.product(&words).args(change)).map(drop)
     };
     build(&[])?;
-    let mut rounds = Vec::new();
-    for round in 0..ROUNDS {
-        let change: &[&str] = if round % 2 == 0 { &["--without", "xz"] } else { &[] };
-        rounds.push(seconds(|| build(change))?);
-    }
-    let measured = median(rounds)?;
-    Ok(vec![Line {
-        what: "warm `build -o oci:`, one component changed, zstd:3".to_owned(),
-        measured: format!("{measured:.2} s"),
-        bar: format!("{REBUILD} s"),
-        met: measured < REBUILD,
-    }])
+    let mut full = true;
+    let rounds = samples(bench.rounds, || {
+        full = !full;
+        let change: &[&str] = if full { &[] } else { &["--without", "xz"] };
+        seconds(|| build(change))
+    })?;
+    let what = "warm `build -o oci:`, one component changed, zstd:3";
+    Ok(vec![Line::new(what, "s", rounds).bar(Bar::AtMost(REBUILD))])
 }
 
 /// The tar, as it is and compressed: deterministic, so once is enough.
 pub(super) fn weight(bench: &Bench) -> Result<Vec<Line>> {
-    let (plain, packed) = weigh(bench, &bench.scratch.join("image.tar"))?;
+    let (plain, packed) = weigh(bench, &bench.built()?.join("image.tar"))?;
+    let line =
+        |what: &str, bytes: u64, bar| Line::new(what, "MB", vec![bytes as f64 / MB]).bar(Bar::AtMost(bar));
     Ok(vec![line("image as `tar:`", plain, TAR), line("… through `zstd -19`", packed, TAR_ZSTD)])
-}
-
-fn line(what: &str, bytes: u64, bar: f64) -> Line {
-    let measured = bytes as f64 / MB;
-    Line {
-        what: what.to_owned(),
-        measured: format!("{measured:.1} MB"),
-        bar: format!("{bar} MB"),
-        met: measured <= bar,
-    }
 }
 
 fn weigh(bench: &Bench, tar: &Path) -> Result<(u64, u64)> {

@@ -1,71 +1,73 @@
-//! What an idle engine weighs, with the launcher and its containerd, beside dockerd that starts its own.
+//! What an engine weighs, idle and with containers: all that runs for it, and not what runs in the containers.
 
-use std::fs;
-use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
-use super::dind::{IMAGE, docker, outer};
-use super::launch::Instance;
-use super::{Bench, Line, ROUNDS, median};
+use super::Bench;
+use super::engine::{BOX, Engine, Outer, Whose};
+use super::interrupt::pause;
+use super::line::{Bar, Line, turns};
+use super::processes;
 
-/// MB less than dockerd's own way.
+/// MB less than dockerd and its own containerd.
 const LESS: f64 = 8.0;
 
-/// After it is ready, an engine still tidies up.
-const SETTLED: Duration = Duration::from_secs(5);
+/// After it is ready, an engine still tidies up; and after a container's start, a little.
+pub(super) const SETTLED: Duration = Duration::from_secs(5);
+const STARTED: Duration = Duration::from_secs(2);
 
-/// What counts: the launcher, the engine, and its containerd.
-const PROGRAMS: [&str; 3] = ["dockerlaunch", "dockerd", "containerd"];
+/// Containers at a time.
+const CONTAINERS: [usize; 3] = [1, 10, 50];
 
-/// The same image in both cases; they take turns. A launcher that does not stay leaves containerd to dockerd, and weighs nothing.
-pub(super) fn idle(bench: &Bench) -> Result<Vec<Line>> {
-    let instance = outer(bench)?;
-    let (mut ours, mut dockerds) = (Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
-        ours.push(weight(&instance, "true", &PROGRAMS)?);
-        dockerds.push(weight(&instance, "false", &PROGRAMS[1..])?);
-    }
-    let (ours, dockerds) = (median(ours)?, median(dockerds)?);
-    Ok(vec![Line {
-        what: "idle engine, containerd and launcher".to_owned(),
-        measured: format!("{ours:.1} MB ({:.1} MB less)", dockerds - ours),
-        bar: format!("{LESS} MB less than dockerd and its own containerd, {dockerds:.1} MB"),
-        met: dockerds - ours >= LESS,
-    }])
+/// What runs for each of them.
+const SHIM: &str = "containerd-shim";
+
+/// Idle, and then with each number of containers: a figure each.
+pub(super) fn memory(bench: &Bench, outer: &Outer<'_>) -> Result<Vec<Line>> {
+    let (ours, bare) = turns(bench.few(), || round(outer, Whose::Ours), || round(outer, Whose::Bare))?;
+    let line = |index: usize, what: String| {
+        let column = |rounds: &[[f64; 4]]| rounds.iter().map(|round| round[index]).collect();
+        Line::new(what, "MB", column(&ours)).beside(column(&bare))
+    };
+    let idle = line(0, "idle engine, containerd and launcher".to_owned()).bar(Bar::LessBy(LESS));
+    let more = CONTAINERS.iter().zip(1..).map(|(count, index)| {
+        let s = if *count == 1 { "" } else { "s" };
+        line(index, format!("… and with {count} container{s}, for each"))
+    });
+    Ok([idle].into_iter().chain(more).collect())
 }
 
-/// MB of the programs in a container, which must all be there: their own pages, and their share of those that they share.
-fn weight(instance: &Instance<'_>, stay: &str, programs: &[&str]) -> Result<f64> {
-    let reap = format!("DOCKER_LAUNCH_REAP={stay}");
-    docker(
-        instance,
-        &["run", "-d", "--privileged", "--no-healthcheck", "--name", "service", "-e", &reap, IMAGE],
-    )?;
-    docker(instance, &["exec", "service", "dockerlaunch", "ready"])?;
-    thread::sleep(SETTLED);
-    let container = docker(instance, &["inspect", "--format", "{{.Id}}", "service"])?;
-    let mut found = Vec::new();
-    let mut kilobytes = 0.0;
-    for entry in fs::read_dir("/proc")?.flatten() {
-        let read = |name: &str| fs::read_to_string(entry.path().join(name)).unwrap_or_default();
-        let name = read("comm").trim().to_owned();
-        if PROGRAMS.contains(&&*name) && read("cgroup").contains(container.trim()) {
-            kilobytes += share(&read("smaps_rollup")).with_context(|| format!("no share of {name}"))?;
-            found.push(name);
-        }
+fn round(outer: &Outer<'_>, whose: Whose) -> Result<[f64; 4]> {
+    let (engine, _) = Engine::start(outer, whose)?;
+    engine.import_box()?;
+    pause(SETTLED)?;
+    let idle = weight(&engine, whose, 0)?;
+    let mut figures = [idle; 4];
+    let mut running = 0;
+    for (count, figure) in CONTAINERS.into_iter().zip(&mut figures[1..]) {
+        let first = running + 1;
+        let start =
+            format!("for n in $($b seq {first} {count}); do d run -d --name c$n {BOX} sleep 1d; done");
+        engine.shell(&format!("b=/exchange/busybox; {start}"))?;
+        running = count;
+        pause(STARTED)?;
+        *figure = (weight(&engine, whose, count)? - idle) / count as f64;
     }
-    docker(instance, &["rm", "--force", "--volumes", "service"])?;
-    found.sort();
-    let mut wanted = programs.to_vec();
+    Ok(figures)
+}
+
+/// MB of the programs in the engine's container, which must all be there.
+fn weight(engine: &Engine<'_>, whose: Whose, containers: usize) -> Result<f64> {
+    let mut wanted = vec!["containerd", "dockerd"];
+    wanted.extend((whose == Whose::Ours).then_some("dockerlaunch"));
+    wanted.extend(vec![SHIM; containers]);
+    let container = engine.inspect("{{.Id}}")?;
+    let mut programs = processes::all()?;
+    programs.retain(|one| one.cgroup.contains(&container) && wanted.contains(&&*one.name));
+    let mut found: Vec<&str> = programs.iter().map(|one| &*one.name).collect();
+    found.sort_unstable();
     wanted.sort_unstable();
     ensure!(found == wanted, "{wanted:?} should run there, and {found:?} do");
-    Ok(kilobytes * 1024.0 / 1e6)
-}
-
-/// kB, from the text of `/proc/PID/smaps_rollup`.
-fn share(rollup: &str) -> Option<f64> {
-    let field = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
-    field.trim().trim_end_matches(" kB").parse().ok()
+    programs.iter().map(|one| processes::share(one.pid)).sum()
 }
