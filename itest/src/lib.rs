@@ -9,6 +9,7 @@ pub mod build;
 pub mod command;
 pub mod dind;
 pub mod environment;
+pub mod faults;
 pub mod firewall;
 pub mod host;
 pub mod host_check;

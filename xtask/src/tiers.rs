@@ -132,6 +132,7 @@ pub(crate) const TIERS: &[Tier] = &[
             Step::Scenarios("root_up"),
             Step::Scenarios("root_storage"),
             Step::Scenarios("sandbox"),
+            Step::Scenarios("faults"),
         ],
         has_tests: true,
         long: false,
