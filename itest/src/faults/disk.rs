@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::{Fault, acknowledged, fault, often};
 use crate::Environment;
-use crate::command::Outcome;
+use crate::command::{self, Outcome};
 use crate::image::BOX;
 use crate::up::{Instance, Options};
 
@@ -19,6 +19,11 @@ pub const FAULTS: &[Fault] = &[
         "disk::full_in_a_build",
         "the build says that the disk is full, and with space it succeeds without another start",
         full_in_a_build,
+    ),
+    fault(
+        "disk::full_and_started_again",
+        "an engine whose disk has been filled to the last byte starts, says so, and lets space be made",
+        full_and_started_again,
     ),
     fault(
         "disk::no_inodes",
@@ -100,6 +105,23 @@ fn in_a_file(purpose: &str, size: &str) -> Result<Instance> {
     let storage = format!("--storage=loop:{size}");
     let options = Options { up: &["--with", "ext4"], engine: &[&storage], ..Options::default() };
     Instance::start_with(purpose, &options)
+}
+
+fn full_and_started_again() -> Result<()> {
+    let mut instance = in_a_file("full-start", "256m")?;
+    let env: &dyn Environment = &instance;
+    acknowledged::make(env)?;
+    // To the last byte.
+    let rest = "cat /dev/zero > /fill/file; true";
+    env.docker(&["run", "--rm", "-v", "fill:/fill", BOX, "sh", "-c", rest])?;
+    instance.down()?;
+    instance.up()?;
+    let log = command::run(&mut instance.command("logs")?, b"")?.text();
+    ensure!(log.contains("is nearly full"), "it does not say so:\n{log}");
+    let env: &dyn Environment = &instance;
+    make_space(env)?;
+    acknowledged::is_there(env)?;
+    instance.tear_down()
 }
 
 fn no_inodes() -> Result<()> {
