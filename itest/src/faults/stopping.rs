@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::client::Client;
-use super::{Fault, acknowledged, fault, inside, often};
+use super::{Fault, acknowledged, fault, inside};
 use crate::Environment;
 use crate::command;
 use crate::image::BOX;
@@ -14,7 +14,7 @@ use crate::up::Instance;
 
 /// The area's table.
 pub const FAULTS: &[Fault] = &[
-    often(
+    fault(
         "stopping::dockerd",
         "probes say so in their time, clients wait and are served after SIGCONT, and `down` ends all of it in its time",
         dockerd,
