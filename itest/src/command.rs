@@ -179,7 +179,7 @@ fn drain(stream: Option<impl Read>) -> Vec<u8> {
     bytes
 }
 
-fn shell_status(status: ExitStatus) -> i32 {
+pub(crate) fn shell_status(status: ExitStatus) -> i32 {
     use std::os::unix::process::ExitStatusExt;
     status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
 }

@@ -13,6 +13,7 @@ pub mod dind;
 pub mod embedded;
 pub mod environment;
 pub mod environments;
+pub mod faults;
 pub mod firewall;
 pub mod host;
 pub mod host_check;

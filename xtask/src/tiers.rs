@@ -150,6 +150,7 @@ pub(crate) const TIERS: &[Tier] = &[
             Step::Scenarios("root_extras"),
             Step::Scenarios("scenario"),
             Step::Scenarios("sandbox"),
+            Step::Scenarios("faults"),
         ],
         has_tests: true,
         long: false,

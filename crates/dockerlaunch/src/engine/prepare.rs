@@ -70,6 +70,9 @@ impl Launch {
         {
             say!(Warn, "step {} was done, but the system does not show it", step.id);
         }
+        // How full it is shows only now, where we have put the data root on something else.
+        let is_new = |problem: &&Problem| self.covered && !report.degraded.contains(problem);
+        again.degradations().into_iter().filter(is_new).for_each(warn);
         for (step, text) in log::decisions(&self.config, &after, &again) {
             say!(Info[step], "{text}");
         }

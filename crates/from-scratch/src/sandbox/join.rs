@@ -233,7 +233,13 @@ fn cannot_start(program: &OsStr, error: io::Error) -> NotStarted {
         _ => NOT_EXECUTABLE,
     };
     let what = format!("cannot start `{}` in the instance", Path::new(program).display());
-    NotStarted { status, error: Hinted::new(what).because(error).into() }
+    // What fork(2) says of a limit.
+    let limited = error.kind() == io::ErrorKind::WouldBlock;
+    let mut hinted = Hinted::new(what).because(error);
+    if limited {
+        hinted = hinted.hint("no more processes are allowed: end some of its containers, or raise the limit (`pids.max` of its cgroup and those above, `ulimit -u`)");
+    }
+    NotStarted { status, error: hinted.into() }
 }
 
 /// `CapBnd` of a `/proc/PID/status`.
@@ -261,6 +267,18 @@ mod tests {
     fn what_belongs_to_pid_1_alone_is_left_out() {
         let env = environment(b"PATH=/bin\0LISTEN_FDS=1\0LISTEN_PID=1\0DOCKER_HOST=tcp://x\0no_proxy=a\0");
         assert_eq!(env, ["PATH=/bin", "no_proxy=a", "HOME=/root"]);
+    }
+
+    #[test]
+    fn a_limit_on_processes_is_told_as_one() {
+        let told = |errno| {
+            let not = cannot_start(OsStr::new("docker"), io::Error::from_raw_os_error(errno));
+            (not.status, crate::report::render(&not.error))
+        };
+        let (status, text) = told(nix::libc::EAGAIN);
+        assert_eq!(status, NOT_EXECUTABLE);
+        assert!(text.contains("hint: ") && text.contains("pids.max"), "{text}");
+        assert!(!told(nix::libc::EACCES).1.contains("pids.max"));
     }
 
     #[test]

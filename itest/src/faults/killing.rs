@@ -1,0 +1,328 @@
+//! `kill -9` in the middle of what clients do.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::acknowledged::{self, FAITHFUL};
+use super::client::Client;
+use super::{Fault, fault, inside, often};
+use crate::Environment;
+use crate::command::{self, Outcome, eventually};
+use crate::image::BOX;
+use crate::up::{Instance, Options};
+
+/// The area's table.
+pub const FAULTS: &[Fault] = &[
+    often(
+        "killing::dockerd_in_a_load",
+        "the load fails at once, nothing half loaded is listed, and the same load succeeds without another start",
+        || dockerd_in(LOAD),
+    ),
+    fault(
+        "killing::dockerd_in_a_build",
+        "the build fails at once, and the same build succeeds without another start",
+        || dockerd_in(BUILD),
+    ),
+    fault(
+        "killing::dockerd_in_a_run",
+        "the run fails at once, what its container wrote is there, and the same run succeeds without another start",
+        || dockerd_in(RUN),
+    ),
+    fault(
+        "killing::dockerd_with_live_restore",
+        "a container goes on as the same process, and can be used as before",
+        dockerd_with_live_restore,
+    ),
+    often(
+        "killing::dockerd_without_a_policy",
+        "the instance ends and says by what; the next `up` brings all back",
+        dockerd_without_a_policy,
+    ),
+    fault(
+        "killing::containerd_in_a_load",
+        "the load ends as if nothing had been, and containers go on",
+        || containerd_in(LOAD),
+    ),
+    fault(
+        "killing::containerd_in_a_build",
+        "the build ends as if nothing had been, and containers go on",
+        || containerd_in(BUILD),
+    ),
+    fault(
+        "killing::containerd_in_a_run",
+        "the run ends as if nothing had been, and containers go on",
+        || containerd_in(RUN),
+    ),
+    fault(
+        "killing::a_shim",
+        "its container ends with 137 and nothing of it is left, or starts again where it has a restart policy",
+        a_shim,
+    ),
+    fault(
+        "killing::every_child_of_pid_1",
+        "engine, containerd and shims start again, and containers as their policies say",
+        every_child_of_pid_1,
+    ),
+];
+
+/// With an engine that is started again.
+fn supervised(purpose: &str) -> Result<Instance> {
+    with_variables(purpose, &[("DOCKERLAUNCH_RESTART", "always")])
+}
+
+fn with_variables(purpose: &str, variables: &[(&str, &str)]) -> Result<Instance> {
+    let instance = Instance::start_with(purpose, &Options { variables, ..Options::default() })?;
+    acknowledged::make(&instance)?;
+    Ok(instance)
+}
+
+/// Something that a client does.
+struct Operation {
+    /// Begins it; returns when it is under way.
+    begin: fn(&Instance) -> Result<Client>,
+    /// Lets one that was not interrupted come to its end.
+    finish: fn(&Instance, Client) -> Result<Outcome>,
+    /// Looks at what an interrupted one has left, and does the same again.
+    again: fn(&Instance) -> Result<()>,
+}
+
+const IMAGE: &str = "large:1";
+
+fn large_image() -> Result<Vec<u8>> {
+    acknowledged::large_image(IMAGE, 24)
+}
+
+const LOAD: Operation = Operation {
+    begin: |instance| {
+        let mut client = Client::docker(instance, &["load"])?;
+        let archive = large_image()?;
+        client.write(archive[..archive.len() / 2].to_vec())?;
+        Ok(client)
+    },
+    finish: |_, mut client| {
+        let archive = large_image()?;
+        client.write(archive[archive.len() / 2..].to_vec())?;
+        client.ends()
+    },
+    again: |instance| {
+        let env: &dyn Environment = instance;
+        acknowledged::nothing_half_made(env, IMAGE)?;
+        env.docker_with_input(&["load"], &large_image()?)?.success()?;
+        env.docker(&["run", "--rm", IMAGE, "/bin/busybox", "true"]).map(drop)
+    },
+};
+
+/// A step that lasts until the test has seen it.
+fn build(instance: &Instance) -> Result<Client> {
+    let mut client = Client::docker(instance, &["build", "-t", "built", "-"])?;
+    let step = "until [ -e /goes-on ]; do sleep 0.2; done";
+    client.write(format!("FROM {BOX}\nRUN echo one > /one\nRUN {step}\n").into_bytes())?;
+    client.end_input();
+    Ok(client)
+}
+
+/// The container of the step that lasts.
+fn step(env: &dyn Environment) -> Result<String> {
+    let mut found = String::new();
+    eventually("the build is at its second step", Duration::from_secs(60), || {
+        let running = env.docker(&["ps", "--no-trunc", "--format", "{{.ID}} {{.Command}}"])?;
+        let line = running.lines().find(|line| line.contains("goes-on"));
+        found = line.and_then(|line| line.split(' ').next()).unwrap_or_default().to_owned();
+        Ok(!found.is_empty())
+    })?;
+    Ok(found)
+}
+
+fn let_the_build_go_on(instance: &Instance, client: Client) -> Result<Outcome> {
+    let env: &dyn Environment = instance;
+    let step = step(env)?;
+    // containerd may be on its way back.
+    eventually("the step's container can be entered", Duration::from_secs(30), || {
+        env.try_docker(&["exec", &step, "touch", "/goes-on"])?.exits(0).map(|_| true)
+    })?;
+    client.ends()
+}
+
+const BUILD: Operation = Operation {
+    begin: |instance| {
+        let client = build(instance)?;
+        step(instance)?;
+        Ok(client)
+    },
+    finish: let_the_build_go_on,
+    again: |instance| {
+        let outcome = let_the_build_go_on(instance, build(instance)?)?;
+        outcome.success()?;
+        (instance as &dyn Environment).docker(&["run", "--rm", "built", "cat", "/one"]).map(drop)
+    },
+};
+
+const SCRIPT: &str = "echo here | dd of=/data/file conv=fsync; echo ready; \
+    until [ -e /data/goes-on ]; do sleep 0.2; done; echo through";
+
+fn run(instance: &Instance, name: &str) -> Result<Client> {
+    let client =
+        Client::docker(instance, &["run", "--name", name, "-v", "run:/data", BOX, "sh", "-c", SCRIPT])?;
+    client.says("ready")?;
+    Ok(client)
+}
+
+fn let_the_run_go_on(instance: &Instance, client: Client) -> Result<Outcome> {
+    let env: &dyn Environment = instance;
+    eventually("the volume can be written", Duration::from_secs(30), || {
+        env.try_docker(&["run", "--rm", "-v", "run:/data", BOX, "touch", "/data/goes-on"])?
+            .exits(0)
+            .map(|_| true)
+    })?;
+    let outcome = client.ends()?;
+    ensure!(outcome.text().contains("through") || outcome.status != 0, "output is lost: {}", outcome.text());
+    Ok(outcome)
+}
+
+const RUN: Operation = Operation {
+    begin: |instance| run(instance, "first"),
+    finish: let_the_run_go_on,
+    again: |instance| {
+        let env: &dyn Environment = instance;
+        let file = env.docker(&["run", "--rm", "-v", "run:/data", BOX, "cat", "/data/file"])?;
+        ensure!(file == "here", "what the container had written is lost: {file}");
+        let state = ["inspect", "--format", "{{.State.Status}}", "first"];
+        ensure!(env.docker(&state)? == "exited", "the container is {}", env.docker(&state)?);
+        let_the_run_go_on(instance, run(instance, "second")?)?.success().map(drop)
+    },
+};
+
+fn dockerd_in(operation: Operation) -> Result<()> {
+    let mut instance = supervised("killed-engine")?;
+    let client = (operation.begin)(&instance)?;
+    inside::kill(inside::find(&instance, "dockerd")?)?;
+    let outcome = client.ends()?;
+    ensure!(outcome.status != 0, "its client took it for a success: {}", outcome.text());
+    // Without a second try: the socket has stayed.
+    (operation.again)(&instance).with_context(|| instance.log_tail())?;
+    acknowledged::is_there(&instance)?;
+    ensure!(log(&instance)?.contains("it starts again in"), "nothing tells of the restart");
+    instance.tear_down()
+}
+
+fn containerd_in(operation: Operation) -> Result<()> {
+    let mut instance = supervised("killed-containerd")?;
+    let container = container(&instance, FAITHFUL)?;
+    let client = (operation.begin)(&instance)?;
+    inside::kill(inside::find(&instance, "containerd")?)?;
+    (operation.finish)(&instance, client)
+        .and_then(|outcome| outcome.exits(0))
+        .with_context(|| instance.log_tail())?;
+    acknowledged::is_there(&instance)?;
+    ensure!(inside::lives(container), "a container that had nothing to do with it has ended");
+    ensure!(log(&instance)?.contains("containerd was killed (SIGKILL)"), "nothing tells of it");
+    instance.tear_down()
+}
+
+fn dockerd_with_live_restore() -> Result<()> {
+    let variables = [("DOCKERLAUNCH_RESTART", "always"), ("DOCKERD_LIVE_RESTORE", "true")];
+    let mut instance = with_variables("live-restore", &variables)?;
+    let env: &dyn Environment = &instance;
+    let script = "i=0; while :; do i=$((i+1)); echo $i; sleep 0.2; done";
+    env.docker(&["run", "-d", "--name", "counts", BOX, "sh", "-c", script])?;
+    let container = container(&instance, "counts")?;
+    inside::kill(inside::find(&instance, "dockerd")?)?;
+    env.docker(&["exec", "counts", "true"]).with_context(|| instance.log_tail())?;
+    ensure!(inside::lives(container), "the container was ended");
+    // What it writes goes on to arrive.
+    let lines = || -> Result<usize> { Ok(env.docker(&["logs", "counts"])?.lines().count()) };
+    let before = lines()?;
+    eventually("its log goes on", Duration::from_secs(20), || Ok(lines()? > before))?;
+    env.docker(&["stop", "--time", "1", "counts"])?;
+    ensure!(!inside::lives(container), "`docker stop` did not reach it");
+    acknowledged::is_there(&instance)?;
+    instance.tear_down()
+}
+
+fn dockerd_without_a_policy() -> Result<()> {
+    let mut instance = with_variables("unsupervised", &[])?;
+    let waiting = Client::docker(&instance, &["events"])?;
+    inside::kill(inside::find(&instance, "dockerd")?)?;
+    // A client is not left waiting for nobody.
+    let outcome = waiting.ends()?;
+    ensure!(outcome.status != 0, "its client took it for a success");
+    eventually("the instance has ended", Duration::from_secs(15), || {
+        Ok(inside::processes(&instance)?.is_empty())
+    })?;
+    let log = log(&instance)?;
+    for words in ["the engine was killed (SIGKILL)", "hint:"] {
+        ensure!(log.contains(words), "no `{words}` in its log:\n{log}");
+    }
+    instance.up()?;
+    acknowledged::is_there(&instance)?;
+    instance.tear_down()
+}
+
+fn a_shim() -> Result<()> {
+    let mut instance = supervised("killed-shim")?;
+    let env: &dyn Environment = &instance;
+    env.docker(&["run", "-d", "--name", "plain", BOX, "sleep", "6000"])?;
+    for name in ["plain", FAITHFUL] {
+        let container = container(&instance, name)?;
+        let processes = inside::processes(&instance)?;
+        let parent = processes.iter().find(|process| process.pid == container).map(|process| process.parent);
+        let shim = parent.and_then(Pid::from_raw).context("the container has no parent")?;
+        inside::kill(shim)?;
+        eventually(
+            &format!("what the shim of `{name}` had started is gone"),
+            Duration::from_secs(20),
+            || Ok(!inside::lives(container)),
+        )
+        .with_context(|| instance.log_tail())?;
+    }
+    eventually("the engine knows of it", Duration::from_secs(20), || {
+        let state = env.docker(&["inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", "plain"])?;
+        ensure!(state == "exited 137", "it says: {state}");
+        Ok(true)
+    })?;
+    env.docker(&["start", "plain"])?;
+    acknowledged::runs(env, "plain")?;
+    acknowledged::is_there(env)?;
+    instance.tear_down()
+}
+
+fn every_child_of_pid_1() -> Result<()> {
+    let mut instance = supervised("killed-children")?;
+    let env: &dyn Environment = &instance;
+    env.docker(&["run", "-d", "--name", "plain", BOX, "sleep", "6000"])?;
+    let launcher = inside::pid_1(&instance)?;
+    let children: Vec<_> = inside::processes(&instance)?
+        .into_iter()
+        .filter(|process| process.parent == launcher.as_raw_nonzero().get())
+        .collect();
+    let names: Vec<&str> = children.iter().map(|child| child.name.as_str()).collect();
+    for name in ["dockerd", "containerd", "containerd-shim"] {
+        ensure!(names.contains(&name), "{name} is no child of PID 1: {names:?}");
+    }
+    for child in &children {
+        // One may have ended with another.
+        let _ = kill_process(child.pid, Signal::KILL);
+    }
+    acknowledged::is_there(env)?;
+    let state = env.docker(&["inspect", "--format", "{{.State.Status}}", "plain"])?;
+    ensure!(state == "exited", "the container without a policy is {state}");
+    env.docker(&["start", "plain"])?;
+    acknowledged::runs(env, "plain")?;
+    ensure!(inside::lives(launcher), "the launcher has ended");
+    instance.tear_down()
+}
+
+/// The first process of a container.
+fn container(instance: &Instance, name: &str) -> Result<Pid> {
+    let inner = (instance as &dyn Environment).docker(&["inspect", "--format", "{{.State.Pid}}", name])?;
+    let inner: i32 = inner.parse()?;
+    let found = inside::processes(instance)?.into_iter().find(|process| process.pids.get(1) == Some(&inner));
+    Ok(found.with_context(|| format!("the container `{name}` has no process {inner}"))?.pid)
+}
+
+fn log(instance: &Instance) -> Result<String> {
+    let outcome = command::run(&mut instance.command("logs")?, b"")?;
+    Ok(format!("{}{}", outcome.text(), outcome.stderr))
+}
