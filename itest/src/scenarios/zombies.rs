@@ -34,7 +34,9 @@ fn none_after_fifty_of_each(env: &dyn Environment) -> Result<()> {
     // A process is a zombie for a moment before it is reaped; only one that stays is a fault.
     let mut inside = String::new();
     let gone = eventually("no zombie inside", Duration::from_secs(10), || {
-        inside = env.exec(&["ps", "-e", "-o", "stat=,pid=,ppid=,comm="], b"")?.success()?;
+        inside = env
+            .exec(&["/usr/lib/dockerlaunch/bin/ps", "-e", "-o", "stat=,pid=,ppid=,comm="], b"")?
+            .success()?;
         ensure!(inside.contains("dockerlaunch"), "`ps` does not see PID 1: {inside}");
         Ok(!inside.lines().any(|line| line.trim_start().starts_with('Z')))
     });
