@@ -127,9 +127,9 @@ mod tests {
 
     #[test]
     fn environments_are_a_list_and_scenarios_are_parts_of_names() {
-        let (places, scenarios) = chosen("running::init load_gzip");
+        let (places, scenarios) = chosen("running::wait load_gzip");
         assert_eq!(places, ["up"]);
-        assert_eq!(scenarios, ["images::load_gzip", "running::init"]);
+        assert_eq!(scenarios, ["images::load_gzip", "running::wait_and_kill"]);
         assert_eq!(chosen("--in nested,up,nested --list").0, ["nested", "up"]);
         let (places, scenarios) = chosen("--in=all");
         assert_eq!(places.len(), PLACES.len());
