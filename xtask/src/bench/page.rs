@@ -34,7 +34,7 @@ pub(super) fn block(record: &Record) -> String {
     );
     let table = "| what | ours | bare | ours / bare | rounds | bar | |\n|---|---|---|---|---|---|---|\n";
     let rows: String = record.lines.iter().map(row).collect();
-    format!("{head}\n![ours, as many times the bare engine](bench/bench.svg)\n\n{table}{rows}")
+    format!("{head}All samples: [bench.json](bench/bench.json).\n\n![ours, as many times the bare engine](bench/bench.svg)\n\n{table}{rows}")
 }
 
 fn row(line: &Line) -> String {
@@ -60,7 +60,8 @@ mod tests {
         assert_eq!(
             block(&example()),
             "2026-11-26, at commit 0123456789ab. 2 × A <fast> & small CPU, 8.3 GB, x86_64, kernel 6.18.5, cgroups hybrid, \
-             load before it 0.25. Engine 28.5.2, from-scratch 0.1.0, image forky@sha256:0123.\n\n\
+             load before it 0.25. Engine 28.5.2, from-scratch 0.1.0, image forky@sha256:0123.\n\
+             All samples: [bench.json](bench/bench.json).\n\n\
              ![ours, as many times the bare engine](bench/bench.svg)\n\n\
              | what | ours | bare | ours / bare | rounds | bar | |\n\
              |---|---|---|---|---|---|---|\n\
