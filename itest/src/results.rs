@@ -86,7 +86,11 @@ pub fn record(place: &str, run: &Recorded) -> Result<()> {
 fn page(book: &Book) -> String {
     let recorded: Vec<(&Place, &Recorded)> =
         PLACES.iter().filter_map(|place| Some((place, book.get(place.name)?))).collect();
-    let places: String = recorded.iter().map(|(place, run)| place_row(place, run)).collect();
+    let row = |place: &Place| match book.get(place.name) {
+        Some(run) => place_row(place, run),
+        None => format!("| {} | {} | not run yet | | | | | | | |\n", place.name, place.is),
+    };
+    let places: String = PLACES.iter().map(row).collect();
     let heads: String = recorded.iter().map(|(place, _)| format!(" {} |", place.name)).collect();
     let rule = "---|".repeat(recorded.len());
     let mut holes = Vec::new();

@@ -144,13 +144,14 @@ pub fn listeners_and_files(instance: &Instance) -> Result<()> {
         );
     }
     // Whoever is not root gets nowhere with the socket.
-    const SCRIPT: &str = r#"$( = 65534; $) = "65534 65534"; $> = $< = 65534;
+    const SCRIPT: &str = r#"my $user = shift; $( = $user; $) = "$user $user"; $> = $< = $user;
         chdir $ARGV[0] or exit 3; exit !IO::Socket::UNIX->new($ARGV[1])"#;
-    let mut stranger = Command::new("perl");
-    stranger.args(["-MIO::Socket::UNIX", "-e", SCRIPT]);
-    stranger.arg(directory).arg("docker.sock");
-    let refused = command::run(&mut stranger, b"")?;
-    ensure!(refused.status != 0, "anybody can use the socket");
+    for (user, allowed) in [("0", true), ("65534", false)] {
+        let mut client = Command::new("perl");
+        client.args(["-MIO::Socket::UNIX", "-e", SCRIPT, user]).arg(directory).arg("docker.sock");
+        let outcome = command::run(&mut client, b"")?;
+        ensure!((outcome.status == 0) == allowed, "user {user}: {} {}", outcome.status, outcome.stderr);
+    }
     Ok(())
 }
 
@@ -211,9 +212,9 @@ fn told_nowhere(env: &dyn Environment) -> Result<()> {
         &["docker", "info"],
         &["ps", "-e", "-o", "args"],
     ] {
-        told.push(exec(words)?);
+        told.push(exec(words)?.exits(0)?);
     }
-    told.push(env.try_docker(&["logs", "discreet"])?);
+    told.push(env.try_docker(&["logs", "discreet"])?.exits(0)?);
     for outcome in &told {
         let text = format!("{}{}", outcome.text(), outcome.stderr);
         ensure!(!text.is_empty(), "`{}` says nothing", outcome.command);
@@ -243,4 +244,40 @@ fn told_nowhere(env: &dyn Environment) -> Result<()> {
         .collect();
     ensure!(listening == ["0948"], "ports that listen, in hexadecimal: {listening:?}");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::product;
+
+    fn sources(directory: &Path, text: &mut String) {
+        for entry in fs::read_dir(directory).expect("a directory").flatten() {
+            if entry.path().is_dir() {
+                sources(&entry.path(), text);
+            } else {
+                *text += &fs::read_to_string(entry.path()).expect("a source");
+            }
+        }
+    }
+
+    #[test]
+    fn every_test_that_the_page_cites_is_there() {
+        let mut text = String::new();
+        for directory in ["src", "tests"] {
+            sources(&product::workspace().join("itest").join(directory), &mut text);
+        }
+        let page = fs::read_to_string(product::workspace().join("SECURITY.md")).expect("the page");
+        let cited = page.split('[').skip(1).filter_map(|rest| rest.split(']').next());
+        let names: Vec<&str> = cited.flat_map(|cited| cited.split('`').skip(1).step_by(2)).collect();
+        assert!(names.len() > 20, "{names:?}");
+        for name in names.into_iter().filter(|name| !name.contains(' ')) {
+            // A suite's own tests bear its name in front.
+            let own = name.split_once("::").map_or(name, |(_, own)| own);
+            let is_there = |name: &str| text.contains(&format!("\"{name}\""));
+            assert!(is_there(name) || is_there(own), "there is no test `{name}`");
+        }
+    }
 }

@@ -51,6 +51,9 @@ pub struct Suite {
     ahead: u64,
 }
 
+/// The day of another run, to have the same turns.
+const TODAY: &str = "FROM_SCRATCH_DAY";
+
 /// In how many days all scenarios have their turn.
 const DAYS: u64 = 3;
 
@@ -128,12 +131,21 @@ impl Suite {
     fn choose(&mut self, names_tests: bool) {
         const DAY: u64 = 24 * 60 * 60;
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let today = now.as_secs() / DAY + self.ahead;
+        let given = std::env::var(TODAY).ok().and_then(|day| day.parse().ok());
+        let day: u64 = given.unwrap_or(now.as_secs() / DAY);
+        let today = day + self.ahead;
         let count = self.long.len().max(1) as u64;
+        let all = self.trials.len() + self.scenarios.len() + self.long.len();
         for (turns, days) in [(&mut self.scenarios, DAYS), (&mut self.long, count)] {
             let is_wanted = |index: u64| names_tests || need::all_of_it() || index % days == today % days;
             let wanted = turns.drain(..).zip(0..).filter(|(_, index)| is_wanted(*index));
             self.trials.extend(wanted.map(|(trial, _)| trial));
+        }
+        if self.trials.len() < all {
+            println!(
+                "{} of {all} tests have their turn ({TODAY}={day}); `--full` runs all of them",
+                self.trials.len()
+            );
         }
     }
 

@@ -54,6 +54,15 @@ impl Need {
         }
     }
 
+    /// What it takes to make it.
+    fn made_with(self) -> Option<Need> {
+        match self {
+            Need::Bookworm | Need::Engines => Some(Need::Program("debootstrap", "debootstrap")),
+            Need::Kernel => Some(Need::Program("depmod", "kmod")),
+            _ => None,
+        }
+    }
+
     /// In words, for the plan and for what is left out.
     pub(crate) fn told(self) -> String {
         match self {
@@ -78,6 +87,8 @@ impl Need {
 /// Gets what can be got. Says what it will do before it does it; what cannot be had stays unmet, and the error tells why.
 pub(crate) fn provide(needs: &[Need]) -> Vec<(Need, anyhow::Error)> {
     let mut missing: Vec<Need> = needs.iter().copied().filter(|need| !need.met()).collect();
+    let tools: Vec<Need> = missing.iter().filter_map(|need| need.made_with()).collect();
+    missing.extend(tools.into_iter().filter(|need| !need.met()));
     missing.sort_unstable();
     missing.dedup();
     missing.retain(|need| !matches!(need, Need::Root | Need::UserNamespaces));
@@ -213,7 +224,8 @@ fn libraries(ldd: &str) -> impl Iterator<Item = &str> {
 }
 
 fn fetch_kernel() -> Result<()> {
-    let depends = output(&mut command(&["apt-cache", "depends", "--important", "linux-image-cloud-amd64"]))?;
+    let mut depends = command(&["apt-cache", "depends", "--important", "linux-image-cloud-amd64"]);
+    let depends = output(depends.env("LC_ALL", "C"))?;
     let package = depends
         .lines()
         .find_map(|line| {

@@ -9,7 +9,7 @@ use super::acknowledged::{self, FAITHFUL};
 use super::client::Client;
 use super::{Fault, fault, inside, often};
 use crate::Environment;
-use crate::command::{self, Outcome, eventually};
+use crate::command::{Outcome, eventually};
 use crate::image::BOX;
 use crate::up::{Instance, Options};
 
@@ -203,7 +203,7 @@ fn dockerd_in(operation: Operation) -> Result<()> {
     // Without a second try: the socket has stayed.
     (operation.again)(&instance).with_context(|| instance.log_tail())?;
     acknowledged::is_there(&instance)?;
-    ensure!(log(&instance)?.contains("it starts again in"), "nothing tells of the restart");
+    ensure!(instance.log()?.contains("it starts again in"), "nothing tells of the restart");
     instance.tear_down()
 }
 
@@ -217,7 +217,7 @@ fn containerd_in(operation: Operation) -> Result<()> {
         .with_context(|| instance.log_tail())?;
     acknowledged::is_there(&instance)?;
     ensure!(inside::lives(container), "a container that had nothing to do with it has ended");
-    ensure!(log(&instance)?.contains("containerd was killed (SIGKILL)"), "nothing tells of it");
+    ensure!(instance.log()?.contains("containerd was killed (SIGKILL)"), "nothing tells of it");
     instance.tear_down()
 }
 
@@ -251,7 +251,7 @@ fn dockerd_without_a_policy() -> Result<()> {
     eventually("the instance has ended", Duration::from_secs(15), || {
         Ok(inside::processes(&instance)?.is_empty())
     })?;
-    let log = log(&instance)?;
+    let log = instance.log()?;
     for words in ["the engine was killed (SIGKILL)", "hint:"] {
         ensure!(log.contains(words), "no `{words}` in its log:\n{log}");
     }
@@ -320,9 +320,4 @@ fn container(instance: &Instance, name: &str) -> Result<Pid> {
     let inner: i32 = inner.parse()?;
     let found = inside::processes(instance)?.into_iter().find(|process| process.pids.get(1) == Some(&inner));
     Ok(found.with_context(|| format!("the container `{name}` has no process {inner}"))?.pid)
-}
-
-fn log(instance: &Instance) -> Result<String> {
-    let outcome = command::run(&mut instance.command("logs")?, b"")?;
-    Ok(format!("{}{}", outcome.text(), outcome.stderr))
 }

@@ -76,7 +76,7 @@ fn out_of_memory_in_the_engine() -> Result<()> {
     ensure!(outcome.status != 0, "there was memory for everybody");
     ensure!(!inside::lives(engine), "the engine was not killed");
     acknowledged::is_there(env)?;
-    let log = log(&instance)?;
+    let log = instance.log()?;
     ensure!(log.contains("memory ran out"), "its log does not name the cause:\n{log}");
     instance.tear_down()
 }
@@ -116,7 +116,7 @@ fn out_of_processes() -> Result<()> {
     // The client itself counts outside.
     let refused = from_outside(&instance, &["run", "--rm", BOX, "true"])?;
     ensure!(refused.status != 0, "a container ran without a process");
-    let told = format!("{}{}", refused.stderr, log(&instance)?).to_lowercase();
+    let told = format!("{}{}", refused.stderr, instance.log()?).to_lowercase();
     // As the kernel says it, or Go when it needs a thread.
     let causes = ["resource temporarily unavailable", "failed to create new os thread"];
     ensure!(causes.iter().any(|cause| told.contains(cause)), "nobody names the cause: {told}");
@@ -156,7 +156,7 @@ fn out_of_descriptors() -> Result<()> {
     let idle: Vec<UnixStream> = (0..IDLE).map(|_| by_socket(&instance)).collect::<Result<_>>()?;
     let outcome = env.exec(&["dockerlaunch", "healthcheck"], b"")?.exits(1)?;
     ensure!(outcome.took < Duration::from_secs(20), "the probe took {:?}", outcome.took);
-    let log = log(&instance)?;
+    let log = instance.log()?;
     ensure!(log.contains("too many open files"), "the log names no cause:\n{log}");
     drop(idle);
     eventually("the engine serves again", Duration::from_secs(30), || {
@@ -165,9 +165,4 @@ fn out_of_descriptors() -> Result<()> {
     ensure!(inside::lives(engine), "the engine has ended");
     acknowledged::is_there(env)?;
     instance.tear_down()
-}
-
-fn log(instance: &Instance) -> Result<String> {
-    let outcome = command::run(&mut instance.command("logs")?, b"")?;
-    Ok(format!("{}{}", outcome.text(), outcome.stderr))
 }

@@ -53,6 +53,8 @@ impl<'a> Project<'a> {
 }
 
 fn up_and_down(env: &dyn Environment) -> Result<()> {
+    // Its old name.
+    env.exec(&["docker-compose", "version"], b"")?.exits(0)?;
     let file = format!(
         "services:
   server:

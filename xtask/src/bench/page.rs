@@ -34,7 +34,9 @@ pub(super) fn block(record: &Record) -> String {
     );
     let table = "| what | ours | bare | ours / bare | rounds | bar | |\n|---|---|---|---|---|---|---|\n";
     let rows: String = record.lines.iter().map(row).collect();
-    format!("{head}All samples: [bench.json](bench/bench.json).\n\n![ours, as many times the bare engine](bench/bench.svg)\n\n{table}{rows}")
+    format!(
+        "{head}All samples: [bench.json](bench/bench.json).\n\n![ours, as many times the bare engine](bench/bench.svg)\n\n{table}{rows}"
+    )
 }
 
 fn row(line: &Line) -> String {
