@@ -9,6 +9,7 @@ use crate::Need;
 
 mod acknowledged;
 mod client;
+pub mod clock;
 pub mod connections;
 pub mod disk;
 mod inside;
@@ -33,7 +34,7 @@ pub struct Fault {
     run: fn() -> Result<()>,
 }
 
-/// All of them.
+/// All but the clock's, which needs a machine of its own.
 pub const FAULTS: &[&[Fault]] = &[
     killing::FAULTS,
     stopping::FAULTS,
