@@ -45,6 +45,8 @@ pub struct Suite {
     trials: Vec<Trial>,
     /// One of these a day.
     long: Vec<Trial>,
+    /// Only with `--full`.
+    longest: Vec<Trial>,
     /// A third of these a day.
     scenarios: Vec<Trial>,
     /// How many days before those of another suite.
@@ -60,7 +62,7 @@ const DAYS: u64 = 3;
 impl Suite {
     /// `prefix` is the tier (`root_up`, `nested_self`); `needs` hold for every test of it.
     pub fn new(prefix: &'static str, needs: &'static [Need]) -> Self {
-        Suite { prefix, needs, trials: vec![], long: vec![], scenarios: vec![], ahead: 0 }
+        Suite { prefix, needs, trials: vec![], long: vec![], longest: vec![], scenarios: vec![], ahead: 0 }
     }
 
     /// Adds scenarios, run in an environment that they share: see [`Suite::run`]. A suite that is a day ahead of another
@@ -126,6 +128,18 @@ impl Suite {
         self
     }
 
+    /// Adds one that takes minutes: with `--full` alone, or where the command line names tests.
+    pub fn longest(
+        mut self,
+        name: &str,
+        needs: &'static [Need],
+        run: impl FnOnce() -> Result<()> + Send + 'static,
+    ) -> Self {
+        self = self.test(name, needs, run);
+        self.longest.extend(self.trials.pop());
+        self
+    }
+
     /// Of the long tests one a day is run, of the scenarios a third; all of them with `--full`, or where the command line
     /// names tests.
     fn choose(&mut self, names_tests: bool) {
@@ -135,7 +149,10 @@ impl Suite {
         let day: u64 = given.unwrap_or(now.as_secs() / DAY);
         let today = day + self.ahead;
         let count = self.long.len().max(1) as u64;
-        let all = self.trials.len() + self.scenarios.len() + self.long.len();
+        let all = self.trials.len() + self.scenarios.len() + self.long.len() + self.longest.len();
+        if names_tests || need::all_of_it() {
+            self.trials.append(&mut self.longest);
+        }
         for (turns, days) in [(&mut self.scenarios, DAYS), (&mut self.long, count)] {
             let is_wanted = |index: u64| names_tests || need::all_of_it() || index % days == today % days;
             let wanted = turns.drain(..).zip(0..).filter(|(_, index)| is_wanted(*index));
