@@ -47,7 +47,7 @@ pub struct Suite {
     long: Vec<Trial>,
     /// Only with `--full`.
     longest: Vec<Trial>,
-    /// A third of these a day.
+    /// A quarter of these a day.
     scenarios: Vec<Trial>,
     /// How many days before those of another suite.
     ahead: u64,
@@ -57,7 +57,7 @@ pub struct Suite {
 const TODAY: &str = "FROM_SCRATCH_DAY";
 
 /// In how many days all scenarios have their turn.
-const DAYS: u64 = 3;
+const DAYS: u64 = 4;
 
 impl Suite {
     /// `prefix` is the tier (`root_up`, `nested_self`); `needs` hold for every test of it.
@@ -140,7 +140,7 @@ impl Suite {
         self
     }
 
-    /// Of the long tests one a day is run, of the scenarios a third; all of them with `--full`, or where the command line
+    /// Of the long tests one a day is run, of the scenarios a quarter; all of them with `--full`, or where the command line
     /// names tests.
     fn choose(&mut self, names_tests: bool) {
         const DAY: u64 = 24 * 60 * 60;

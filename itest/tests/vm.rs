@@ -127,10 +127,10 @@ fn main() -> ExitCode {
             Ok(())
         })
         .test("vm_no_zombies_pain_14", &[], || expect("zombies", "0"))
-        .long("vm_less_than_everything_on_cgroup_v2_pains_5_6_23_35_41", &[], less_than_everything)
+        .longest("vm_less_than_everything_on_cgroup_v2_pains_5_6_23_35_41", &[], less_than_everything)
         .longest("vm_clock_set_forward_and_back", &[], || clock::set().context(clock::HOLDS))
-        .long("vm_firewall_where_nft_is_missing_pains_1_22", &[], firewall::legacy_alone)
-        .long("vm_firewall_where_legacy_is_missing_pain_1", &[], firewall::nft_alone)
+        .longest("vm_firewall_where_nft_is_missing_pains_1_22", &[], firewall::legacy_alone)
+        .longest("vm_firewall_where_legacy_is_missing_pain_1", &[], firewall::nft_alone)
         .run(|| Ok(()))
 }
 

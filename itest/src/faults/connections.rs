@@ -27,7 +27,7 @@ pub const FAULTS: &[Fault] = &[
         "others are served by TLS and by the socket meanwhile",
         a_handshake_that_hangs,
     ),
-    often("connections::garbage", "the same engine serves others, on the socket and by TLS", garbage),
+    fault("connections::garbage", "the same engine serves others, on the socket and by TLS", garbage),
     fault(
         "connections::ten_thousand_on_the_socket",
         "others are served meanwhile, and none of them is left when they go",

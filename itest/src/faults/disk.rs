@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Fault, acknowledged, fault, often};
+use super::{Fault, acknowledged, fault};
 use crate::Environment;
 use crate::command::{self, Outcome};
 use crate::image::BOX;
@@ -10,7 +10,7 @@ use crate::up::{Instance, Options};
 
 /// The area's table.
 pub const FAULTS: &[Fault] = &[
-    often(
+    fault(
         "disk::full_in_a_load",
         "the load says that the disk is full, nothing half loaded is listed, and with space it succeeds without another start",
         full_in_a_load,
