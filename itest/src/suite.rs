@@ -47,29 +47,41 @@ pub struct Suite {
     long: Vec<Trial>,
     /// Only with `--full`.
     longest: Vec<Trial>,
-    /// A quarter of these a day.
+    /// A part of these a day.
     scenarios: Vec<Trial>,
-    /// How many days before those of another suite.
-    ahead: u64,
+    turns: Turns,
+}
+
+/// In how many days all scenarios have their turn, and how many days before another suite.
+#[derive(Debug, Clone, Copy)]
+pub struct Turns {
+    /// As many parts.
+    pub days: u64,
+    /// So that two suites run other ones on the same day.
+    pub ahead: u64,
 }
 
 /// The day of another run, to have the same turns.
 const TODAY: &str = "FROM_SCRATCH_DAY";
 
-/// In how many days all scenarios have their turn.
-const DAYS: u64 = 4;
-
 impl Suite {
     /// `prefix` is the tier (`root_up`, `nested_self`); `needs` hold for every test of it.
     pub fn new(prefix: &'static str, needs: &'static [Need]) -> Self {
-        Suite { prefix, needs, trials: vec![], long: vec![], longest: vec![], scenarios: vec![], ahead: 0 }
+        Suite {
+            prefix,
+            needs,
+            trials: vec![],
+            long: vec![],
+            longest: vec![],
+            scenarios: vec![],
+            turns: Turns { days: 1, ahead: 0 },
+        }
     }
 
-    /// Adds scenarios, run in an environment that they share: see [`Suite::run`]. A suite that is a day ahead of another
-    /// runs other ones.
+    /// Adds scenarios, run in an environment that they share, and in turn: see [`Suite::run`].
     pub fn scenarios<E: Environment + 'static>(
         mut self,
-        ahead: u64,
+        turns: Turns,
         environment: &'static Shared<E>,
         scenarios: &'static [&'static [Scenario]],
     ) -> Self {
@@ -90,7 +102,7 @@ impl Suite {
             let turn = if scenario.long { &mut self.long } else { &mut self.scenarios };
             turn.extend(self.trials.pop());
         }
-        self.ahead = ahead;
+        self.turns = turns;
         self
     }
 
@@ -140,20 +152,20 @@ impl Suite {
         self
     }
 
-    /// Of the long tests one a day is run, of the scenarios a quarter; all of them with `--full`, or where the command line
+    /// Of the long tests one a day is run, of the scenarios a part; all of them with `--full`, or where the command line
     /// names tests.
     fn choose(&mut self, names_tests: bool) {
         const DAY: u64 = 24 * 60 * 60;
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let given = std::env::var(TODAY).ok().and_then(|day| day.parse().ok());
         let day: u64 = given.unwrap_or(now.as_secs() / DAY);
-        let today = day + self.ahead;
+        let today = day + self.turns.ahead;
         let count = self.long.len().max(1) as u64;
         let all = self.trials.len() + self.scenarios.len() + self.long.len() + self.longest.len();
         if names_tests || need::all_of_it() {
             self.trials.append(&mut self.longest);
         }
-        for (turns, days) in [(&mut self.scenarios, DAYS), (&mut self.long, count)] {
+        for (turns, days) in [(&mut self.scenarios, self.turns.days), (&mut self.long, count)] {
             let is_wanted = |index: u64| names_tests || need::all_of_it() || index % days == today % days;
             let wanted = turns.drain(..).zip(0..).filter(|(_, index)| is_wanted(*index));
             self.trials.extend(wanted.map(|(trial, _)| trial));

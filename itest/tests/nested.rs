@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Result, ensure};
 use itest::build::IMAGE;
 use itest::nested::{self, Nested};
-use itest::suite::{Shared, Suite};
+use itest::suite::{Shared, Suite, Turns};
 use itest::up::Instance;
 use itest::{Environment, Need, SCENARIOS, image};
 use itest::{embedded, outside};
@@ -32,7 +32,7 @@ fn main() -> ExitCode {
         .long("outside::addresses_of_nobody_else_pain_12", &[], || outside::pools(OUTER.get()?))
         .long("outside::names_pain_13", &[], || outside::names(OUTER.get()?))
         .long("outside::neighbours_pain_51", &[], || outside::neighbours(OUTER.get()?))
-        .scenarios(1, &NESTED, SCENARIOS)
+        .scenarios(Turns { days: 8, ahead: 1 }, &NESTED, SCENARIOS)
         .run(|| {
             drop(NESTED.take());
             OUTER.take().and_then(Arc::into_inner).map_or(Ok(()), |mut outer| outer.tear_down())

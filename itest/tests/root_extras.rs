@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use itest::scenarios::components;
-use itest::suite::{Shared, Suite};
+use itest::suite::{Shared, Suite, Turns};
 use itest::up::{Instance, Options};
 use itest::{EXTRAS, Need};
 
@@ -14,6 +14,6 @@ static UP: Shared<Instance> = Shared::new(|| {
 
 fn main() -> ExitCode {
     Suite::new("root_extras", &[Need::Root, Need::Busybox])
-        .scenarios(0, &UP, EXTRAS)
+        .scenarios(Turns { days: 4, ahead: 0 }, &UP, EXTRAS)
         .run(|| UP.take().and_then(Arc::into_inner).map_or(Ok(()), |mut instance| instance.tear_down()))
 }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use itest::suite::{Shared, Suite};
+use itest::suite::{Shared, Suite, Turns};
 use itest::up::Instance;
 use itest::{Need, SCENARIOS, host_check, host_command, nodes, security, userns};
 
@@ -32,7 +32,7 @@ fn main() -> ExitCode {
         .test("security::host_out_of_sight", PERL, || security::host_out_of_sight(&*UP.get()?))
         .test("security::listeners_and_files", PERL, || security::listeners_and_files(&*UP.get()?))
         .test("security::no_setuid_file", &[], security::no_setuid_file)
-        .scenarios(0, &UP, SCENARIOS)
+        .scenarios(Turns { days: 4, ahead: 0 }, &UP, SCENARIOS)
         .long("userns::remapped", &[], userns::remapped)
         .long("swarm::two_nodes", CABLE, nodes::two_nodes)
         .run(|| UP.take().map_or(Ok(()), take_down))

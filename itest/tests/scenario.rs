@@ -19,7 +19,7 @@ fn main() -> ExitCode {
     Suite::new("root_scenario", &[Need::Root, Need::Busybox, Need::Program("script")])
         .test("interrupted::in_a_scenario", &[], in_a_scenario)
         .test("interrupted::while_it_starts", &[], while_it_starts)
-        .long("interrupted::while_the_machine_boots", VM, while_the_machine_boots)
+        .longest("interrupted::while_the_machine_boots", VM, while_the_machine_boots)
         .run(|| Ok(()))
 }
 
