@@ -91,6 +91,8 @@ impl Options {
                 options.rounds = number.parse().ok().filter(|rounds| *rounds > 0).with_context(|| {
                     format!("`--rounds {number}`: it must be a number from 1 on, such as {ROUNDS}")
                 })?;
+            } else if word.starts_with('-') {
+                bail!("no option `{word}`: there is `--rounds N`");
             } else if MEASURES.iter().any(|(known, _)| *known == word) {
                 options.names.push(word);
             } else {
