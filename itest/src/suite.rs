@@ -42,14 +42,20 @@ impl<E: 'static> Shared<E> {
 pub struct Suite {
     prefix: &'static str,
     needs: &'static [Need],
-    trials: Vec<Trial>,
-    /// One of these a day.
-    long: Vec<Trial>,
-    /// Only with `--full`.
-    longest: Vec<Trial>,
-    /// A part of these a day.
-    scenarios: Vec<Trial>,
+    trials: Vec<(When, Trial)>,
     turns: Turns,
+}
+
+/// When one runs; all of them with `--full`, and where the command line names tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum When {
+    Always,
+    /// A part of these a day.
+    Scenario,
+    /// One of these a day.
+    Long,
+    /// With `--full` alone.
+    Full,
 }
 
 /// In how many days all scenarios have their turn, and how many days before another suite.
@@ -67,15 +73,7 @@ const TODAY: &str = "FROM_SCRATCH_DAY";
 impl Suite {
     /// `prefix` is the tier (`root_up`, `nested_self`); `needs` hold for every test of it.
     pub fn new(prefix: &'static str, needs: &'static [Need]) -> Self {
-        Suite {
-            prefix,
-            needs,
-            trials: vec![],
-            long: vec![],
-            longest: vec![],
-            scenarios: vec![],
-            turns: Turns { days: 1, ahead: 0 },
-        }
+        Suite { prefix, needs, trials: vec![], turns: Turns { days: 1, ahead: 0 } }
     }
 
     /// Adds scenarios, run in an environment that they share, and in turn: see [`Suite::run`].
@@ -98,9 +96,8 @@ impl Suite {
                     )
                 })
             };
-            self = self.test(scenario.name, scenario.needs, run);
-            let turn = if scenario.long { &mut self.long } else { &mut self.scenarios };
-            turn.extend(self.trials.pop());
+            let when = if scenario.long { When::Long } else { When::Scenario };
+            self = self.add(when, scenario.name, scenario.needs, run);
         }
         self.turns = turns;
         self
@@ -108,14 +105,44 @@ impl Suite {
 
     /// Adds one test that brings what it needs itself.
     pub fn test(
+        self,
+        name: &str,
+        needs: &'static [Need],
+        run: impl FnOnce() -> Result<()> + Send + 'static,
+    ) -> Self {
+        self.add(When::Always, name, needs, run)
+    }
+
+    /// Adds one that takes long, and proves what others prove in another place: see [`Suite::run`].
+    pub fn long(
+        self,
+        name: &str,
+        needs: &'static [Need],
+        run: impl FnOnce() -> Result<()> + Send + 'static,
+    ) -> Self {
+        self.add(When::Long, name, needs, run)
+    }
+
+    /// Adds one that takes minutes: with `--full` alone, or where the command line names tests.
+    pub fn longest(
+        self,
+        name: &str,
+        needs: &'static [Need],
+        run: impl FnOnce() -> Result<()> + Send + 'static,
+    ) -> Self {
+        self.add(When::Full, name, needs, run)
+    }
+
+    fn add(
         mut self,
+        when: When,
         name: &str,
         needs: &'static [Need],
         run: impl FnOnce() -> Result<()> + Send + 'static,
     ) -> Self {
         let name = format!("{}::{name}", self.prefix);
         let missing = need::missing(self.needs.iter().chain(needs));
-        self.trials.push(match missing {
+        let trial = match missing {
             None => Trial::test(name, move || guarded(run)),
             // `--ignored` runs such a test all the same; it must not pass then.
             Some(reason) => {
@@ -124,67 +151,55 @@ impl Suite {
                     .with_kind(kind)
                     .with_ignored_flag(!need::nothing_left_out())
             }
-        });
+        };
+        self.trials.push((when, trial));
         self
     }
 
-    /// Adds one that takes long, and proves what others prove in another place: see [`Suite::run`].
-    pub fn long(
-        mut self,
-        name: &str,
-        needs: &'static [Need],
-        run: impl FnOnce() -> Result<()> + Send + 'static,
-    ) -> Self {
-        self = self.test(name, needs, run);
-        self.long.extend(self.trials.pop());
-        self
-    }
-
-    /// Adds one that takes minutes: with `--full` alone, or where the command line names tests.
-    pub fn longest(
-        mut self,
-        name: &str,
-        needs: &'static [Need],
-        run: impl FnOnce() -> Result<()> + Send + 'static,
-    ) -> Self {
-        self = self.test(name, needs, run);
-        self.longest.extend(self.trials.pop());
-        self
-    }
-
-    /// Of the long tests one a day is run, of the scenarios a part; all of them with `--full`, or where the command line
-    /// names tests.
-    fn choose(&mut self, names_tests: bool) {
-        const DAY: u64 = 24 * 60 * 60;
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let given = std::env::var(TODAY).ok().and_then(|day| day.parse().ok());
-        let day: u64 = given.unwrap_or(now.as_secs() / DAY);
+    /// Those that have their turn on this day.
+    fn choose(self, day: u64) -> Vec<Trial> {
         let today = day + self.turns.ahead;
-        let count = self.long.len().max(1) as u64;
-        let all = self.trials.len() + self.scenarios.len() + self.long.len() + self.longest.len();
-        if names_tests || need::all_of_it() {
-            self.trials.append(&mut self.longest);
-        }
-        for (turns, days) in [(&mut self.scenarios, self.turns.days), (&mut self.long, count)] {
-            let is_wanted = |index: u64| names_tests || need::all_of_it() || index % days == today % days;
-            let wanted = turns.drain(..).zip(0..).filter(|(_, index)| is_wanted(*index));
-            self.trials.extend(wanted.map(|(trial, _)| trial));
-        }
-        if self.trials.len() < all {
+        let all = self.trials.len();
+        let long = self.trials.iter().filter(|(when, _)| *when == When::Long).count() as u64;
+        let (mut scenarios, mut longs) = (0.., 0..);
+        let mut has_turn = |when| match when {
+            When::Always => true,
+            When::Scenario => {
+                scenarios.next().map(|index: u64| index % self.turns.days) == Some(today % self.turns.days)
+            }
+            When::Long => longs.next() == Some(today % long),
+            When::Full => false,
+        };
+        let chosen: Vec<Trial> =
+            self.trials.into_iter().filter(|(when, _)| has_turn(*when)).map(|(_, trial)| trial).collect();
+        if chosen.len() < all {
             println!(
                 "{} of {all} tests have their turn ({TODAY}={day}); `--full` runs all of them",
-                self.trials.len()
+                chosen.len()
             );
         }
+        chosen
     }
 
-    /// Runs what the command line asks for, then `finish`, whatever happened before.
-    pub fn run(mut self, finish: impl FnOnce() -> Result<()>) -> ExitCode {
+    /// Runs what the command line asks for, then `finish`, whatever happened before. Of the long tests one a day is run, of the
+    /// scenarios a part; all of them with `--full`, or where the command line names tests.
+    pub fn run(self, finish: impl FnOnce() -> Result<()>) -> ExitCode {
         let mut arguments = Arguments::from_args();
         // The engine is shared and the machine has two cores: order makes failures readable.
         arguments.test_threads.get_or_insert(1);
-        self.choose(arguments.filter.is_some() || arguments.list);
-        let conclusion = libtest_mimic::run(&arguments, self.trials);
+        let all_of_them = arguments.filter.is_some() || arguments.list || need::all_of_it();
+        let chosen = if all_of_them {
+            self.trials.into_iter().map(|(_, trial)| trial).collect()
+        } else {
+            match today() {
+                Ok(day) => self.choose(day),
+                Err(error) => {
+                    eprintln!("error: {}", told(&error));
+                    return ExitCode::FAILURE;
+                }
+            }
+        };
+        let conclusion = libtest_mimic::run(&arguments, chosen);
         match catch_unwind(AssertUnwindSafe(finish)) {
             Ok(Ok(())) => conclusion.exit_code(),
             Ok(Err(error)) => {
@@ -196,6 +211,17 @@ impl Suite {
     }
 }
 
+/// The days since 1970, or what [`TODAY`] says.
+fn today() -> Result<u64> {
+    const DAY: u64 = 24 * 60 * 60;
+    match std::env::var(TODAY) {
+        Ok(day) => day.parse().map_err(|_| anyhow!("{TODAY}={day}: it must be a number, as a run prints it")),
+        Err(_) => {
+            Ok(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs() / DAY)
+        }
+    }
+}
+
 fn guarded(run: impl FnOnce() -> Result<()>) -> Result<(), Failed> {
     run().map_err(|error| Failed::from(told(&error)))
 }
@@ -203,4 +229,31 @@ fn guarded(run: impl FnOnce() -> Result<()>) -> Result<(), Failed> {
 /// The whole chain, a cause a line, without anyhow's backtrace: the way through the harness explains nothing.
 pub fn told(error: &anyhow::Error) -> String {
     error.chain().map(ToString::to_string).collect::<Vec<_>>().join("\n  because: ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_has_its_turn_and_no_day_has_all() {
+        let on = |day| {
+            let mut suite = Suite::new("turns", &[]);
+            suite.turns = Turns { days: 4, ahead: 1 };
+            let scenario = |suite: Suite, name| suite.add(When::Scenario, name, &[], || Ok(()));
+            suite = ["a", "b", "c", "d", "e"].into_iter().fold(suite, scenario);
+            suite = suite.long("long1", &[], || Ok(())).test("always", &[], || Ok(()));
+            suite = suite.long("long2", &[], || Ok(())).longest("full", &[], || Ok(()));
+            let chosen = suite.choose(day);
+            chosen
+                .iter()
+                .map(|trial| trial.name().trim_start_matches("turns::").to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(on(3), ["a", "e", "long1", "always"]);
+        assert_eq!(on(4), ["b", "always", "long2"]);
+        assert_eq!(on(5), ["c", "long1", "always"]);
+        assert_eq!(on(6), ["d", "always", "long2"]);
+        assert_eq!(on(7), on(3));
+    }
 }

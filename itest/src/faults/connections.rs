@@ -168,11 +168,12 @@ fn idle_by_tcp(instance: &Instance) -> Result<Vec<File>> {
 fn allow(descriptors: usize) -> Result<()> {
     let limit = getrlimit(Resource::Nofile);
     let wanted = u64::try_from(descriptors)?;
-    ensure!(
-        limit.maximum.is_none_or(|maximum| maximum >= wanted),
-        "this takes {wanted} descriptors, and `ulimit -Hn` allows {:?}",
-        limit.maximum
-    );
+    if let Some(maximum) = limit.maximum {
+        ensure!(
+            maximum >= wanted,
+            "this takes {wanted} descriptors, and `ulimit -Hn` allows {maximum}: raise it"
+        );
+    }
     let current = limit.current.map(|current| current.max(wanted));
     Ok(setrlimit(Resource::Nofile, Rlimit { current, ..limit })?)
 }
