@@ -13,6 +13,11 @@ pub const IMAGE: &str = "from-scratch:itest";
 
 /// Builds one output (`docker:FILE`, `initramfs:FILE`, …) below the scratch directory of `purpose` and returns the file.
 pub fn output(purpose: &str, kind: &str, file: &str) -> Result<PathBuf> {
+    output_with(purpose, kind, file, "")
+}
+
+/// [`output`] of an image with these components beside those of the default profile.
+pub fn output_with(purpose: &str, kind: &str, file: &str, components: &str) -> Result<PathBuf> {
     let directory = scratch(purpose)?;
     let path = directory.join(file);
     remove(&path)?;
@@ -20,6 +25,9 @@ pub fn output(purpose: &str, kind: &str, file: &str) -> Result<PathBuf> {
     build
         .args(["build", "--compression", "zstd:3", "--tag", IMAGE, "-o"])
         .arg(format!("{kind}:{}", path.display()));
+    if !components.is_empty() {
+        build.args(["--with", components]);
+    }
     // The first one on a machine downloads the packages.
     command::run_within(&mut build, b"", Duration::from_secs(600))?.success()?;
     Ok(path)

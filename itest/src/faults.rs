@@ -16,6 +16,8 @@ mod inside;
 pub mod interface;
 pub mod killing;
 pub mod limits;
+mod operations;
+mod registry;
 pub mod stopping;
 pub mod traces;
 

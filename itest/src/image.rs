@@ -54,7 +54,7 @@ pub fn busybox_rootfs() -> Result<Vec<u8>> {
 
 /// What `docker save` writes and `docker load` reads: one layer, one name.
 pub fn docker_archive(rootfs: &[u8], name: &str) -> Result<Vec<u8>> {
-    let layer = hex(&Sha256::digest(rootfs));
+    let layer = sha256(rootfs);
     let config = serde_json::to_vec(&json!({
         "architecture": "amd64",
         "os": "linux",
@@ -62,7 +62,7 @@ pub fn docker_archive(rootfs: &[u8], name: &str) -> Result<Vec<u8>> {
         "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{layer}")] },
         "history": [{ "created_by": "itest" }],
     }))?;
-    let config_name = format!("{}.json", hex(&Sha256::digest(&config)));
+    let config_name = format!("{}.json", sha256(&config));
     let manifest = serde_json::to_vec(&json!([{
         "Config": config_name, "RepoTags": [name], "Layers": [format!("{layer}/layer.tar")],
     }]))?;
@@ -149,8 +149,9 @@ fn header(kind: EntryType, mode: u32, size: u64) -> Header {
     header
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+/// What names bytes in an image, in hexadecimal digits.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -171,7 +172,7 @@ mod tests {
     fn an_archive_names_its_parts_by_digest() {
         let archive = docker_archive(b"layer", "name:tag").expect("packs");
         let names = names(&archive);
-        let layer = hex(&Sha256::digest(b"layer"));
+        let layer = sha256(b"layer");
         assert_eq!(names[..2], [layer.clone(), format!("{layer}/layer.tar")]);
         assert_eq!(names[3], "manifest.json");
         assert!(String::from_utf8_lossy(&archive).contains(&format!(r#""Config":"{}""#, names[2])));

@@ -16,13 +16,13 @@ use crate::up::{Instance, Options};
 
 /// An engine to nest in, with our image in it.
 pub fn outer(purpose: &str) -> Result<Instance> {
-    outer_with(purpose, &[])
+    outer_with(purpose, &[], "")
 }
 
-/// [`outer`] with options for its dockerd.
-pub fn outer_with(purpose: &str, engine_options: &[&str]) -> Result<Instance> {
+/// [`outer`] with options for its dockerd, and an image in it with these components beside those of the default profile.
+pub fn outer_with(purpose: &str, engine_options: &[&str], components: &str) -> Result<Instance> {
     let instance = Instance::start_with(purpose, &Options { engine: engine_options, ..Options::default() })?;
-    let archive = build::output(purpose, "docker", "image.tar")?;
+    let archive = build::output_with(purpose, "docker", "image.tar", components)?;
     std::fs::rename(archive, instance.exchange().outside.join("image.tar"))?;
     let environment: &dyn Environment = &instance;
     let loaded = environment.docker(&["load", "-i", "/exchange/image.tar"])?;

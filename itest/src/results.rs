@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::environments::{PLACES, Place, Started, hole};
-use crate::{SCENARIOS, product};
+use crate::environments::{PLACES, Place, Started, hole, scenarios};
+use crate::product;
 
 /// How a scenario ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,7 +95,7 @@ fn page(book: &Book) -> String {
     let rule = "---|".repeat(recorded.len());
     let mut holes = Vec::new();
     let mut rows = String::new();
-    for scenario in SCENARIOS.iter().copied().flatten() {
+    for scenario in scenarios() {
         rows += &format!("| `{}` | {} |", scenario.name, scenario.proves);
         for (place, run) in &recorded {
             let cell = match run.results.get(scenario.name) {
@@ -111,7 +111,8 @@ fn page(book: &Book) -> String {
                     ));
                     format!("[hole {}](#holes)", holes.len())
                 }
-                None => "not yet".to_owned(),
+                None if place.runs(scenario) => "not yet".to_owned(),
+                None => "–".to_owned(),
             };
             rows += &format!(" {cell} |");
         }
@@ -122,7 +123,7 @@ fn page(book: &Book) -> String {
         "# Scenarios\n\n\
          What users do with Docker, and where it was seen to work. `cargo xtask scenario --in {} --record` runs all of it and writes \
          this page; `cargo xtask docs` writes it anew from the results, [scenarios.json](scenarios.json). \"not yet\": the scenario is \
-         younger than the run.\n\n\
+         younger than the run. \"–\": this machine's kernel lacks what it is about, IP_VS.\n\n\
          | environment | is | date | Docker | kernel | cgroups | outside | ok | holes | failed |\n\
          |---|---|---|---|---|---|---|---|---|---|\n{places}\n\
          | scenario | proves |{heads}\n|---|---|{rule}\n{rows}\n\

@@ -55,7 +55,7 @@ pub fn boot(script: &str) -> Result<Boot> {
 /// The same with a kernel that lacks the modules whose names begin so.
 pub fn boot_without(modules: &[&str], script: &str) -> Result<Boot> {
     let scratch = build::scratch("vm")?;
-    let initramfs = initramfs(&scratch, modules, |root| {
+    let initramfs = initramfs(&scratch, "", modules, |root| {
         add_program(root, product::from_scratch()?, "itest/from-scratch")?;
         fs::write(root.join("itest/box.tar"), image::busybox_rootfs()?)?;
         add_script(&root.join("itest/script"), script)
@@ -98,12 +98,13 @@ pub(crate) fn machine(initramfs: &Path, log: &Path, append: &str) -> Result<Comm
 /// itself does not bring.
 pub(crate) fn initramfs(
     scratch: &Path,
+    components: &str,
     without: &[&str],
     fill: impl FnOnce(&Path) -> Result<()>,
 ) -> Result<PathBuf> {
     let purpose = scratch.file_name().and_then(|name| name.to_str()).context("a scratch directory")?;
     // The kernel unpacks archives one after the other, each compressed as it likes.
-    let mut bytes = fs::read(build::output(purpose, "initramfs", "image.cpio")?)?;
+    let mut bytes = fs::read(build::output_with(purpose, "initramfs", "image.cpio", components)?)?;
     bytes.resize(bytes.len().next_multiple_of(512), 0);
     bytes.extend(fs::read(extra_archive(scratch, without, fill)?)?);
     let initramfs = scratch.join("initramfs");

@@ -13,7 +13,7 @@ static OUTER: Shared<Instance> = Shared::new(|| nested::outer("places"));
 
 /// One whose containers are in user namespaces.
 static REMAPPED: Shared<Instance> =
-    Shared::new(|| nested::outer_with("remapped", &["--userns-remap=default"]));
+    Shared::new(|| nested::outer_with("remapped", &["--userns-remap=default"], ""));
 
 fn main() -> ExitCode {
     Suite::new("nested_places", &[Need::Root, Need::Busybox])

@@ -9,7 +9,10 @@ use itest::up::{Instance, Options};
 use itest::{EXTRAS, Need};
 
 static UP: Shared<Instance> = Shared::new(|| {
-    Instance::start_with("extras", &Options { up: &["--with", &components(EXTRAS)], ..Options::default() })
+    Instance::start_with(
+        "extras",
+        &Options { up: &["--with", &components(EXTRAS.iter().copied().flatten())], ..Options::default() },
+    )
 });
 
 fn main() -> ExitCode {

@@ -30,8 +30,8 @@ exec /usr/sbin/runc "$@"
 "#;
 
 /// In Docker 20.10.
-pub(super) fn docker20() -> Result<Started> {
-    let outer = outer("scenarios-docker20")?;
+pub(super) fn docker20(components: &str) -> Result<Started> {
+    let outer = outer("scenarios-docker20", components)?;
     let status = fs::read_to_string("/proc/self/status")?;
     let capabilities =
         parse_effective_capabilities(&status).context("no capabilities in /proc/self/status")?;
@@ -45,8 +45,8 @@ pub(super) fn docker20() -> Result<Started> {
 }
 
 /// In podman 4.3.
-pub(super) fn podman() -> Result<Started> {
-    let outer = outer("scenarios-podman")?;
+pub(super) fn podman(components: &str) -> Result<Started> {
+    let outer = outer("scenarios-podman", components)?;
     let version = outer.exec(&["podman", "--version"], b"")?.success()?;
     ensure!(version.contains(" 4.3"), "the podman outside is {version}");
     start(PODMAN, outer, version.replace(" version", ""))
@@ -62,12 +62,12 @@ fn start(client: Client, outer: Instance, outside: String) -> Result<Started> {
     Ok(Started::new(inner, Some(outer), outside))
 }
 
-fn outer(purpose: &str) -> Result<Instance> {
+fn outer(purpose: &str, components: &str) -> Result<Instance> {
     let root = product::engines();
     add_launcher(&root)?;
     let rootfs = root.to_str().context("a path in UTF-8")?;
     let outer = Instance::start_bare(purpose, &Options { up: &["--rootfs", rootfs], ..Options::default() })?;
-    let archive = build::output(purpose, "docker", "image.tar")?;
+    let archive = build::output_with(purpose, "docker", "image.tar", components)?;
     fs::rename(archive, outer.exchange().outside.join("image.tar"))?;
     Ok(outer)
 }

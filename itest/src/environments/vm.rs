@@ -49,12 +49,12 @@ struct Machine {
     running: Mutex<Option<[Child; 2]>>,
 }
 
-pub(super) fn start() -> Result<Started> {
+pub(super) fn start(components: &str) -> Result<Started> {
     let scratch = build::scratch("scenarios-vm")?;
     fs::remove_dir_all(&scratch)?;
     let shared = scratch.join("exchange");
     fs::create_dir_all(&shared)?;
-    let initramfs = vm::initramfs(&scratch, &[], fill)?;
+    let initramfs = vm::initramfs(&scratch, components, &[], fill)?;
     let disk = scratch.join("disk");
     File::create(&disk)?.set_len(DISK)?;
     let mke2fs = need::program("mke2fs").context("no mke2fs")?;

@@ -47,11 +47,16 @@ pub(crate) fn runs(env: &dyn Environment, container: &str) -> Result<()> {
 
 /// An image of many megabytes that no compression makes small, so that its load takes a moment.
 pub(crate) fn large_image(name: &str, megabytes: usize) -> Result<Vec<u8>> {
+    image::docker_archive(&large_rootfs(megabytes)?, name)
+}
+
+/// Its one layer.
+pub(crate) fn large_rootfs(megabytes: usize) -> Result<Vec<u8>> {
     let mut tree = Tree::default();
     tree.directory("bin", 0o755)?;
     tree.file("bin/busybox", 0o755, &std::fs::read(crate::product::busybox())?)?;
     tree.file("noise", 0o644, &noise(megabytes << 20))?;
-    image::docker_archive(&tree.finish()?, name)
+    tree.finish()
 }
 
 /// Bytes without any order, the same each time.

@@ -7,9 +7,10 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::acknowledged::{self, FAITHFUL};
 use super::client::Client;
+use super::operations::{BUILD, LOAD, Operation, PULL, RUN, Underway};
 use super::{Fault, fault, inside, often};
 use crate::Environment;
-use crate::command::{Outcome, eventually};
+use crate::command::eventually;
 use crate::image::BOX;
 use crate::up::{Instance, Options};
 
@@ -19,6 +20,11 @@ pub const FAULTS: &[Fault] = &[
         "killing::dockerd_in_a_load",
         "the load fails at once, nothing half loaded is listed, and the same load succeeds without another start",
         || dockerd_in(LOAD),
+    ),
+    fault(
+        "killing::dockerd_in_a_pull",
+        "the pull fails at once, nothing half pulled is listed, and the same pull succeeds without another start",
+        || dockerd_in(PULL),
     ),
     fault(
         "killing::dockerd_in_a_build",
@@ -44,6 +50,11 @@ pub const FAULTS: &[Fault] = &[
         "killing::containerd_in_a_load",
         "the load ends as if nothing had been, and containers go on",
         || containerd_in(LOAD),
+    ),
+    fault(
+        "killing::containerd_in_a_pull",
+        "the pull ends as if nothing had been, and containers go on",
+        || containerd_in(PULL),
     ),
     fault(
         "killing::containerd_in_a_build",
@@ -78,127 +89,12 @@ fn with_variables(purpose: &str, variables: &[(&str, &str)]) -> Result<Instance>
     Ok(instance)
 }
 
-/// Something that a client does.
-struct Operation {
-    /// Begins it; returns when it is under way.
-    begin: fn(&Instance) -> Result<Client>,
-    /// Lets one that was not interrupted come to its end.
-    finish: fn(&Instance, Client) -> Result<Outcome>,
-    /// Looks at what an interrupted one has left, and does the same again.
-    again: fn(&Instance) -> Result<()>,
-}
-
-const IMAGE: &str = "large:1";
-
-fn large_image() -> Result<Vec<u8>> {
-    acknowledged::large_image(IMAGE, 24)
-}
-
-const LOAD: Operation = Operation {
-    begin: |instance| {
-        let mut client = Client::docker(instance, &["load"])?;
-        let archive = large_image()?;
-        client.write(archive[..archive.len() / 2].to_vec())?;
-        Ok(client)
-    },
-    finish: |_, mut client| {
-        let archive = large_image()?;
-        client.write(archive[archive.len() / 2..].to_vec())?;
-        client.ends()
-    },
-    again: |instance| {
-        let env: &dyn Environment = instance;
-        acknowledged::nothing_half_made(env, IMAGE)?;
-        env.docker_with_input(&["load"], &large_image()?)?.success()?;
-        env.docker(&["run", "--rm", IMAGE, "/bin/busybox", "true"]).map(drop)
-    },
-};
-
-/// A step that lasts until the test has seen it.
-fn build(instance: &Instance) -> Result<Client> {
-    let mut client = Client::docker(instance, &["build", "-t", "built", "-"])?;
-    let step = "until [ -e /goes-on ]; do sleep 0.2; done";
-    client.write(format!("FROM {BOX}\nRUN echo one > /one\nRUN {step}\n").into_bytes())?;
-    client.end_input();
-    Ok(client)
-}
-
-/// The container of the step that lasts.
-fn step(env: &dyn Environment) -> Result<String> {
-    let mut found = String::new();
-    eventually("the build is at its second step", Duration::from_secs(60), || {
-        let running = env.docker(&["ps", "--no-trunc", "--format", "{{.ID}} {{.Command}}"])?;
-        let line = running.lines().find(|line| line.contains("goes-on"));
-        found = line.and_then(|line| line.split(' ').next()).unwrap_or_default().to_owned();
-        Ok(!found.is_empty())
-    })?;
-    Ok(found)
-}
-
-fn let_the_build_go_on(instance: &Instance, client: Client) -> Result<Outcome> {
-    let env: &dyn Environment = instance;
-    let step = step(env)?;
-    // containerd may be on its way back.
-    eventually("the step's container can be entered", Duration::from_secs(30), || {
-        env.try_docker(&["exec", &step, "touch", "/goes-on"])?.exits(0).map(|_| true)
-    })?;
-    client.ends()
-}
-
-const BUILD: Operation = Operation {
-    begin: |instance| {
-        let client = build(instance)?;
-        step(instance)?;
-        Ok(client)
-    },
-    finish: let_the_build_go_on,
-    again: |instance| {
-        let outcome = let_the_build_go_on(instance, build(instance)?)?;
-        outcome.success()?;
-        (instance as &dyn Environment).docker(&["run", "--rm", "built", "cat", "/one"]).map(drop)
-    },
-};
-
-const SCRIPT: &str = "echo here | dd of=/data/file conv=fsync; echo ready; \
-    until [ -e /data/goes-on ]; do sleep 0.2; done; echo through";
-
-fn run(instance: &Instance, name: &str) -> Result<Client> {
-    let client =
-        Client::docker(instance, &["run", "--name", name, "-v", "run:/data", BOX, "sh", "-c", SCRIPT])?;
-    client.says("ready")?;
-    Ok(client)
-}
-
-fn let_the_run_go_on(instance: &Instance, client: Client) -> Result<Outcome> {
-    let env: &dyn Environment = instance;
-    eventually("the volume can be written", Duration::from_secs(30), || {
-        env.try_docker(&["run", "--rm", "-v", "run:/data", BOX, "touch", "/data/goes-on"])?
-            .exits(0)
-            .map(|_| true)
-    })?;
-    let outcome = client.ends()?;
-    ensure!(outcome.text().contains("through") || outcome.status != 0, "output is lost: {}", outcome.text());
-    Ok(outcome)
-}
-
-const RUN: Operation = Operation {
-    begin: |instance| run(instance, "first"),
-    finish: let_the_run_go_on,
-    again: |instance| {
-        let env: &dyn Environment = instance;
-        let file = env.docker(&["run", "--rm", "-v", "run:/data", BOX, "cat", "/data/file"])?;
-        ensure!(file == "here", "what the container had written is lost: {file}");
-        let state = ["inspect", "--format", "{{.State.Status}}", "first"];
-        ensure!(env.docker(&state)? == "exited", "the container is {}", env.docker(&state)?);
-        let_the_run_go_on(instance, run(instance, "second")?)?.success().map(drop)
-    },
-};
-
 fn dockerd_in(operation: Operation) -> Result<()> {
     let mut instance = supervised("killed-engine")?;
-    let client = (operation.begin)(&instance)?;
+    let Underway { client, registry } = (operation.begin)(&instance)?;
     inside::kill(inside::find(&instance, "dockerd")?)?;
     let outcome = client.ends()?;
+    drop(registry);
     ensure!(outcome.status != 0, "its client took it for a success: {}", outcome.text());
     // Without a second try: the socket has stayed.
     (operation.again)(&instance).with_context(|| instance.log_tail())?;
@@ -210,9 +106,9 @@ fn dockerd_in(operation: Operation) -> Result<()> {
 fn containerd_in(operation: Operation) -> Result<()> {
     let mut instance = supervised("killed-containerd")?;
     let container = container(&instance, FAITHFUL)?;
-    let client = (operation.begin)(&instance)?;
+    let underway = (operation.begin)(&instance)?;
     inside::kill(inside::find(&instance, "containerd")?)?;
-    (operation.finish)(&instance, client)
+    (operation.finish)(&instance, underway)
         .and_then(|outcome| outcome.exits(0))
         .with_context(|| instance.log_tail())?;
     acknowledged::is_there(&instance)?;

@@ -7,7 +7,7 @@ use anyhow::{Result, anyhow, bail, ensure};
 use crate::Scenario;
 use crate::environments::{PLACES, Place};
 
-use super::scenarios;
+use crate::environments::scenarios;
 
 /// What is to be done with what is chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

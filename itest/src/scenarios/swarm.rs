@@ -24,6 +24,13 @@ pub const SCENARIOS: &[Scenario] = &[
     ),
 ];
 
+/// What takes a kernel with `IP_VS`.
+pub const MESH: &[Scenario] = &[scenario(
+    "swarm::routing_mesh",
+    "a port of a service leads to each of its replicas in turn, and so does the one address that its name has",
+    routing_mesh,
+)];
+
 /// Where nobody listens, so that asking for the image there fails at once and the one that is here is taken.
 pub const IMAGE: &str = "127.0.0.1:9/box:swarm";
 
@@ -177,4 +184,43 @@ fn secrets_configs_and_ports(env: &dyn Environment) -> Result<()> {
     let left = env.try_docker(&["secret", "ls"])?;
     ensure!(left.status != 0 && left.stderr.contains("not a swarm manager"), "{}", left.stderr);
     Ok(())
+}
+
+fn routing_mesh(env: &dyn Environment) -> Result<()> {
+    in_a_swarm(env, || {
+        env.docker(&["network", "create", "--driver", "overlay", "mesh"])?;
+        let script = "mkdir /www; hostname > /www/index.html; exec httpd -f -p 80 -h /www";
+        #[rustfmt::skip]
+        let create = [
+            "service", "create", "--quiet", "--name", "mesh", "--replicas", "2", "--network", "mesh", "--no-resolve-image",
+            "--publish", "8089:80", "--stop-grace-period", "1s", IMAGE, "sh", "-c", script,
+        ];
+        env.docker(&create)?;
+        runs(env, "mesh", "2")?;
+        let names = containers(env, "mesh")?;
+        let one = names.first().context("no container runs")?;
+        let found = env.docker(&["exec", one, "nslookup", "mesh"])?;
+        let addresses = found.lines().skip_while(|line| !line.starts_with("Name:"));
+        let addresses = addresses.filter(|line| line.starts_with("Address")).count();
+        ensure!(addresses == 1, "the service's name has {addresses} addresses: {found}");
+        let gateway = "{{(index .IPAM.Config 0).Gateway}}";
+        let node = env.docker(&["network", "inspect", "docker_gwbridge", "--format", gateway])?;
+        let ask = |address: &str| {
+            format!(
+                "i=0; while [ $i -lt 8 ]; do timeout 5 wget -q -O - http://{address}/; i=$((i+1)); done; true"
+            )
+        };
+        let both_answer = |who: &str, command: &[&str]| {
+            let mut seen = String::new();
+            eventually(&format!("both replicas answer {who}"), PATIENCE, || {
+                seen = env.docker(command)?;
+                Ok(names.iter().all(|name| seen.contains(name)))
+            })
+            .map_err(|error| error.context(format!("{names:?} answer {seen}")))
+        };
+        let head = ["run", "--rm", "--network", "host", BOX, "sh", "-c"];
+        both_answer("at the node's port", &[&head[..], &[&ask(&format!("{node}:8089"))]].concat())?;
+        both_answer("by the service's name", &["exec", one, "sh", "-c", &ask("mesh")])?;
+        env.docker(&["service", "rm", "mesh"]).map(drop)
+    })
 }
