@@ -1,6 +1,6 @@
 //! Running a program with a deadline: nothing a test starts may outlive it or hang it.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::interrupt;
+use crate::stream::Stream;
 
 /// Generous on purpose: it is there to end a hang, not to measure.
 pub const DEADLINE: Duration = Duration::from_secs(180);
@@ -102,33 +103,30 @@ pub fn run_within(command: &mut Command, input: &[u8], deadline: Duration) -> Re
         .stderr(Stdio::piped())
         .spawn()
         .with_context(|| format!("starting `{shown}`"))?;
-    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    thread::scope(|scope| {
-        scope.spawn(move || {
-            // A program that ends without reading everything is judged by its status, not by our broken pipe.
-            let _ = stdin.map(|mut stdin| stdin.write_all(input));
-        });
-        let stdout = scope.spawn(move || drain(stdout));
-        let stderr = scope.spawn(move || drain(stderr));
-        let status = wait_until(&mut child, start + deadline);
-        let stdout = stdout.join().unwrap_or_default();
-        let stderr = String::from_utf8_lossy(&stderr.join().unwrap_or_default()).into_owned();
-        match status? {
-            End::Itself(status) => Ok(Outcome {
-                command: shown,
-                status: shell_status(status),
-                stdout,
-                stderr,
-                took: start.elapsed(),
-            }),
-            End::TooLate => bail!(
-                "`{shown}` did not end within {deadline:?}\n--- stdout\n{}\n--- stderr\n{}",
-                excerpt(&String::from_utf8_lossy(&stdout)),
-                excerpt(&stderr)
-            ),
-            End::Interrupted => bail!("interrupted: `{shown}`"),
-        }
-    })
+    let stdin = child.stdin.take();
+    let stdout = Stream::read(child.stdout.take().context("no standard output")?);
+    let stderr = Stream::read(child.stderr.take().context("no standard error")?);
+    let input = input.to_vec();
+    // A program that ends without reading everything is judged by its status, not by our broken pipe.
+    thread::spawn(move || stdin.map(|mut stdin| stdin.write_all(&input)));
+    let end = wait_until(&mut child, start + deadline)?;
+    let stdout = stdout.to_the_end();
+    let stderr = String::from_utf8_lossy(&stderr.to_the_end()).into_owned();
+    match end {
+        End::Itself(status) => Ok(Outcome {
+            command: shown,
+            status: shell_status(status),
+            stdout,
+            stderr,
+            took: start.elapsed(),
+        }),
+        End::TooLate => bail!(
+            "`{shown}` did not end within {deadline:?}\n--- stdout\n{}\n--- stderr\n{}",
+            excerpt(&String::from_utf8_lossy(&stdout)),
+            excerpt(&stderr)
+        ),
+        End::Interrupted => bail!("interrupted: `{shown}`"),
+    }
 }
 
 /// How a child ended. In all cases it is dead and reaped.
@@ -168,15 +166,6 @@ fn interrupt_child(child: &mut Child) -> Result<()> {
     let _ = kill_process_group(group, Signal::KILL);
     child.wait()?;
     Ok(())
-}
-
-fn drain(stream: Option<impl Read>) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    if let Some(mut stream) = stream {
-        // What was read before an error is still worth showing.
-        let _ = stream.read_to_end(&mut bytes);
-    }
-    bytes
 }
 
 pub(crate) fn shell_status(status: ExitStatus) -> i32 {
@@ -236,6 +225,14 @@ mod tests {
             .expect_err("must not wait for it")
             .to_string();
         assert!(error.contains("`sleep 600` did not end"), "{error}");
+    }
+
+    #[test]
+    fn what_goes_on_with_its_output_is_not_waited_for() {
+        let script = "sleep 600 & echo $!; exit 3";
+        let outcome = run(Command::new("sh").args(["-c", script]), b"").expect("runs").exits(3).expect("3");
+        let left = outcome.text().parse().ok().and_then(Pid::from_raw).expect("a pid");
+        rustix::process::kill_process(left, Signal::KILL).expect("it runs");
     }
 
     #[test]

@@ -103,6 +103,7 @@ pub const PLACES: &[Place] = &[
             Need::Program("script"),
             Need::Kernel,
             Need::Program("qemu-system-x86_64"),
+            Need::FileServer,
             Need::Program("cpio"),
             Need::Program("mke2fs"),
         ],

@@ -20,6 +20,8 @@ pub enum Need {
     Engines,
     /// Kernel package of the stable release, unpacked, with `modules.dep`.
     Kernel,
+    /// What serves a directory to an emulated machine.
+    FileServer,
     /// A program on the host's `PATH`.
     Program(&'static str),
 }
@@ -36,9 +38,16 @@ impl Need {
                 file(&product::engines().join("usr/sbin/dockerd"), "bookworm's Docker and podman")
             }
             Need::Kernel => product::kernel().err().map(|_| told("an unpacked kernel package")),
+            Need::FileServer => file_server().is_none().then(|| told("virtiofsd")),
             Need::Program(name) => program(name).is_none().then(|| told(&format!("`{name}`"))),
         }
     }
+}
+
+/// virtiofsd: qemu's own, or the one that came after it, which is a package of its own.
+pub fn file_server() -> Option<&'static Path> {
+    let places = ["/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd"];
+    places.map(Path::new).into_iter().find(|path| path.is_file())
 }
 
 /// Whether the long runs are asked for too, as by `cargo xtask test --full`.

@@ -28,6 +28,8 @@ pub(crate) enum Need {
     Engines,
     /// Kernel package, unpacked, with `modules.dep`.
     Kernel,
+    /// What serves a directory to an emulated machine: virtiofsd.
+    FileServer,
     /// Real root.
     Root,
     /// User namespaces for processes without privileges.
@@ -47,6 +49,7 @@ impl Need {
             Need::Bookworm => bookworm().is_file(),
             Need::Engines => kept("engines").join("complete").is_file(),
             Need::Kernel => kept("kernel").join("complete").is_file(),
+            Need::FileServer => FILE_SERVERS.iter().any(|path| Path::new(path).is_file()),
             Need::Root => process::is_root(),
             Need::UserNamespaces => command(&["unshare", "--user", "--map-root-user", "true"])
                 .output()
@@ -78,6 +81,7 @@ impl Need {
             Need::Kernel => {
                 "a cloud kernel (package linux-image-cloud-amd64, unpacked in target/)".to_owned()
             }
+            Need::FileServer => "virtiofsd (package of that name, or qemu-system-common)".to_owned(),
             Need::Root => "root".to_owned(),
             Need::UserNamespaces => "user namespaces".to_owned(),
         }
@@ -127,6 +131,7 @@ pub(crate) fn provide(needs: &[Need]) -> Vec<(Need, anyhow::Error)> {
             Need::Bookworm => make_bookworm(),
             Need::Engines => make_engines(),
             Need::Kernel => fetch_kernel(),
+            Need::FileServer => install_file_server(),
             Need::Root | Need::UserNamespaces => Ok(()),
         };
         failed.extend(got.err().map(|error| (need, error)));
@@ -149,6 +154,14 @@ fn install(packages: &[&str]) -> Result<()> {
     ensure!(process::is_root(), "installing needs root");
     let mut apt = command(&["apt-get", "install", "--yes", "--quiet", "--no-install-recommends"]);
     output(apt.args(packages).env("DEBIAN_FRONTEND", "noninteractive")).map(drop)
+}
+
+/// Qemu's own, or the one that came after it.
+const FILE_SERVERS: [&str; 2] = ["/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd"];
+
+fn install_file_server() -> Result<()> {
+    // Up to bookworm it is qemu's own.
+    install(&["virtiofsd"]).or_else(|_| install(&["qemu-system-common"]))
 }
 
 fn kept(name: &str) -> PathBuf {

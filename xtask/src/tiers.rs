@@ -45,6 +45,8 @@ const NESTED: &[Need] = &[
     Need::Program("debootstrap", "debootstrap"),
     Need::Busybox,
     Need::Bookworm,
+    Need::Registry,
+    OPENSSL,
     Need::Program("script", "bsdutils"),
 ];
 const VM: &[Need] = &[
@@ -68,6 +70,9 @@ const SCENARIOS: &[Need] = &[
     Need::Bookworm,
     Need::Engines,
     Need::Kernel,
+    Need::FileServer,
+    Need::Registry,
+    OPENSSL,
 ];
 /// Oracles of the unit tests: what our own ELF, archive and certificate code is compared with.
 const ORACLES: &[Need] = &[

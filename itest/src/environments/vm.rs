@@ -36,9 +36,6 @@ $b mount -t virtiofs exchange /exchange
 $b ifconfig eth0 10.0.2.15 netmask 255.255.255.0 up
 "#;
 
-/// Where a file server for virtual machines is installed: qemu's own, or the one that came after it.
-const FILE_SERVERS: [&str; 2] = ["/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd"];
-
 /// The running machine.
 struct Machine {
     scratch: PathBuf,
@@ -86,10 +83,7 @@ fn fill(root: &Path) -> Result<()> {
 impl Machine {
     fn boot(&self) -> Result<()> {
         let socket = self.scratch.join("exchange.sock");
-        let server = FILE_SERVERS.map(Path::new).into_iter().find(|path| path.is_file());
-        let server = server.with_context(|| {
-            format!("no `{}` (package qemu-system-common, or virtiofsd)", FILE_SERVERS.join("` or `"))
-        })?;
+        let server = need::file_server().context("no virtiofsd")?;
         let mut files = with_us(server);
         files.arg(format!("--socket-path={}", socket.display())).arg("-o");
         files.arg(format!("source={},cache=none,sandbox=chroot", self.exchange.outside.display()));

@@ -1,15 +1,15 @@
 //! A client that is in the middle of something while a fault happens.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
 use crate::command::{self, Outcome, eventually};
+use crate::stream::Stream;
 use crate::up::Instance;
 
 /// How long whatever a client waits for may take.
@@ -28,39 +28,6 @@ pub(crate) struct Client {
 struct Input {
     bytes: Sender<Vec<u8>>,
     written: Receiver<std::io::Result<()>>,
-}
-
-/// What has been written so far.
-struct Stream {
-    bytes: Arc<Mutex<Vec<u8>>>,
-    reader: JoinHandle<()>,
-}
-
-impl Stream {
-    fn read(mut from: impl Read + Send + 'static) -> Self {
-        let bytes = Arc::new(Mutex::new(Vec::new()));
-        let copy = Arc::clone(&bytes);
-        let reader = thread::spawn(move || {
-            let mut buffer = [0; 4096];
-            while let Ok(count @ 1..) = from.read(&mut buffer) {
-                copy.lock().unwrap_or_else(PoisonError::into_inner).extend(&buffer[..count]);
-            }
-        });
-        Self { bytes, reader }
-    }
-
-    fn so_far(&self) -> Vec<u8> {
-        self.bytes.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// To the end, unless somebody else, who goes on, has it open too.
-    fn to_the_end(&self) -> Vec<u8> {
-        let deadline = Instant::now() + Duration::from_secs(5);
-        while !self.reader.is_finished() && Instant::now() < deadline {
-            thread::sleep(Duration::from_millis(5));
-        }
-        self.so_far()
-    }
 }
 
 impl Client {

@@ -41,7 +41,7 @@ pub(crate) struct UpArgs {
     /// Seconds that Docker may take to answer
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     timeout: u64,
-    /// Memory for the whole instance, such as 512m or 2g
+    /// Memory for the whole instance, such as 512m or 2g; of swap as much again
     #[arg(long, value_name = "BYTES", value_parser = parse_memory)]
     memory: Option<u64>,
     /// Processors for the whole instance, such as 1.5

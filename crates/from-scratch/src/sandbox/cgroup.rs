@@ -94,6 +94,15 @@ impl Cgroups {
             let (hierarchy, dir) = self.controlling("memory", "--memory")?;
             let file = if hierarchy.is_v2() { "memory.max" } else { "memory.limit_in_bytes" };
             write_limit(&dir.join(file), &bytes.to_string())?;
+            // As much of the swap again, as `docker run --memory` has it; there is no such file without swap accounting.
+            let (file, bytes) = if hierarchy.is_v2() {
+                ("memory.swap.max", bytes)
+            } else {
+                ("memory.memsw.limit_in_bytes", bytes.saturating_mul(2))
+            };
+            if dir.join(file).exists() {
+                write_limit(&dir.join(file), &bytes.to_string())?;
+            }
         }
         if let Some(thousandths) = limits.cpus {
             let (hierarchy, dir) = self.controlling("cpu", "--cpus")?;
