@@ -73,7 +73,7 @@ pub const PLACES: &[Place] = &[
     },
     Place {
         name: "docker20",
-        is: "a privileged container of bookworm's Docker, which our launcher starts under `up`",
+        is: "a privileged container of bookworm's Docker, which our launcher starts under `up`; with IPv6 (`--sysctl net.ipv6.conf.all.disable_ipv6=0`)",
         needs: &[Need::Root, Need::Program("script"), Need::Engines],
         patience: 1,
         start: engines::docker20,

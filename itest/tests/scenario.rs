@@ -60,7 +60,7 @@ fn while_the_machine_boots() -> Result<()> {
     Ok(())
 }
 
-/// The program, running; it is killed if the test fails.
+/// The program, running; it is told to take all down if the test fails.
 struct Runner(Child);
 
 impl Runner {
@@ -83,6 +83,9 @@ impl Runner {
 
 impl Drop for Runner {
     fn drop(&mut self) {
+        if matches!(self.0.try_wait(), Ok(None)) {
+            let _ = self.ends_after(Signal::TERM);
+        }
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

@@ -41,7 +41,8 @@ pub(super) fn docker20(components: &str) -> Result<Started> {
     }
     let version = outer.exec(&["docker", "version", "--format", "{{.Server.Version}}"], b"")?.success()?;
     ensure!(version.starts_with("20.10"), "the Docker outside is {version}");
-    start(DOCKER, outer, format!("Docker {version}"))
+    // It takes IPv6 away from containers of networks that have none, on their loopback too.
+    start(DOCKER, outer, &["--sysctl", "net.ipv6.conf.all.disable_ipv6=0"], format!("Docker {version}"))
 }
 
 /// In podman 4.3.
@@ -49,16 +50,16 @@ pub(super) fn podman(components: &str) -> Result<Started> {
     let outer = outer("scenarios-podman", components)?;
     let version = outer.exec(&["podman", "--version"], b"")?.success()?;
     ensure!(version.contains(" 4.3"), "the podman outside is {version}");
-    start(PODMAN, outer, version.replace(" version", ""))
+    start(PODMAN, outer, &[], version.replace(" version", ""))
 }
 
-fn start(client: Client, outer: Instance, outside: String) -> Result<Started> {
+fn start(client: Client, outer: Instance, options: &[&str], outside: String) -> Result<Started> {
     let load: Vec<&str> = client.iter().copied().chain(["load", "-i", "/exchange/image.tar"]).collect();
     let loaded = outer.exec(&load, b"")?.success()?;
     ensure!(loaded.contains(IMAGE), "load said: {loaded}");
     let outer = Arc::new(outer);
     let inner =
-        Nested::run_by(client, Arc::clone(&outer), "scenarios", IMAGE, &[], &[])?.with_base_image()?;
+        Nested::run_by(client, Arc::clone(&outer), "scenarios", IMAGE, options, &[])?.with_base_image()?;
     Ok(Started::new(inner, Some(outer), outside))
 }
 
