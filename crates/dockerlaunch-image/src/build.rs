@@ -7,13 +7,14 @@ use serde::Serialize;
 
 use crate::cache::Cache;
 use crate::config::{ImageConfig, SUITE_LABEL};
+use crate::contents::{self, Contents};
 use crate::digest::Digest;
 use crate::emit::{self, EmitError, Emitter};
 use crate::error::BuildError;
 use crate::fetch::{FetchError, Fetcher};
 use crate::lint;
 use crate::progress::{Event, Progress};
-use crate::recipe::{self, Kitchen};
+use crate::recipe::{self, Kitchen, Trees};
 use crate::request::BuildRequest;
 use crate::resolve::Resolver;
 use crate::source::{Archive, SourceError};
@@ -47,6 +48,12 @@ pub struct PackageRecord {
     pub name: String,
     /// Its version.
     pub version: String,
+    /// The architecture it is for, or `all`.
+    pub architecture: String,
+    /// Path of its file below an archive's base.
+    pub path: String,
+    /// Size of its file.
+    pub size: u64,
     /// Digest of its file.
     pub digest: Digest,
 }
@@ -78,7 +85,43 @@ struct Description<'a> {
 ///
 /// See [`BuildError`]. An output is written whole or not at all.
 pub fn build(request: &BuildRequest, progress: &dyn Progress) -> Result<BuildReport, BuildError> {
-    run(request, progress).map_err(|error| match error {
+    run(request, progress, Image::emit)
+}
+
+/// Puts an image together and says what it holds, without writing any of the outputs that the request names.
+///
+/// # Errors
+///
+/// See [`BuildError`].
+pub fn contents(request: &BuildRequest, progress: &dyn Progress) -> Result<Contents, BuildError> {
+    run(request, progress, |image, _, _, _| Ok(image.contents))
+}
+
+/// An image that is ready to be written.
+struct Image {
+    trees: Trees,
+    config: ImageConfig,
+    contents: Contents,
+    warnings: Vec<String>,
+}
+
+type Finish<T> = fn(Image, &BuildRequest, &Cache, &dyn Progress) -> Result<T, BuildError>;
+
+fn run<T>(request: &BuildRequest, progress: &dyn Progress, finish: Finish<T>) -> Result<T, BuildError> {
+    let whole = || {
+        let components = Spec::embedded()?.select(
+            &request.profile,
+            &request.with,
+            &request.without,
+            request.only.as_deref(),
+        )?;
+        emit::check(&request.outputs)?;
+        let root = request.cache_dir.clone().or_else(Cache::default_root).ok_or(FetchError::NoCacheDir)?;
+        let cache = Cache::open(root.clone()).map_err(|source| FetchError::Cache { path: root, source })?;
+        let image = put_together(request, &components, &cache, progress)?;
+        finish(image, request, &cache, progress)
+    };
+    whole().map_err(|error| match error {
         BuildError::Fetch(FetchError::Cancelled)
         | BuildError::Source(SourceError::Fetch(FetchError::Cancelled))
         | BuildError::Emit(EmitError::Cancelled) => BuildError::Cancelled,
@@ -86,37 +129,34 @@ pub fn build(request: &BuildRequest, progress: &dyn Progress) -> Result<BuildRep
     })
 }
 
-fn run(request: &BuildRequest, progress: &dyn Progress) -> Result<BuildReport, BuildError> {
-    let step = |text: &str| {
-        if progress.cancelled() {
-            return Err(BuildError::Cancelled);
-        }
-        progress.event(Event::Step(text));
-        Ok(())
-    };
-    let components = Spec::embedded()?.select(
-        &request.profile,
-        &request.with,
-        &request.without,
-        request.only.as_deref(),
-    )?;
-    emit::check(&request.outputs)?;
-    let names: Vec<&str> = components.iter().map(|component| component.name.as_str()).collect();
-    let root = request.cache_dir.clone().or_else(Cache::default_root).ok_or(FetchError::NoCacheDir)?;
-    let cache = Cache::open(root.clone()).map_err(|source| FetchError::Cache { path: root, source })?;
-    let fetcher = Fetcher::new(&cache, request.offline, request.patience, progress);
+fn step(text: &str, progress: &dyn Progress) -> Result<(), BuildError> {
+    if progress.cancelled() {
+        return Err(BuildError::Cancelled);
+    }
+    progress.event(Event::Step(text));
+    Ok(())
+}
 
-    step(&format!("reading the package index of {}", request.suite))?;
+fn put_together(
+    request: &BuildRequest,
+    components: &[&Component],
+    cache: &Cache,
+    progress: &dyn Progress,
+) -> Result<Image, BuildError> {
+    let names: Vec<&str> = components.iter().map(|component| component.name.as_str()).collect();
+    let fetcher = Fetcher::new(cache, request.offline, request.patience, progress);
+
+    step(&format!("reading the package index of {}", request.suite), progress)?;
     let archive = Archive::open(request, &fetcher, Timestamp::now())?;
     for warning in &archive.warnings {
         progress.event(Event::Warning(warning));
     }
 
-    step("fetching packages")?;
-    let mut resolver = Resolver::new(&archive, &fetcher, progress, recipe::patterns(&components)?);
-    resolver.open(&packages_of(&components, &archive.codename))?;
+    step("fetching packages", progress)?;
+    let mut resolver = Resolver::new(&archive, &fetcher, progress, recipe::patterns(components)?);
+    resolver.open(&packages_of(components, &archive.codename))?;
 
-    step("putting the image together")?;
+    step("putting the image together", progress)?;
     let describe = |resolver: &Resolver<'_>| {
         let packages = records(resolver);
         let description = Description {
@@ -130,7 +170,7 @@ fn run(request: &BuildRequest, progress: &dyn Progress) -> Result<BuildReport, B
         Ok(json)
     };
     let kitchen = Kitchen {
-        components: &components,
+        components,
         codename: &archive.codename,
         arch: request.arch,
         launcher: &request.launcher,
@@ -143,30 +183,50 @@ fn run(request: &BuildRequest, progress: &dyn Progress) -> Result<BuildReport, B
     if !findings.is_empty() {
         return Err(BuildError::Lint(findings));
     }
-
     let packages = records(&resolver);
     let config = ImageConfig::new(labels(&archive.codename, &packages));
-    let emitter = Emitter { request, trees: &trees, config: &config, cache: &cache, progress };
-    let mut outputs = Vec::new();
-    for output in &request.outputs {
-        step(&format!("writing {output}"))?;
-        let written = emitter.emit(output)?;
-        outputs.push(WrittenOutput {
-            output: output.to_string(),
-            digest: written.digest,
-            size: written.size,
-        });
-    }
-    Ok(BuildReport {
+    let contents = Contents {
         suite: archive.codename.clone(),
+        architecture: request.arch.name(),
         components: names.into_iter().map(str::to_owned).collect(),
-        tree_digest: trees.container.digest(),
-        tree_size: trees.container.size(),
         packages,
-        outputs,
-        config,
-        warnings: archive.warnings.clone(),
-    })
+        tree_digest: trees.container.digest(),
+        entries: contents::entries(&trees.container),
+    };
+    Ok(Image { trees, config, contents, warnings: archive.warnings })
+}
+
+impl Image {
+    /// Writes the outputs that the request names.
+    fn emit(
+        self,
+        request: &BuildRequest,
+        cache: &Cache,
+        progress: &dyn Progress,
+    ) -> Result<BuildReport, BuildError> {
+        let Self { trees, config, contents, warnings } = self;
+        let emitter = Emitter { request, trees: &trees, config: &config, cache, progress };
+        let mut outputs = Vec::new();
+        for output in &request.outputs {
+            step(&format!("writing {output}"), progress)?;
+            let written = emitter.emit(output)?;
+            outputs.push(WrittenOutput {
+                output: output.to_string(),
+                digest: written.digest,
+                size: written.size,
+            });
+        }
+        Ok(BuildReport {
+            suite: contents.suite,
+            components: contents.components,
+            tree_digest: contents.tree_digest,
+            tree_size: trees.container.size(),
+            packages: contents.packages,
+            outputs,
+            config,
+            warnings,
+        })
+    }
 }
 
 fn packages_of<'a>(components: &[&'a Component], codename: &str) -> Vec<&'a str> {
@@ -179,6 +239,9 @@ fn records(resolver: &Resolver<'_>) -> Vec<PackageRecord> {
         .map(|open| PackageRecord {
             name: open.package.name.clone(),
             version: open.package.version.to_string(),
+            architecture: open.package.architecture.clone(),
+            path: open.package.filename.clone(),
+            size: open.package.size,
             digest: open.package.digest,
         })
         .collect()

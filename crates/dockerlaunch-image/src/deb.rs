@@ -278,6 +278,7 @@ mod tests {
         let package = Package {
             name: "passt".to_owned(),
             version: crate::Version::new("1"),
+            architecture: String::new(),
             filename: String::new(),
             size: bytes.len() as u64,
             digest,

@@ -7,7 +7,8 @@
 //! apt, mirror ─▶ source ─▶ verify ─▶ resolve ─▶ fetch ─▶ deb ─▶ recipe + elf ─▶ tree ─▶ lint ─▶ emit
 //! ```
 //!
-//! [`build`] runs it all for a [`BuildRequest`] and returns a [`BuildReport`]. Nothing that has not been verified is
+//! [`build`] runs it all for a [`BuildRequest`] and returns a [`BuildReport`]; [`contents`] stops before anything is
+//! written and returns what the image would hold, with where each file comes from and why. Nothing that has not been verified is
 //! unpacked, nothing that comes out of a package is executed but dockerd, which is asked for its flags, and no step needs
 //! root.
 
@@ -17,6 +18,7 @@ mod build;
 mod cache;
 mod closure;
 mod config;
+mod contents;
 mod deb;
 mod digest;
 mod elf;
@@ -26,6 +28,7 @@ mod fetch;
 mod flags;
 mod lint;
 mod name;
+mod origin;
 mod preload;
 mod progress;
 mod recipe;
@@ -38,8 +41,9 @@ pub mod tree;
 pub mod verify;
 mod version;
 
-pub use build::{BuildReport, PackageRecord, WrittenOutput, build};
+pub use build::{BuildReport, PackageRecord, WrittenOutput, build, contents};
 pub use config::ImageConfig;
+pub use contents::{Class, Contents, Entry};
 pub use deb::UnpackError;
 pub use digest::Digest;
 pub use elf::ElfError;
@@ -48,6 +52,7 @@ pub use error::{BuildError, Hints};
 pub use fetch::FetchError;
 pub use lint::Finding;
 pub use name::ImageName;
+pub use origin::{DESCRIPTION, LIBRARIES, Origin, PRELOAD, Source};
 pub use preload::Preload;
 pub use progress::{Event, Progress, Silent};
 pub use recipe::RecipeError;
@@ -62,6 +67,9 @@ pub(crate) const CLI_PLUGIN_DIR: &str = "usr/libexec/docker/cli-plugins";
 
 /// Where archives of images lie below [`PRIVATE_DIR`], for the launcher to load.
 pub(crate) const PRELOADED: &str = "images";
+
+/// Where the licence texts of packages lie below [`PRIVATE_DIR`].
+pub(crate) const LICENCES: &str = "licences";
 
 /// The program interpreter of every dynamic executable in the image.
 ///

@@ -1,18 +1,20 @@
 //! The recipe: components and unpacked packages make the image's tree.
 
 use std::io;
+use std::sync::Arc;
 
-use crate::closure::{self, Closure, Needing};
+use crate::closure::{self, Closure, Library, Needing, library_path, loader_path};
 use crate::elf::{self, ElfFacts};
 use crate::error::{BuildError, Hints};
 use crate::flags;
+use crate::origin::{DESCRIPTION, LIBRARIES, Origin, PRELOAD, Source};
 use crate::preload::Preload;
 use crate::progress::{Event, Progress};
 use crate::request::Arch;
-use crate::resolve::{Resolver, matches};
+use crate::resolve::{OpenPackage, Resolver, matches};
 use crate::spec::{Component, FlagList, PackageFile};
-use crate::tree::{Conflict, Content, Tree};
-use crate::{CLI_PLUGIN_DIR, LIBRARY_DIR, PRELOADED, PRIVATE_DIR};
+use crate::tree::{Conflict, Content, Kind, Tree};
+use crate::{CLI_PLUGIN_DIR, PRELOADED, PRIVATE_DIR};
 
 /// The image cannot be put together.
 #[derive(Debug, thiserror::Error)]
@@ -148,69 +150,117 @@ pub(crate) fn cook(
     describe: &dyn Fn(&Resolver<'_>) -> io::Result<Vec<u8>>,
 ) -> Result<Trees, BuildError> {
     let mut tree = Tree::new();
-    let mut public: Vec<(String, String, bool)> = Vec::new();
+    let mut public = Vec::new();
     let mut needing = Vec::new();
     let components = kitchen.components;
     for component in components {
+        let own = |reason| Arc::new(Origin::of(&component.name, Source::Component, reason));
         for file in &component.launchers {
             kitchen.check_launcher()?;
-            tree.add_file(&private(&file.to), 0o755, Content::new(kitchen.launcher))
-                .map_err(RecipeError::from)?;
-            public.extend(file.public.iter().map(|name| (name.clone(), file.to.clone(), false)));
+            let origin = Arc::new(Origin::of(&component.name, Source::Launcher, &file.reason));
+            place_file(&mut tree, &file.to, 0o755, Content::new(kitchen.launcher), &origin)?;
+            public.extend(names(&file.public, &file.to, false, &own(&file.reason)));
         }
         for file in &component.files {
-            kitchen.add_files(file, &mut tree, &mut needing)?;
-            public.extend(file.public.iter().map(|name| (name.clone(), file.to.clone(), file.local)));
+            kitchen.add_files(component, file, &mut tree, &mut needing)?;
+            public.extend(names(&file.public, &file.to, file.local, &own(&file.reason)));
             if file.cli_plugin {
-                add_cli_plugin(&mut tree, &file.to)?;
+                add_cli_plugin(&mut tree, &file.to, &own(&file.reason))?;
             }
         }
         for link in &component.links {
-            tree.add_symlink(&private(&link.to), &link.target).map_err(RecipeError::from)?;
-            public.extend(link.public.iter().map(|name| (name.clone(), link.to.clone(), link.local)));
+            place_link(&mut tree, &link.to, &link.target, &own(&link.reason))?;
+            public.extend(names(&link.public, &link.to, link.local, &own(&link.reason)));
         }
         for set in &component.link_sets {
             for name in &set.names {
-                let path = private(&format!("{}/{name}", set.directory));
-                tree.add_symlink(&path, &set.target).map_err(RecipeError::from)?;
+                let to = format!("{}/{name}", set.directory);
+                place_link(&mut tree, &to, &set.target, &own(&set.reason))?;
             }
         }
         for text in &component.texts {
             let content = Content::new(text.content.trim_start_matches('\n').as_bytes());
-            tree.add_file(&private(&text.to), 0o644, content).map_err(RecipeError::from)?;
+            place_file(&mut tree, &text.to, 0o644, content, &own(&text.reason))?;
         }
     }
-    let closure = closure::close(needing, kitchen.resolver)?;
-    kitchen.add_libraries(&closure, &mut tree)?;
-    for list in components.iter().flat_map(|component| &component.flag_lists) {
-        kitchen.add_flags(list, &mut tree)?;
+    let closure = closure::close(&needing, kitchen.resolver)?;
+    kitchen.add_libraries(closure, &mut tree)?;
+    for component in components {
+        for list in &component.flag_lists {
+            kitchen.add_flags(component, list, &mut tree)?;
+        }
     }
+    let users = Arc::new(Origin::plain(PRELOAD, Source::User));
     for Preload { name, content } in kitchen.preload {
-        tree.add_file(&private(&format!("{PRELOADED}/{name}")), 0o644, content.clone())
-            .map_err(RecipeError::from)?;
+        place_file(&mut tree, &format!("{PRELOADED}/{name}"), 0o644, content.clone(), &users)?;
     }
     let description = describe(kitchen.resolver).map_err(RecipeError::Describe)?;
-    tree.add_file(&private("image.json"), 0o644, Content::new(description)).map_err(RecipeError::from)?;
+    let origin = Arc::new(Origin::plain(DESCRIPTION, Source::Build));
+    place_file(&mut tree, "image.json", 0o644, Content::new(description), &origin)?;
     add_public_names(tree, &public).map_err(BuildError::from)
 }
 
-fn add_public_names(mut tree: Tree, public: &[(String, String, bool)]) -> Result<Trees, RecipeError> {
+/// A name that people call something by.
+struct PublicName {
+    name: String,
+    /// What it names, under the private directory.
+    to: String,
+    /// Container images have it in `/usr/local/bin` too.
+    local: bool,
+    origin: Arc<Origin>,
+}
+
+fn names(public: &[String], to: &str, local: bool, origin: &Arc<Origin>) -> Vec<PublicName> {
+    let name = |name: &String| PublicName {
+        name: name.clone(),
+        to: to.to_owned(),
+        local,
+        origin: Arc::clone(origin),
+    };
+    public.iter().map(name).collect()
+}
+
+fn place_file(
+    tree: &mut Tree,
+    to: &str,
+    mode: u32,
+    content: Content,
+    origin: &Arc<Origin>,
+) -> Result<(), RecipeError> {
+    Ok(tree.place(&private(to), mode, Kind::File(content), origin)?)
+}
+
+fn place_link(tree: &mut Tree, to: &str, target: &str, origin: &Arc<Origin>) -> Result<(), RecipeError> {
+    place_link_at(tree, &private(to), target.to_owned(), origin)
+}
+
+fn place_link_at(
+    tree: &mut Tree,
+    path: &str,
+    target: String,
+    origin: &Arc<Origin>,
+) -> Result<(), RecipeError> {
+    Ok(tree.place(path, 0o777, Kind::Symlink(target), origin)?)
+}
+
+fn add_public_names(mut tree: Tree, public: &[PublicName]) -> Result<Trees, RecipeError> {
     let below_usr = PRIVATE_DIR.trim_start_matches("usr/");
-    for (name, to, _) in public {
-        tree.add_symlink(&format!("usr/bin/{name}"), &format!("../{below_usr}/{to}"))?;
+    for PublicName { name, to, origin, .. } in public {
+        place_link_at(&mut tree, &format!("usr/bin/{name}"), format!("../{below_usr}/{to}"), origin)?;
     }
     let mut container = tree.clone();
-    for (name, to, _) in public.iter().filter(|(_, _, local)| *local) {
-        container.add_symlink(&format!("usr/local/bin/{name}"), &format!("../../{below_usr}/{to}"))?;
+    for PublicName { name, to, origin, .. } in public.iter().filter(|name| name.local) {
+        let path = format!("usr/local/bin/{name}");
+        place_link_at(&mut container, &path, format!("../../{below_usr}/{to}"), origin)?;
     }
     Ok(Trees { embedding: tree, container })
 }
 
-fn add_cli_plugin(tree: &mut Tree, to: &str) -> Result<(), RecipeError> {
+fn add_cli_plugin(tree: &mut Tree, to: &str, origin: &Arc<Origin>) -> Result<(), RecipeError> {
     let name = to.rsplit('/').next().unwrap_or(to);
     let below_usr = PRIVATE_DIR.trim_start_matches("usr/");
-    tree.add_symlink(&format!("{CLI_PLUGIN_DIR}/{name}"), &format!("../../../{below_usr}/{to}"))?;
-    Ok(())
+    let target = format!("../../../{below_usr}/{to}");
+    place_link_at(tree, &format!("{CLI_PLUGIN_DIR}/{name}"), target, origin)
 }
 
 fn private(path: &str) -> String {
@@ -235,6 +285,7 @@ impl Kitchen<'_, '_> {
     /// Adds the files of a package that one entry of a component names.
     fn add_files(
         &self,
+        component: &Component,
         file: &PackageFile,
         tree: &mut Tree,
         needing: &mut Vec<Needing>,
@@ -242,17 +293,18 @@ impl Kitchen<'_, '_> {
         let package = file.package_for(self.codename);
         let missing = || RecipeError::NoFile { package: package.to_owned(), path: file.from.clone() };
         let open = self.resolver.get(package).ok_or_else(missing)?;
+        let origin = |paths| Arc::new(Origin::of(&component.name, source(open, paths), &file.reason));
         let wanted = pattern(&file.from)?;
         let skip = file.skip.iter().map(|skip| pattern(skip)).collect::<Result<Vec<_>, _>>()?;
         let name_of = |path: &str| path.rsplit('/').next().unwrap_or(path).to_owned();
         let mut joined = Vec::new();
-        let mut found = false;
+        let mut found = Vec::new();
         for path in open.contents.entries.keys().filter(|path| matches(&wanted, path)) {
             if skip.iter().any(|skip| skip.matches(&name_of(path))) {
                 continue;
             }
             let Some((_, mode, Some(content))) = open.contents.resolve(path) else { continue };
-            found = true;
+            found.push(path.clone());
             if file.join {
                 joined.extend_from_slice(content.bytes());
                 continue;
@@ -262,14 +314,17 @@ impl Kitchen<'_, '_> {
             } else {
                 file.to.clone()
             };
-            let content = self.adapt(file, package, path, content, needing)?;
+            let content = self.adapt(file, package, path, &private(&to), content, needing)?;
             let mode = if mode & 0o111 == 0 { 0o644 } else { 0o755 };
-            tree.add_file(&private(&to), mode, content).map_err(RecipeError::from)?;
+            place_file(tree, &to, mode, content, &origin(vec![path.clone()]))?;
+        }
+        if found.is_empty() {
+            return Err(missing().into());
         }
         if file.join {
-            tree.add_file(&private(&file.to), 0o644, Content::new(joined)).map_err(RecipeError::from)?;
+            place_file(tree, &file.to, 0o644, Content::new(joined), &origin(found))?;
         }
-        if found { Ok(()) } else { Err(missing().into()) }
+        Ok(())
     }
 
     /// Executables are made to use the private loader; modules and other files stay as they are.
@@ -278,6 +333,7 @@ impl Kitchen<'_, '_> {
         file: &PackageFile,
         package: &str,
         path: &str,
+        place: &str,
         content: &Content,
         needing: &mut Vec<Needing>,
     ) -> Result<Content, BuildError> {
@@ -295,12 +351,12 @@ impl Kitchen<'_, '_> {
         } else {
             content.clone()
         };
-        needing.push(Needing { name: path.to_owned(), package: package.to_owned(), facts });
+        needing.push(Needing { path: place.to_owned(), package: package.to_owned(), facts });
         Ok(adapted)
     }
 
     /// Only a machine of the image's architecture can ask; elsewhere the launcher asks when it comes to it.
-    fn add_flags(&self, list: &FlagList, tree: &mut Tree) -> Result<(), BuildError> {
+    fn add_flags(&self, component: &Component, list: &FlagList, tree: &mut Tree) -> Result<(), BuildError> {
         if self.arch != Arch::HOST {
             let text =
                 format!("without `{}`: it takes a machine of the image's architecture to make it", list.to);
@@ -309,27 +365,44 @@ impl Kitchen<'_, '_> {
         }
         let flags = flags::of(tree, &list.of)
             .map_err(|reason| RecipeError::Flags { program: list.of.clone(), reason })?;
-        tree.add_file(&private(&list.to), 0o644, Content::new(flags.into_bytes()))
-            .map_err(RecipeError::from)?;
+        let origin = Origin::of(&component.name, Source::Program { of: list.of.clone() }, &list.reason);
+        place_file(tree, &list.to, 0o644, Content::new(flags.into_bytes()), &Arc::new(origin))?;
         Ok(())
     }
 
-    fn add_libraries(&self, closure: &Closure, tree: &mut Tree) -> Result<(), BuildError> {
-        if let Some(loader) = &closure.loader {
-            tree.add_file(&private("ld"), 0o755, loader.content.clone()).map_err(RecipeError::from)?;
+    fn add_libraries(&self, closure: Closure, tree: &mut Tree) -> Result<(), BuildError> {
+        let mut place = |path: &str, mode, content, library: Library| -> Result<(), BuildError> {
+            let open = self.resolver.get(&library.package);
+            let source = open.map_or(Source::Build, |open| source(open, vec![library.from]));
+            let mut origin = Origin::plain(LIBRARIES, source);
+            origin.needed_by = library.needed_by.into_iter().collect();
+            tree.place(path, mode, Kind::File(content), &Arc::new(origin)).map_err(RecipeError::from)?;
+            Ok(())
+        };
+        if let Some(loader) = closure.loader {
+            place(&loader_path(), 0o755, loader.content.clone(), loader)?;
         }
-        for (soname, library) in &closure.libraries {
-            let content = &library.content;
-            let facts = self.inspect(soname, content.bytes())?;
+        for (soname, library) in closure.libraries {
+            let facts = self.inspect(&soname, library.content.bytes())?;
             // A library's own DT_RUNPATH would switch the executable's DT_RPATH off for what it needs.
             let content = if facts.runpath.is_some() {
-                Content::new(elf::relocate(soname, content.bytes())?)
+                Content::new(elf::relocate(&soname, library.content.bytes())?)
             } else {
-                content.clone()
+                library.content.clone()
             };
-            let path = format!("{}/{soname}", LIBRARY_DIR.trim_start_matches('/'));
-            tree.add_file(&path, 0o644, content).map_err(RecipeError::from)?;
+            place(&library_path(&soname), 0o644, content, library)?;
         }
         Ok(())
+    }
+}
+
+/// A package as the place where files come from.
+fn source(open: &OpenPackage, paths: Vec<String>) -> Source {
+    let package = &open.package;
+    Source::Package {
+        name: package.name.clone(),
+        version: package.version.to_string(),
+        digest: package.digest,
+        paths,
     }
 }

@@ -12,6 +12,8 @@ pub struct Package {
     pub name: String,
     /// Its version.
     pub version: Version,
+    /// The architecture it is for, or `all`.
+    pub architecture: String,
     /// Path of the file below the archive's base URL.
     pub filename: String,
     /// Size of the file.
@@ -63,6 +65,7 @@ fn parse_stanza(stanza: &str, base: &str) -> Option<Package> {
     Some(Package {
         name: field(stanza, "Package")?.to_owned(),
         version: Version::new(field(stanza, "Version")?),
+        architecture: field(stanza, "Architecture").unwrap_or_default().to_owned(),
         filename: field(stanza, "Filename").filter(|path| is_plain(path))?.to_owned(),
         size: field(stanza, "Size")?.parse().ok()?,
         digest: field(stanza, "SHA256")?.parse().ok()?,
