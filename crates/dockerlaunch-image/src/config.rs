@@ -32,7 +32,7 @@ pub struct ImageConfig {
 /// The label that names the suite: images without it are not ours.
 pub(crate) const SUITE_LABEL: &str = "io.from-scratch.suite";
 
-/// What the history of an image says of our layer.
+/// What the history of an image says of each of our layers, before the layer's name.
 pub(crate) const CREATED_BY: &str = "from-scratch build";
 
 /// Nanoseconds, the unit of Docker's health check fields.
@@ -81,7 +81,7 @@ impl ImageConfig {
     pub(crate) fn to_json(
         &self,
         arch: Arch,
-        diff_id: Digest,
+        layers: &[(&str, Digest)],
         epoch: u64,
     ) -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> {
         let created = timestamp(epoch)?;
@@ -89,13 +89,21 @@ impl ImageConfig {
             Arch::Amd64 => OciArch::Amd64,
             Arch::Arm64 => OciArch::ARM64,
         };
+        let diff_ids: Vec<String> = layers.iter().map(|(_, diff_id)| diff_id.to_string()).collect();
+        let history = layers
+            .iter()
+            .map(|(name, _)| {
+                let by = format!("{CREATED_BY}: {name}");
+                HistoryBuilder::default().created(created.clone()).created_by(by).build()
+            })
+            .collect::<Result<Vec<_>, _>>()?;
         let document = ImageConfigurationBuilder::default()
             .architecture(oci_arch)
             .os(Os::Linux)
-            .created(created.clone())
+            .created(created)
             .config(self.oci()?)
-            .rootfs(RootFsBuilder::default().typ("layers").diff_ids(vec![diff_id.to_string()]).build()?)
-            .history(vec![HistoryBuilder::default().created(created).created_by(CREATED_BY).build()?])
+            .rootfs(RootFsBuilder::default().typ("layers").diff_ids(diff_ids).build()?)
+            .history(history)
             .build()?;
         let mut value = serde_json::to_value(document)?;
         // Docker's own field; the OCI specification has none for health checks.
@@ -122,7 +130,8 @@ mod tests {
     #[test]
     fn the_document_is_what_docker_expects() {
         let config = ImageConfig::new(BTreeMap::from([("a".to_owned(), "b".to_owned())]));
-        let json = config.to_json(Arch::Amd64, Digest::of(b""), 0).unwrap();
+        let layers = [("engine", Digest::of(b"")), ("cli", Digest::of(b"x"))];
+        let json = config.to_json(Arch::Amd64, &layers, 0).unwrap();
         let value: serde_json::Value = serde_json::from_slice(&json).unwrap();
         assert_eq!(value["architecture"], "amd64");
         assert_eq!(value["created"], "1970-01-01T00:00:00Z");
@@ -136,12 +145,10 @@ mod tests {
         assert_eq!(value["config"]["Labels"]["a"], "b");
         assert_eq!(value["config"]["Healthcheck"]["Interval"], 10 * SECOND);
         assert_eq!(value["rootfs"]["type"], "layers");
+        assert_eq!(value["rootfs"]["diff_ids"][1], Digest::of(b"x").to_string());
+        assert_eq!(value["history"][0]["created_by"], "from-scratch build: engine");
         for _ in 0..8 {
-            assert_eq!(
-                config.to_json(Arch::Amd64, Digest::of(b""), 0).unwrap(),
-                json,
-                "always the same bytes"
-            );
+            assert_eq!(config.to_json(Arch::Amd64, &layers, 0).unwrap(), json, "always the same bytes");
         }
     }
 }

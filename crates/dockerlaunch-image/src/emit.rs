@@ -6,6 +6,7 @@ mod dir;
 mod docker;
 mod layer;
 mod oci;
+mod parts;
 mod places;
 mod staging;
 mod tar;

@@ -9,6 +9,7 @@ use oci_spec::image::{
     ImageManifest, ImageManifestBuilder, MediaType, Os, PlatformBuilder, SCHEMA_VERSION, Sha256Digest,
 };
 
+use super::layer::Layer;
 use super::staging::{StagedDir, write_file};
 use super::{EmitError, Emitter, Written, write_error};
 use crate::config::{CREATED_BY, SUITE_LABEL};
@@ -21,18 +22,19 @@ type AnyError = Box<dyn std::error::Error + Send + Sync>;
 impl Emitter<'_> {
     pub(super) fn oci(&self, path: &Path) -> Result<Written, EmitError> {
         let fail = write_error(path);
-        let layer = self.layer()?;
+        let layers = self.layers()?;
+        let diff_ids: Vec<_> = layers.iter().map(|(name, layer)| (*name, layer.diff_id)).collect();
         self.check_cancelled()?;
         let config = self
             .config
-            .to_json(self.request.arch, layer.diff_id, self.request.epoch)
+            .to_json(self.request.arch, &diff_ids, self.request.epoch)
             .map_err(EmitError::Config)?;
         let media_type = match self.request.compression {
             Compression::None => MediaType::ImageLayer,
             Compression::Gzip(_) => MediaType::ImageLayerGzip,
             Compression::Zstd(_) => MediaType::ImageLayerZstd,
         };
-        let manifest = manifest(&config, media_type, layer.digest, layer.size).map_err(EmitError::Config)?;
+        let manifest = manifest(&config, &media_type, &layers).map_err(EmitError::Config)?;
         let index = index(&manifest, self.request.arch, &self.request.tag).map_err(EmitError::Config)?;
 
         let staged = StagedDir::create(path, is_former)?;
@@ -42,16 +44,19 @@ impl Emitter<'_> {
             fs::set_permissions(directory, std::os::unix::fs::PermissionsExt::from_mode(0o755))
                 .map_err(&fail)?;
         }
-        let blob = blobs.join(layer.digest.hex());
-        fs::copy(self.cache.blob(layer.digest), &blob).map_err(&fail)?;
-        fs::set_permissions(&blob, std::os::unix::fs::PermissionsExt::from_mode(0o644)).map_err(&fail)?;
+        let mut size = 0;
+        for (_, layer) in &layers {
+            let blob = blobs.join(layer.digest.hex());
+            fs::copy(self.cache.blob(layer.digest), &blob).map_err(&fail)?;
+            fs::set_permissions(&blob, std::os::unix::fs::PermissionsExt::from_mode(0o644)).map_err(&fail)?;
+            size += layer.size;
+        }
         let documents = [
             (blobs.join(Digest::of(&config).hex()), &config),
             (blobs.join(Digest::of(&manifest).hex()), &manifest),
             (staged.path().join("index.json"), &index),
             (staged.path().join("oci-layout"), &br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec()),
         ];
-        let mut size = layer.size;
         for (path, bytes) in documents {
             write_file(&path, bytes).map_err(&fail)?;
             size += bytes.len() as u64;
@@ -80,16 +85,17 @@ fn blobs_of_our_image(path: &Path) -> Option<BTreeSet<String>> {
     let index = ImageIndex::from_file(path.join("index.json")).ok()?;
     let [manifest_entry] = index.manifests().as_slice() else { return None };
     let manifest = ImageManifest::from_file(blob(manifest_entry)).ok()?;
-    let [layer] = manifest.layers().as_slice() else { return None };
     let config = ImageConfiguration::from_file(blob(manifest.config())).ok()?;
     // An image that somebody derived from ours has inherited the label.
-    let [step] = config.history().as_deref()? else { return None };
+    let steps = config.history().as_deref()?;
+    let by_us = |by: &str| by.strip_prefix(CREATED_BY).is_some_and(|rest| rest.starts_with(':'));
+    let all_by_us = steps.iter().all(|step| step.created_by().as_deref().is_some_and(by_us));
     let labels = config.config().as_ref()?.labels().as_ref()?;
-    if step.created_by().as_deref() != Some(CREATED_BY) || !labels.contains_key(SUITE_LABEL) {
+    if !all_by_us || steps.len() != manifest.layers().len() || !labels.contains_key(SUITE_LABEL) {
         return None;
     }
-    let all = [manifest_entry, manifest.config(), layer];
-    Some(all.map(|descriptor| descriptor.digest().digest().to_owned()).into())
+    let all = [manifest_entry, manifest.config()].into_iter().chain(manifest.layers());
+    Some(all.map(|descriptor| descriptor.digest().digest().to_owned()).collect())
 }
 
 fn descriptor(media_type: MediaType, digest: Digest, size: u64) -> Result<DescriptorBuilder, AnyError> {
@@ -102,19 +108,18 @@ fn sorted_json(document: &impl serde::Serialize) -> Result<Vec<u8>, AnyError> {
     Ok(serde_json::to_vec(&serde_json::to_value(document)?)?)
 }
 
-fn manifest(
-    config: &[u8],
-    media_type: MediaType,
-    layer: Digest,
-    layer_size: u64,
-) -> Result<Vec<u8>, AnyError> {
+fn manifest(config: &[u8], media_type: &MediaType, layers: &[(&str, Layer)]) -> Result<Vec<u8>, AnyError> {
     let config: Descriptor =
         descriptor(MediaType::ImageConfig, Digest::of(config), config.len() as u64)?.build()?;
+    let layers = layers
+        .iter()
+        .map(|(_, layer)| Ok(descriptor(media_type.clone(), layer.digest, layer.size)?.build()?))
+        .collect::<Result<Vec<_>, AnyError>>()?;
     let manifest = ImageManifestBuilder::default()
         .schema_version(SCHEMA_VERSION)
         .media_type(MediaType::ImageManifest)
         .config(config)
-        .layers(vec![descriptor(media_type, layer, layer_size)?.build()?])
+        .layers(layers)
         .build()?;
     sorted_json(&manifest)
 }
