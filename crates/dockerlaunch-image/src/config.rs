@@ -2,9 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use oci_spec::image::{
-    Arch as OciArch, Config, ConfigBuilder, HistoryBuilder, ImageConfigurationBuilder, Os, RootFsBuilder,
-};
+use oci_spec::image::{Config, ConfigBuilder, HistoryBuilder, ImageConfigurationBuilder, Os, RootFsBuilder};
 use serde::Serialize;
 
 use crate::digest::Digest;
@@ -66,6 +64,15 @@ impl ImageConfig {
         }
     }
 
+    /// Sets environment variables and labels, besides or in place of those that are there.
+    pub(crate) fn extend(&mut self, env: &BTreeMap<String, String>, labels: &BTreeMap<String, String>) {
+        for (name, value) in env {
+            self.env.retain(|entry| entry.split('=').next() != Some(name));
+            self.env.push(format!("{name}={value}"));
+        }
+        self.labels.extend(labels.clone());
+    }
+
     fn oci(&self) -> Result<Config, oci_spec::OciSpecError> {
         ConfigBuilder::default()
             .entrypoint(self.entrypoint.clone())
@@ -85,10 +92,6 @@ impl ImageConfig {
         epoch: u64,
     ) -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> {
         let created = timestamp(epoch)?;
-        let oci_arch = match arch {
-            Arch::Amd64 => OciArch::Amd64,
-            Arch::Arm64 => OciArch::ARM64,
-        };
         let diff_ids: Vec<String> = layers.iter().map(|(_, diff_id)| diff_id.to_string()).collect();
         let history = layers
             .iter()
@@ -98,7 +101,7 @@ impl ImageConfig {
             })
             .collect::<Result<Vec<_>, _>>()?;
         let document = ImageConfigurationBuilder::default()
-            .architecture(oci_arch)
+            .architecture(arch.oci())
             .os(Os::Linux)
             .created(created)
             .config(self.oci()?)
@@ -106,6 +109,9 @@ impl ImageConfig {
             .history(history)
             .build()?;
         let mut value = serde_json::to_value(document)?;
+        if let Some(variant) = arch.variant() {
+            value["variant"] = variant.into();
+        }
         // Docker's own field; the OCI specification has none for health checks.
         value["config"]["Healthcheck"] = serde_json::json!({
             "Test": self.healthcheck,
@@ -126,6 +132,16 @@ fn timestamp(epoch: u64) -> Result<String, Box<dyn std::error::Error + Send + Sy
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_user_sets_comes_in_place_of_ours() {
+        let mut config = ImageConfig::new(BTreeMap::new());
+        let set = |name: &str, value: &str| BTreeMap::from([(name.to_owned(), value.to_owned())]);
+        config.extend(&set("DOCKER_TLS_CERTDIR", ""), &set("org.opencontainers.image.title", "Ours"));
+        assert!(config.env.contains(&"DOCKER_TLS_CERTDIR=".to_owned()));
+        assert!(!config.env.contains(&"DOCKER_TLS_CERTDIR=/certs".to_owned()));
+        assert_eq!(config.labels["org.opencontainers.image.title"], "Ours");
+    }
 
     #[test]
     fn the_document_is_what_docker_expects() {

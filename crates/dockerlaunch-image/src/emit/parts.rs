@@ -1,6 +1,6 @@
 //! Which layer a file lies in: a new version of one component leaves the layers of the others as they are.
 
-use crate::origin::{DESCRIPTION, LIBRARIES, Origin, PRELOAD, Source};
+use crate::origin::{DESCRIPTION, EXTRA, LIBRARIES, Origin, PRELOAD, Source};
 use crate::tree::Tree;
 
 /// What one layer holds.
@@ -23,7 +23,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("plugins", &["buildx", "compose"]),
     ("git", &["git", "ssh"]),
     (OTHERS, &[]),
-    ("preload", &[PRELOAD]),
+    ("extra", &[PRELOAD, EXTRA]),
     ("launcher", &["launcher"]),
     // It names the version of each package, so it changes with any of them.
     ("description", &[DESCRIPTION]),
@@ -113,7 +113,7 @@ mod tests {
         // These two come with the content of issue 6.
         let soon = ["git", "ssh"];
         for name in LAYERS.iter().flat_map(|(_, components)| *components) {
-            let ours = [LIBRARIES, DESCRIPTION, PRELOAD].contains(name) || soon.contains(name);
+            let ours = [LIBRARIES, DESCRIPTION, PRELOAD, EXTRA].contains(name) || soon.contains(name);
             assert!(ours || spec.component(name).is_ok(), "{name}");
         }
     }
