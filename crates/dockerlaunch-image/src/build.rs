@@ -7,17 +7,19 @@ use serde::Serialize;
 
 use crate::cache::Cache;
 use crate::config::{ImageConfig, SUITE_LABEL};
+use crate::contents::{self, Contents};
 use crate::digest::Digest;
 use crate::emit::{self, EmitError, Emitter};
 use crate::error::BuildError;
 use crate::fetch::{FetchError, Fetcher};
 use crate::lint;
 use crate::progress::{Event, Progress};
-use crate::recipe::{self, Kitchen};
-use crate::request::BuildRequest;
+use crate::recipe::{self, Kitchen, Trees};
+use crate::request::{BuildRequest, Output};
 use crate::resolve::Resolver;
 use crate::source::{Archive, SourceError};
 use crate::spec::{Component, Spec};
+use crate::upstream::COMPONENTS;
 
 /// What a build has made.
 #[derive(Debug, Clone, Serialize)]
@@ -47,6 +49,12 @@ pub struct PackageRecord {
     pub name: String,
     /// Its version.
     pub version: String,
+    /// The architecture it is for, or `all`.
+    pub architecture: String,
+    /// Path of its file below an archive's base.
+    pub path: String,
+    /// Size of its file.
+    pub size: u64,
     /// Digest of its file.
     pub digest: Digest,
 }
@@ -70,6 +78,9 @@ struct Description<'a> {
     architecture: &'a str,
     components: &'a [&'a str],
     packages: &'a [PackageRecord],
+    /// Digest of the tarball that the engine was taken from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    engine: Option<Digest>,
 }
 
 /// Builds an image and writes the outputs that the request names.
@@ -78,7 +89,88 @@ struct Description<'a> {
 ///
 /// See [`BuildError`]. An output is written whole or not at all.
 pub fn build(request: &BuildRequest, progress: &dyn Progress) -> Result<BuildReport, BuildError> {
-    run(request, progress).map_err(|error| match error {
+    run(request, progress, Image::emit)
+}
+
+/// What a build for several architectures has made.
+#[derive(Debug, Clone, Serialize)]
+pub struct IndexReport {
+    /// The images; what was written holds all of them.
+    pub images: Vec<Contents>,
+    /// What was written, in the order of the request.
+    pub outputs: Vec<WrittenOutput>,
+}
+
+/// Builds one image an architecture, and writes the outputs that the first request names, each with all of them.
+///
+/// # Errors
+///
+/// See [`BuildError`]. Only an OCI layout can hold several images.
+pub fn build_index(requests: &[BuildRequest], progress: &dyn Progress) -> Result<IndexReport, BuildError> {
+    let mut report = IndexReport { images: Vec::new(), outputs: Vec::new() };
+    let Some(first) = requests.first() else { return Ok(report) };
+    if let Some(output) = first.outputs.iter().find(|output| !matches!(output, Output::Oci(_))) {
+        return Err(EmitError::OneArchitecture { output: output.to_string() }.into());
+    }
+    let mut packed = Vec::new();
+    for request in requests {
+        let (contents, image) = run(request, progress, |image, request, cache, progress| {
+            step(&format!("compressing the image for {}", request.arch.name()), progress)?;
+            let Image { trees, config, contents, .. } = &image;
+            let emitter = Emitter { request, trees, config, cache, progress };
+            Ok((contents.clone(), emitter.pack()?))
+        })?;
+        report.images.push(contents);
+        packed.push(image);
+    }
+    let cache = open_cache(first)?;
+    for output in &first.outputs {
+        step(&format!("writing {output}"), progress)?;
+        let written = emit::write_layout(output.path(), &packed, &first.tag, &cache)?;
+        let (digest, size) = (written.digest, written.size);
+        report.outputs.push(WrittenOutput { output: output.to_string(), digest, size });
+    }
+    Ok(report)
+}
+
+fn open_cache(request: &BuildRequest) -> Result<Cache, FetchError> {
+    let root = request.cache_dir.clone().or_else(Cache::default_root).ok_or(FetchError::NoCacheDir)?;
+    Cache::open(root.clone()).map_err(|source| FetchError::Cache { path: root, source })
+}
+
+/// Puts an image together and says what it holds, without writing any of the outputs that the request names.
+///
+/// # Errors
+///
+/// See [`BuildError`].
+pub fn contents(request: &BuildRequest, progress: &dyn Progress) -> Result<Contents, BuildError> {
+    run(request, progress, |image, _, _, _| Ok(image.contents))
+}
+
+/// An image that is ready to be written.
+struct Image {
+    trees: Trees,
+    config: ImageConfig,
+    contents: Contents,
+    warnings: Vec<String>,
+}
+
+type Finish<T> = fn(Image, &BuildRequest, &Cache, &dyn Progress) -> Result<T, BuildError>;
+
+fn run<T>(request: &BuildRequest, progress: &dyn Progress, finish: Finish<T>) -> Result<T, BuildError> {
+    let whole = || {
+        let components = Spec::embedded()?.select(
+            &request.profile,
+            &request.with,
+            &request.without,
+            request.only.as_deref(),
+        )?;
+        emit::check(&request.outputs)?;
+        let cache = open_cache(request)?;
+        let image = put_together(request, &components, &cache, progress)?;
+        finish(image, request, &cache, progress)
+    };
+    whole().map_err(|error| match error {
         BuildError::Fetch(FetchError::Cancelled)
         | BuildError::Source(SourceError::Fetch(FetchError::Cancelled))
         | BuildError::Emit(EmitError::Cancelled) => BuildError::Cancelled,
@@ -86,37 +178,44 @@ pub fn build(request: &BuildRequest, progress: &dyn Progress) -> Result<BuildRep
     })
 }
 
-fn run(request: &BuildRequest, progress: &dyn Progress) -> Result<BuildReport, BuildError> {
-    let step = |text: &str| {
-        if progress.cancelled() {
-            return Err(BuildError::Cancelled);
-        }
-        progress.event(Event::Step(text));
-        Ok(())
-    };
-    let components = Spec::embedded()?.select(
-        &request.profile,
-        &request.with,
-        &request.without,
-        request.only.as_deref(),
-    )?;
-    emit::check(&request.outputs)?;
-    let names: Vec<&str> = components.iter().map(|component| component.name.as_str()).collect();
-    let root = request.cache_dir.clone().or_else(Cache::default_root).ok_or(FetchError::NoCacheDir)?;
-    let cache = Cache::open(root.clone()).map_err(|source| FetchError::Cache { path: root, source })?;
-    let fetcher = Fetcher::new(&cache, request.offline, request.patience, progress);
+fn step(text: &str, progress: &dyn Progress) -> Result<(), BuildError> {
+    if progress.cancelled() {
+        return Err(BuildError::Cancelled);
+    }
+    progress.event(Event::Step(text));
+    Ok(())
+}
 
-    step(&format!("reading the package index of {}", request.suite))?;
-    let archive = Archive::open(request, &fetcher, Timestamp::now())?;
+fn put_together(
+    request: &BuildRequest,
+    components: &[&Component],
+    cache: &Cache,
+    progress: &dyn Progress,
+) -> Result<Image, BuildError> {
+    let names: Vec<&str> = components.iter().map(|component| component.name.as_str()).collect();
+    let fetcher = Fetcher::new(cache, request.offline, request.patience, progress);
+
+    let archive = match &request.lock {
+        Some(lock) => {
+            let owned: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+            Archive::locked(request, lock, &owned)?
+        }
+        None => {
+            step(&format!("reading the package index of {}", request.suite), progress)?;
+            Archive::open(request, &fetcher, Timestamp::now())?
+        }
+    };
     for warning in &archive.warnings {
         progress.event(Event::Warning(warning));
     }
 
-    step("fetching packages")?;
-    let mut resolver = Resolver::new(&archive, &fetcher, progress, recipe::patterns(&components)?);
-    resolver.open(&packages_of(&components, &archive.codename))?;
+    step("fetching packages", progress)?;
+    let programs = request.engine.as_ref().map(|engine| engine.open(&fetcher)).transpose()?;
+    let mut resolver = Resolver::new(&archive, &fetcher, progress, recipe::patterns(components)?);
+    resolver.open(&archive.locked_names())?;
+    resolver.open(&packages_of(components, &archive.codename, programs.is_some()))?;
 
-    step("putting the image together")?;
+    step("putting the image together", progress)?;
     let describe = |resolver: &Resolver<'_>| {
         let packages = records(resolver);
         let description = Description {
@@ -124,17 +223,20 @@ fn run(request: &BuildRequest, progress: &dyn Progress) -> Result<BuildReport, B
             architecture: request.arch.name(),
             components: &names,
             packages: &packages,
+            engine: request.engine.as_ref().map(|engine| engine.digest),
         };
         let mut json = serde_json::to_vec_pretty(&description)?;
         json.push(b'\n');
         Ok(json)
     };
     let kitchen = Kitchen {
-        components: &components,
+        components,
         codename: &archive.codename,
         arch: request.arch,
         launcher: &request.launcher,
+        programs: programs.as_ref(),
         preload: &request.preload,
+        extra: &request.extra,
         resolver: &mut resolver,
         progress,
     };
@@ -143,34 +245,62 @@ fn run(request: &BuildRequest, progress: &dyn Progress) -> Result<BuildReport, B
     if !findings.is_empty() {
         return Err(BuildError::Lint(findings));
     }
-
     let packages = records(&resolver);
-    let config = ImageConfig::new(labels(&archive.codename, &packages));
-    let emitter = Emitter { request, trees: &trees, config: &config, cache: &cache, progress };
-    let mut outputs = Vec::new();
-    for output in &request.outputs {
-        step(&format!("writing {output}"))?;
-        let written = emitter.emit(output)?;
-        outputs.push(WrittenOutput {
-            output: output.to_string(),
-            digest: written.digest,
-            size: written.size,
-        });
-    }
-    Ok(BuildReport {
+    let mut config = ImageConfig::new(labels(&archive.codename, &packages));
+    config.extend(&request.env, &request.labels);
+    let contents = Contents {
         suite: archive.codename.clone(),
+        architecture: request.arch.name(),
         components: names.into_iter().map(str::to_owned).collect(),
-        tree_digest: trees.container.digest(),
-        tree_size: trees.container.size(),
         packages,
-        outputs,
-        config,
-        warnings: archive.warnings.clone(),
-    })
+        engine: request.engine.as_ref().map(|engine| engine.digest),
+        tree_digest: trees.container.digest(),
+        entries: contents::entries(&trees.container),
+    };
+    Ok(Image { trees, config, contents, warnings: archive.warnings })
 }
 
-fn packages_of<'a>(components: &[&'a Component], codename: &str) -> Vec<&'a str> {
-    components.iter().flat_map(|component| &component.files).map(|file| file.package_for(codename)).collect()
+impl Image {
+    /// Writes the outputs that the request names.
+    fn emit(
+        self,
+        request: &BuildRequest,
+        cache: &Cache,
+        progress: &dyn Progress,
+    ) -> Result<BuildReport, BuildError> {
+        let Self { trees, config, contents, warnings } = self;
+        let emitter = Emitter { request, trees: &trees, config: &config, cache, progress };
+        let mut outputs = Vec::new();
+        for output in &request.outputs {
+            step(&format!("writing {output}"), progress)?;
+            let written = emitter.emit(output)?;
+            outputs.push(WrittenOutput {
+                output: output.to_string(),
+                digest: written.digest,
+                size: written.size,
+            });
+        }
+        Ok(BuildReport {
+            suite: contents.suite,
+            components: contents.components,
+            tree_digest: contents.tree_digest,
+            tree_size: trees.container.size(),
+            packages: contents.packages,
+            outputs,
+            config,
+            warnings,
+        })
+    }
+}
+
+fn packages_of<'a>(components: &[&'a Component], codename: &str, upstream: bool) -> Vec<&'a str> {
+    let packaged = |component: &&&Component| !(upstream && COMPONENTS.contains(&component.name.as_str()));
+    components
+        .iter()
+        .filter(packaged)
+        .flat_map(|component| &component.files)
+        .map(|file| file.package_for(codename))
+        .collect()
 }
 
 fn records(resolver: &Resolver<'_>) -> Vec<PackageRecord> {
@@ -179,6 +309,9 @@ fn records(resolver: &Resolver<'_>) -> Vec<PackageRecord> {
         .map(|open| PackageRecord {
             name: open.package.name.clone(),
             version: open.package.version.to_string(),
+            architecture: open.package.architecture.clone(),
+            path: open.package.filename.clone(),
+            size: open.package.size,
             digest: open.package.digest,
         })
         .collect()

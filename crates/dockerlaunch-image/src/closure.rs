@@ -7,12 +7,13 @@ use crate::error::BuildError;
 use crate::recipe::RecipeError;
 use crate::resolve::{Resolver, is_library};
 use crate::tree::Content;
+use crate::{INTERPRETER, LIBRARY_DIR};
 
 /// An executable or library that needs libraries.
 #[derive(Debug, Clone)]
 pub(crate) struct Needing {
-    /// Where it comes from, for messages.
-    pub(crate) name: String,
+    /// Its path in the image.
+    pub(crate) path: String,
     /// The package that has it; its dependencies are searched.
     pub(crate) package: String,
     pub(crate) facts: ElfFacts,
@@ -22,7 +23,11 @@ pub(crate) struct Needing {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Library {
     pub(crate) package: String,
+    /// Its path in the package.
+    pub(crate) from: String,
     pub(crate) content: Content,
+    /// Paths in the image of what names it.
+    pub(crate) needed_by: BTreeSet<String>,
 }
 
 /// The libraries by soname, and the loader.
@@ -32,47 +37,74 @@ pub(crate) struct Closure {
     pub(crate) loader: Option<Library>,
 }
 
+/// Where a library lies in the image.
+pub(crate) fn library_path(soname: &str) -> String {
+    format!("{}/{soname}", LIBRARY_DIR.trim_start_matches('/'))
+}
+
+/// Where the loader lies in the image.
+pub(crate) fn loader_path() -> String {
+    INTERPRETER.trim_start_matches('/').to_owned()
+}
+
 /// Finds all libraries that `roots` need, opening the packages that have them.
-pub(crate) fn close(roots: Vec<Needing>, resolver: &mut Resolver<'_>) -> Result<Closure, BuildError> {
-    let loader_name = roots
-        .iter()
-        .find_map(|root| root.facts.interpreter.as_deref())
-        .map(|path| path.rsplit('/').next().unwrap_or(path).to_owned());
-    let mut closure = Closure::default();
-    let mut open: VecDeque<(String, Needing)> = VecDeque::new();
-    for root in roots {
-        let loader = loader_name.iter().filter(|_| root.facts.interpreter.is_some());
-        let names = root.facts.needed.iter().chain(loader).cloned();
-        open.extend(names.map(|name| (name, root.clone())).collect::<Vec<_>>());
-    }
-    while !open.is_empty() {
-        let mut missing = Vec::new();
-        while let Some((soname, needing)) = open.pop_front() {
-            let is_loader = loader_name.as_ref() == Some(&soname);
-            if closure.libraries.contains_key(&soname) || (is_loader && closure.loader.is_some()) {
-                continue;
-            }
-            let Some(library) = find(&soname, resolver) else {
-                missing.push((soname, needing));
-                continue;
-            };
-            let facts = elf::inspect(&soname, library.content.bytes())?;
-            let child = Needing { name: soname.clone(), package: library.package.clone(), facts };
-            open.extend(child.facts.needed.iter().map(|name| (name.clone(), child.clone())));
-            if is_loader {
-                closure.loader = Some(library);
-            } else {
-                closure.libraries.insert(soname, library);
-            }
+///
+/// It begins anew after each package that it opened: what is found then depends on which packages there are and not on
+/// the order in which they were opened.
+pub(crate) fn close(roots: &[Needing], resolver: &mut Resolver<'_>) -> Result<Closure, BuildError> {
+    loop {
+        let (closure, missing) = find_all(roots, resolver)?;
+        if missing.is_empty() {
+            return Ok(closure);
         }
         let next = missing
             .iter()
             .map(|(soname, needing)| next_package(soname, needing, resolver))
             .collect::<Result<BTreeSet<_>, _>>()?;
         resolver.open(&next.iter().map(String::as_str).collect::<Vec<_>>())?;
-        open.extend(missing);
     }
-    Ok(closure)
+}
+
+/// What the open packages have of it, and what they lack.
+fn find_all(
+    roots: &[Needing],
+    resolver: &Resolver<'_>,
+) -> Result<(Closure, Vec<(String, Needing)>), BuildError> {
+    let loader_name = roots
+        .iter()
+        .find_map(|root| root.facts.interpreter.as_deref())
+        .map(|path| path.rsplit('/').next().unwrap_or(path).to_owned());
+    let mut closure = Closure::default();
+    let mut missing = Vec::new();
+    let mut open: VecDeque<(String, Needing)> = VecDeque::new();
+    for root in roots {
+        let loader = loader_name.iter().filter(|_| root.facts.interpreter.is_some());
+        let names = root.facts.needed.iter().chain(loader).cloned();
+        open.extend(names.map(|name| (name, root.clone())));
+    }
+    while let Some((soname, needing)) = open.pop_front() {
+        let is_loader = loader_name.as_ref() == Some(&soname);
+        let known = if is_loader { closure.loader.as_mut() } else { closure.libraries.get_mut(&soname) };
+        if let Some(library) = known {
+            library.needed_by.insert(needing.path);
+            continue;
+        }
+        let Some(mut library) = find(&soname, resolver) else {
+            missing.push((soname, needing));
+            continue;
+        };
+        library.needed_by.insert(needing.path);
+        let facts = elf::inspect(&soname, library.content.bytes())?;
+        let path = if is_loader { loader_path() } else { library_path(&soname) };
+        let child = Needing { path, package: library.package.clone(), facts };
+        open.extend(child.facts.needed.iter().map(|name| (name.clone(), child.clone())));
+        if is_loader {
+            closure.loader = Some(library);
+        } else {
+            closure.libraries.insert(soname, library);
+        }
+    }
+    Ok((closure, missing))
 }
 
 /// Looks for a library in the packages that are open.
@@ -83,8 +115,13 @@ fn find(soname: &str, resolver: &Resolver<'_>) -> Option<Library> {
             .entries
             .keys()
             .find(|path| is_library(path) && path.ends_with(&format!("/{soname}")))?;
-        let (_, _, content) = open.contents.resolve(path)?;
-        Some(Library { package: open.package.name.clone(), content: content?.clone() })
+        let (from, _, content) = open.contents.resolve(path)?;
+        Some(Library {
+            package: open.package.name.clone(),
+            from: from.to_owned(),
+            content: content?.clone(),
+            needed_by: BTreeSet::new(),
+        })
     })
 }
 
@@ -112,7 +149,7 @@ fn next_package(soname: &str, needing: &Needing, resolver: &Resolver<'_>) -> Res
     }
     candidates.into_iter().find(|name| name.starts_with("lib")).ok_or_else(|| RecipeError::NoLibrary {
         soname: soname.to_owned(),
-        needed_by: needing.name.clone(),
+        needed_by: format!("/{}", needing.path),
         package: needing.package.clone(),
     })
 }

@@ -278,11 +278,12 @@ mod tests {
         let package = Package {
             name: "passt".to_owned(),
             version: crate::Version::new("1"),
+            architecture: String::new(),
             filename: String::new(),
             size: bytes.len() as u64,
             digest,
             depends: vec![],
-            base: String::new(),
+            bases: vec![],
         };
         let found = contents(&package, &cache, &Silent, &|path| path == "usr/bin/pasta").unwrap();
         assert_eq!(found.resolve("usr/bin/pasta").unwrap().2, Some(&Content::new(*b"program")));

@@ -7,7 +7,8 @@
 //! apt, mirror ─▶ source ─▶ verify ─▶ resolve ─▶ fetch ─▶ deb ─▶ recipe + elf ─▶ tree ─▶ lint ─▶ emit
 //! ```
 //!
-//! [`build`] runs it all for a [`BuildRequest`] and returns a [`BuildReport`]. Nothing that has not been verified is
+//! [`build`] runs it all for a [`BuildRequest`] and returns a [`BuildReport`]; [`contents`] stops before anything is
+//! written and returns what the image would hold, with where each file comes from and why. Nothing that has not been verified is
 //! unpacked, nothing that comes out of a package is executed but dockerd, which is asked for its flags, and no step needs
 //! root.
 
@@ -17,15 +18,19 @@ mod build;
 mod cache;
 mod closure;
 mod config;
+mod contents;
 mod deb;
 mod digest;
+mod document;
 mod elf;
 mod emit;
 mod error;
 mod fetch;
 mod flags;
 mod lint;
+mod lock;
 mod name;
+mod origin;
 mod preload;
 mod progress;
 mod recipe;
@@ -33,25 +38,33 @@ mod request;
 mod resolve;
 pub mod source;
 pub mod spec;
+mod spec_file;
 pub mod table;
 pub mod tree;
+mod upstream;
 pub mod verify;
 mod version;
 
-pub use build::{BuildReport, PackageRecord, WrittenOutput, build};
+pub use build::{BuildReport, IndexReport, PackageRecord, WrittenOutput, build, build_index, contents};
 pub use config::ImageConfig;
+pub use contents::{Class, Contents, Entry};
 pub use deb::UnpackError;
 pub use digest::Digest;
+pub use document::DocumentError;
 pub use elf::ElfError;
 pub use emit::EmitError;
 pub use error::{BuildError, Hints};
 pub use fetch::FetchError;
 pub use lint::Finding;
+pub use lock::{LOCK_FILE, Lock, LockError};
 pub use name::ImageName;
+pub use origin::{DESCRIPTION, EXTRA, LIBRARIES, Origin, PRELOAD, Source};
 pub use preload::Preload;
 pub use progress::{Event, Progress, Silent};
 pub use recipe::RecipeError;
 pub use request::{Arch, BuildRequest, Compression, Output, ParseOptionError};
+pub use spec_file::{ExtraFile, SPEC_FILE, SpecFile};
+pub use upstream::{Engine, UpstreamError};
 pub use version::Version;
 
 /// Where everything of the image lies, without the leading slash.
@@ -62,6 +75,9 @@ pub(crate) const CLI_PLUGIN_DIR: &str = "usr/libexec/docker/cli-plugins";
 
 /// Where archives of images lie below [`PRIVATE_DIR`], for the launcher to load.
 pub(crate) const PRELOADED: &str = "images";
+
+/// Where the licence texts of packages lie below [`PRIVATE_DIR`].
+pub(crate) const LICENCES: &str = "licences";
 
 /// The program interpreter of every dynamic executable in the image.
 ///

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::elf::{self, ElfFacts};
+use crate::origin::EXTRA;
 use crate::tree::{Kind, Tree};
 use crate::{CLI_PLUGIN_DIR, INTERPRETER, LIBRARY_DIR, PRELOADED, PRIVATE_DIR};
 
@@ -65,7 +66,12 @@ fn foreign_paths(tree: &Tree) -> Vec<String> {
             let public = path.rsplit_once('/').is_some_and(|(directory, _)| {
                 ["usr/bin", "usr/local/bin", CLI_PLUGIN_DIR].contains(&directory)
             }) && matches!(node.kind, Kind::Symlink(_));
-            !(ours || parent || public)
+            // What the user adds is where the user wants it.
+            let extra = |path| tree.origin(path).is_some_and(|origin| origin.component == EXTRA);
+            let below = format!("{path}/");
+            let above_extra = node.kind == Kind::Dir
+                && tree.iter().any(|(other, _)| other.starts_with(&below) && extra(other));
+            !(ours || parent || public || extra(path) || above_extra)
         })
         .map(|(path, _)| format!("/{path}"))
         .collect()

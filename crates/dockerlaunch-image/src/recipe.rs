@@ -1,18 +1,22 @@
 //! The recipe: components and unpacked packages make the image's tree.
 
 use std::io;
+use std::sync::Arc;
 
-use crate::closure::{self, Closure, Needing};
+use crate::closure::{self, Closure, Library, Needing, library_path, loader_path};
 use crate::elf::{self, ElfFacts};
 use crate::error::{BuildError, Hints};
 use crate::flags;
+use crate::origin::{DESCRIPTION, EXTRA, LIBRARIES, Origin, PRELOAD, Source};
 use crate::preload::Preload;
 use crate::progress::{Event, Progress};
 use crate::request::Arch;
-use crate::resolve::{Resolver, matches};
+use crate::resolve::{OpenPackage, Resolver, matches};
 use crate::spec::{Component, FlagList, PackageFile};
-use crate::tree::{Conflict, Content, Tree};
-use crate::{CLI_PLUGIN_DIR, LIBRARY_DIR, PRELOADED, PRIVATE_DIR};
+use crate::spec_file::ExtraFile;
+use crate::tree::{Conflict, Content, Kind, Tree};
+use crate::upstream::{COMPONENTS, Programs};
+use crate::{CLI_PLUGIN_DIR, PRELOADED, PRIVATE_DIR};
 
 /// The image cannot be put together.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +64,12 @@ pub enum RecipeError {
         /// The package.
         package: String,
     },
+    /// An executable of the user's own is dynamic.
+    #[error("the extra file `/{path}` is not a static executable")]
+    ExtraNotStatic {
+        /// Where it was to lie.
+        path: String,
+    },
     /// An executable is for another architecture.
     #[error("{name} is not an executable for {arch}")]
     WrongArch {
@@ -105,6 +115,12 @@ impl Hints for RecipeError {
                 "name a directory for temporary files that allows executables (TMPDIR)".to_owned(),
                 "leave the list out with `--without flags`: the launcher then asks the engine".to_owned(),
             ],
+            Self::ExtraNotStatic { .. } => {
+                vec!["link it statically: the image has no libraries but what Docker needs".to_owned()]
+            }
+            Self::Conflict(conflict) if conflict.components.iter().any(|name| name == EXTRA) => {
+                vec!["give the file another place in the image, or leave the component out".to_owned()]
+            }
             Self::Pattern { .. } | Self::Conflict(_) | Self::Describe(_) => {
                 vec!["this is a fault of image/components: please report it".to_owned()]
             }
@@ -137,7 +153,9 @@ pub(crate) struct Kitchen<'a, 'b> {
     pub(crate) codename: &'a str,
     pub(crate) arch: Arch,
     pub(crate) launcher: &'a [u8],
+    pub(crate) programs: Option<&'a Programs>,
     pub(crate) preload: &'a [Preload],
+    pub(crate) extra: &'a [ExtraFile],
     pub(crate) resolver: &'a mut Resolver<'b>,
     pub(crate) progress: &'a dyn Progress,
 }
@@ -148,69 +166,121 @@ pub(crate) fn cook(
     describe: &dyn Fn(&Resolver<'_>) -> io::Result<Vec<u8>>,
 ) -> Result<Trees, BuildError> {
     let mut tree = Tree::new();
-    let mut public: Vec<(String, String, bool)> = Vec::new();
+    let mut public = Vec::new();
     let mut needing = Vec::new();
     let components = kitchen.components;
     for component in components {
+        let own = |reason| Arc::new(Origin::of(&component.name, Source::Component, reason));
         for file in &component.launchers {
             kitchen.check_launcher()?;
-            tree.add_file(&private(&file.to), 0o755, Content::new(kitchen.launcher))
-                .map_err(RecipeError::from)?;
-            public.extend(file.public.iter().map(|name| (name.clone(), file.to.clone(), false)));
+            let origin = Arc::new(Origin::of(&component.name, Source::Launcher, &file.reason));
+            place_file(&mut tree, &file.to, 0o755, Content::new(kitchen.launcher), &origin)?;
+            public.extend(names(&file.public, &file.to, false, &own(&file.reason)));
         }
         for file in &component.files {
-            kitchen.add_files(file, &mut tree, &mut needing)?;
-            public.extend(file.public.iter().map(|name| (name.clone(), file.to.clone(), file.local)));
+            match kitchen.programs.filter(|_| COMPONENTS.contains(&component.name.as_str())) {
+                Some(programs) => kitchen.add_program(component, file, programs, &mut tree, &mut needing)?,
+                None => kitchen.add_files(component, file, &mut tree, &mut needing)?,
+            }
+            public.extend(names(&file.public, &file.to, file.local, &own(&file.reason)));
             if file.cli_plugin {
-                add_cli_plugin(&mut tree, &file.to)?;
+                add_cli_plugin(&mut tree, &file.to, &own(&file.reason))?;
             }
         }
         for link in &component.links {
-            tree.add_symlink(&private(&link.to), &link.target).map_err(RecipeError::from)?;
-            public.extend(link.public.iter().map(|name| (name.clone(), link.to.clone(), link.local)));
+            place_link(&mut tree, &link.to, &link.target, &own(&link.reason))?;
+            public.extend(names(&link.public, &link.to, link.local, &own(&link.reason)));
         }
         for set in &component.link_sets {
             for name in &set.names {
-                let path = private(&format!("{}/{name}", set.directory));
-                tree.add_symlink(&path, &set.target).map_err(RecipeError::from)?;
+                let to = format!("{}/{name}", set.directory);
+                place_link(&mut tree, &to, &set.target, &own(&set.reason))?;
             }
         }
         for text in &component.texts {
             let content = Content::new(text.content.trim_start_matches('\n').as_bytes());
-            tree.add_file(&private(&text.to), 0o644, content).map_err(RecipeError::from)?;
+            place_file(&mut tree, &text.to, 0o644, content, &own(&text.reason))?;
         }
     }
-    let closure = closure::close(needing, kitchen.resolver)?;
-    kitchen.add_libraries(&closure, &mut tree)?;
-    for list in components.iter().flat_map(|component| &component.flag_lists) {
-        kitchen.add_flags(list, &mut tree)?;
+    let closure = closure::close(&needing, kitchen.resolver)?;
+    kitchen.add_libraries(closure, &mut tree)?;
+    for component in components {
+        for list in &component.flag_lists {
+            kitchen.add_flags(component, list, &mut tree)?;
+        }
     }
+    let users = Arc::new(Origin::plain(PRELOAD, Source::User));
     for Preload { name, content } in kitchen.preload {
-        tree.add_file(&private(&format!("{PRELOADED}/{name}")), 0o644, content.clone())
-            .map_err(RecipeError::from)?;
+        place_file(&mut tree, &format!("{PRELOADED}/{name}"), 0o644, content.clone(), &users)?;
     }
+    kitchen.add_extra(&mut tree)?;
     let description = describe(kitchen.resolver).map_err(RecipeError::Describe)?;
-    tree.add_file(&private("image.json"), 0o644, Content::new(description)).map_err(RecipeError::from)?;
+    let origin = Arc::new(Origin::plain(DESCRIPTION, Source::Build));
+    place_file(&mut tree, "image.json", 0o644, Content::new(description), &origin)?;
     add_public_names(tree, &public).map_err(BuildError::from)
 }
 
-fn add_public_names(mut tree: Tree, public: &[(String, String, bool)]) -> Result<Trees, RecipeError> {
+/// A name that people call something by.
+struct PublicName {
+    name: String,
+    /// What it names, under the private directory.
+    to: String,
+    /// Container images have it in `/usr/local/bin` too.
+    local: bool,
+    origin: Arc<Origin>,
+}
+
+fn names(public: &[String], to: &str, local: bool, origin: &Arc<Origin>) -> Vec<PublicName> {
+    let name = |name: &String| PublicName {
+        name: name.clone(),
+        to: to.to_owned(),
+        local,
+        origin: Arc::clone(origin),
+    };
+    public.iter().map(name).collect()
+}
+
+fn place_file(
+    tree: &mut Tree,
+    to: &str,
+    mode: u32,
+    content: Content,
+    origin: &Arc<Origin>,
+) -> Result<(), RecipeError> {
+    Ok(tree.place(&private(to), mode, Kind::File(content), origin)?)
+}
+
+fn place_link(tree: &mut Tree, to: &str, target: &str, origin: &Arc<Origin>) -> Result<(), RecipeError> {
+    place_link_at(tree, &private(to), target.to_owned(), origin)
+}
+
+fn place_link_at(
+    tree: &mut Tree,
+    path: &str,
+    target: String,
+    origin: &Arc<Origin>,
+) -> Result<(), RecipeError> {
+    Ok(tree.place(path, 0o777, Kind::Symlink(target), origin)?)
+}
+
+fn add_public_names(mut tree: Tree, public: &[PublicName]) -> Result<Trees, RecipeError> {
     let below_usr = PRIVATE_DIR.trim_start_matches("usr/");
-    for (name, to, _) in public {
-        tree.add_symlink(&format!("usr/bin/{name}"), &format!("../{below_usr}/{to}"))?;
+    for PublicName { name, to, origin, .. } in public {
+        place_link_at(&mut tree, &format!("usr/bin/{name}"), format!("../{below_usr}/{to}"), origin)?;
     }
     let mut container = tree.clone();
-    for (name, to, _) in public.iter().filter(|(_, _, local)| *local) {
-        container.add_symlink(&format!("usr/local/bin/{name}"), &format!("../../{below_usr}/{to}"))?;
+    for PublicName { name, to, origin, .. } in public.iter().filter(|name| name.local) {
+        let path = format!("usr/local/bin/{name}");
+        place_link_at(&mut container, &path, format!("../../{below_usr}/{to}"), origin)?;
     }
     Ok(Trees { embedding: tree, container })
 }
 
-fn add_cli_plugin(tree: &mut Tree, to: &str) -> Result<(), RecipeError> {
+fn add_cli_plugin(tree: &mut Tree, to: &str, origin: &Arc<Origin>) -> Result<(), RecipeError> {
     let name = to.rsplit('/').next().unwrap_or(to);
     let below_usr = PRIVATE_DIR.trim_start_matches("usr/");
-    tree.add_symlink(&format!("{CLI_PLUGIN_DIR}/{name}"), &format!("../../../{below_usr}/{to}"))?;
-    Ok(())
+    let target = format!("../../../{below_usr}/{to}");
+    place_link_at(tree, &format!("{CLI_PLUGIN_DIR}/{name}"), target, origin)
 }
 
 fn private(path: &str) -> String {
@@ -235,6 +305,7 @@ impl Kitchen<'_, '_> {
     /// Adds the files of a package that one entry of a component names.
     fn add_files(
         &self,
+        component: &Component,
         file: &PackageFile,
         tree: &mut Tree,
         needing: &mut Vec<Needing>,
@@ -242,17 +313,18 @@ impl Kitchen<'_, '_> {
         let package = file.package_for(self.codename);
         let missing = || RecipeError::NoFile { package: package.to_owned(), path: file.from.clone() };
         let open = self.resolver.get(package).ok_or_else(missing)?;
+        let origin = |paths| Arc::new(Origin::of(&component.name, source(open, paths), &file.reason));
         let wanted = pattern(&file.from)?;
         let skip = file.skip.iter().map(|skip| pattern(skip)).collect::<Result<Vec<_>, _>>()?;
         let name_of = |path: &str| path.rsplit('/').next().unwrap_or(path).to_owned();
         let mut joined = Vec::new();
-        let mut found = false;
+        let mut found = Vec::new();
         for path in open.contents.entries.keys().filter(|path| matches(&wanted, path)) {
             if skip.iter().any(|skip| skip.matches(&name_of(path))) {
                 continue;
             }
             let Some((_, mode, Some(content))) = open.contents.resolve(path) else { continue };
-            found = true;
+            found.push(path.clone());
             if file.join {
                 joined.extend_from_slice(content.bytes());
                 continue;
@@ -262,14 +334,37 @@ impl Kitchen<'_, '_> {
             } else {
                 file.to.clone()
             };
-            let content = self.adapt(file, package, path, content, needing)?;
+            let content = self.adapt(file, package, path, &private(&to), content, needing)?;
             let mode = if mode & 0o111 == 0 { 0o644 } else { 0o755 };
-            tree.add_file(&private(&to), mode, content).map_err(RecipeError::from)?;
+            place_file(tree, &to, mode, content, &origin(vec![path.clone()]))?;
+        }
+        if found.is_empty() {
+            return Err(missing().into());
         }
         if file.join {
-            tree.add_file(&private(&file.to), 0o644, Content::new(joined)).map_err(RecipeError::from)?;
+            place_file(tree, &file.to, 0o644, Content::new(joined), &origin(found))?;
         }
-        if found { Ok(()) } else { Err(missing().into()) }
+        Ok(())
+    }
+
+    /// Adds a program of the tarball, by the name that it has in the image.
+    fn add_program(
+        &self,
+        component: &Component,
+        file: &PackageFile,
+        programs: &Programs,
+        tree: &mut Tree,
+        needing: &mut Vec<Needing>,
+    ) -> Result<(), BuildError> {
+        let name = file.to.rsplit('/').next().unwrap_or(&file.to);
+        let content = programs.get(name)?;
+        let path = format!("docker/{name}");
+        // Where it needs libraries, they are those of the distribution's program of the same name.
+        let package = file.package_for(self.codename);
+        let content = self.adapt(file, package, &path, &private(&file.to), content, needing)?;
+        let source = Source::Upstream { digest: programs.digest, path };
+        let origin = Arc::new(Origin::of(&component.name, source, &file.reason));
+        Ok(place_file(tree, &file.to, 0o755, content, &origin)?)
     }
 
     /// Executables are made to use the private loader; modules and other files stay as they are.
@@ -278,6 +373,7 @@ impl Kitchen<'_, '_> {
         file: &PackageFile,
         package: &str,
         path: &str,
+        place: &str,
         content: &Content,
         needing: &mut Vec<Needing>,
     ) -> Result<Content, BuildError> {
@@ -295,12 +391,26 @@ impl Kitchen<'_, '_> {
         } else {
             content.clone()
         };
-        needing.push(Needing { name: path.to_owned(), package: package.to_owned(), facts });
+        needing.push(Needing { path: place.to_owned(), package: package.to_owned(), facts });
         Ok(adapted)
     }
 
+    /// Adds the user's own files where the user wants them.
+    fn add_extra(&self, tree: &mut Tree) -> Result<(), RecipeError> {
+        let origin = Arc::new(Origin::plain(EXTRA, Source::User));
+        for ExtraFile { to, mode, content } in self.extra {
+            if elf::is_elf(content.bytes())
+                && !elf::inspect(to, content.bytes()).is_ok_and(|facts| facts.is_static())
+            {
+                return Err(RecipeError::ExtraNotStatic { path: to.clone() });
+            }
+            tree.place(to, *mode, Kind::File(content.clone()), &origin)?;
+        }
+        Ok(())
+    }
+
     /// Only a machine of the image's architecture can ask; elsewhere the launcher asks when it comes to it.
-    fn add_flags(&self, list: &FlagList, tree: &mut Tree) -> Result<(), BuildError> {
+    fn add_flags(&self, component: &Component, list: &FlagList, tree: &mut Tree) -> Result<(), BuildError> {
         if self.arch != Arch::HOST {
             let text =
                 format!("without `{}`: it takes a machine of the image's architecture to make it", list.to);
@@ -309,27 +419,44 @@ impl Kitchen<'_, '_> {
         }
         let flags = flags::of(tree, &list.of)
             .map_err(|reason| RecipeError::Flags { program: list.of.clone(), reason })?;
-        tree.add_file(&private(&list.to), 0o644, Content::new(flags.into_bytes()))
-            .map_err(RecipeError::from)?;
+        let origin = Origin::of(&component.name, Source::Program { of: list.of.clone() }, &list.reason);
+        place_file(tree, &list.to, 0o644, Content::new(flags.into_bytes()), &Arc::new(origin))?;
         Ok(())
     }
 
-    fn add_libraries(&self, closure: &Closure, tree: &mut Tree) -> Result<(), BuildError> {
-        if let Some(loader) = &closure.loader {
-            tree.add_file(&private("ld"), 0o755, loader.content.clone()).map_err(RecipeError::from)?;
+    fn add_libraries(&self, closure: Closure, tree: &mut Tree) -> Result<(), BuildError> {
+        let mut place = |path: &str, mode, content, library: Library| -> Result<(), BuildError> {
+            let open = self.resolver.get(&library.package);
+            let source = open.map_or(Source::Build, |open| source(open, vec![library.from]));
+            let mut origin = Origin::plain(LIBRARIES, source);
+            origin.needed_by = library.needed_by.into_iter().collect();
+            tree.place(path, mode, Kind::File(content), &Arc::new(origin)).map_err(RecipeError::from)?;
+            Ok(())
+        };
+        if let Some(loader) = closure.loader {
+            place(&loader_path(), 0o755, loader.content.clone(), loader)?;
         }
-        for (soname, library) in &closure.libraries {
-            let content = &library.content;
-            let facts = self.inspect(soname, content.bytes())?;
+        for (soname, library) in closure.libraries {
+            let facts = self.inspect(&soname, library.content.bytes())?;
             // A library's own DT_RUNPATH would switch the executable's DT_RPATH off for what it needs.
             let content = if facts.runpath.is_some() {
-                Content::new(elf::relocate(soname, content.bytes())?)
+                Content::new(elf::relocate(&soname, library.content.bytes())?)
             } else {
-                content.clone()
+                library.content.clone()
             };
-            let path = format!("{}/{soname}", LIBRARY_DIR.trim_start_matches('/'));
-            tree.add_file(&path, 0o644, content).map_err(RecipeError::from)?;
+            place(&library_path(&soname), 0o644, content, library)?;
         }
         Ok(())
+    }
+}
+
+/// A package as the place where files come from.
+fn source(open: &OpenPackage, paths: Vec<String>) -> Source {
+    let package = &open.package;
+    Source::Package {
+        name: package.name.clone(),
+        version: package.version.to_string(),
+        digest: package.digest,
+        paths,
     }
 }

@@ -8,11 +8,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::digest::Digest;
+use crate::origin::Origin;
 
 /// A file system tree. Paths have no leading slash; parents always exist and sort before their children.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tree {
     nodes: BTreeMap<String, Node>,
+    /// Where files and links come from. Directories come from nowhere: they are what the paths need.
+    origins: BTreeMap<String, Arc<Origin>>,
 }
 
 /// One file, directory or link. Owner and group are always 0.
@@ -92,10 +95,19 @@ impl std::fmt::Debug for Content {
 
 /// Two different things were to stand at one path.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("two different files were to be `/{path}`")]
+#[error("two different files were to be `/{path}`{}", told(.components))]
 pub struct Conflict {
     /// The path.
     pub path: String,
+    /// The components that want them, where that is known.
+    pub components: Vec<String>,
+}
+
+fn told(components: &[String]) -> String {
+    match components {
+        [one, other] => format!(": one of `{one}`, the other of `{other}`"),
+        _ => String::new(),
+    }
 }
 
 impl Tree {
@@ -111,7 +123,7 @@ impl Tree {
     ///
     /// When something else stands at the path.
     pub fn add_file(&mut self, path: &str, mode: u32, content: Content) -> Result<(), Conflict> {
-        self.add(path, mode, Kind::File(content))
+        self.add(path, mode, Kind::File(content), None)
     }
 
     /// Adds a symbolic link, and its parents with mode 0755.
@@ -120,7 +132,7 @@ impl Tree {
     ///
     /// When something else stands at the path.
     pub fn add_symlink(&mut self, path: &str, target: &str) -> Result<(), Conflict> {
-        self.add(path, 0o777, Kind::Symlink(target.to_owned()))
+        self.add(path, 0o777, Kind::Symlink(target.to_owned()), None)
     }
 
     /// Adds a directory, and its parents with mode 0755.
@@ -129,26 +141,56 @@ impl Tree {
     ///
     /// When something else stands at the path.
     pub fn add_dir(&mut self, path: &str, mode: u32) -> Result<(), Conflict> {
-        self.add(path, mode, Kind::Dir)
+        self.add(path, mode, Kind::Dir, None)
     }
 
-    fn add(&mut self, path: &str, mode: u32, kind: Kind) -> Result<(), Conflict> {
+    /// Adds what lies somewhere and says where it comes from. Of two equal files at one path the first one's origin stays.
+    ///
+    /// # Errors
+    ///
+    /// When something else stands at the path.
+    pub fn place(&mut self, path: &str, mode: u32, kind: Kind, origin: &Arc<Origin>) -> Result<(), Conflict> {
+        self.add(path, mode, kind, Some(origin))
+    }
+
+    fn add(
+        &mut self,
+        path: &str,
+        mode: u32,
+        kind: Kind,
+        origin: Option<&Arc<Origin>>,
+    ) -> Result<(), Conflict> {
         let path = crate::deb::normalise(path);
         if let Some((parent, _)) = path.rsplit_once('/') {
             match self.nodes.get(parent) {
                 Some(Node { kind: Kind::Dir, .. }) => {}
-                Some(_) => return Err(Conflict { path: parent.to_owned() }),
-                None => self.add(parent, 0o755, Kind::Dir)?,
+                Some(_) => return Err(self.conflict(parent, origin)),
+                None => self.add(parent, 0o755, Kind::Dir, None)?,
             }
         }
         let node = Node { mode, uid: 0, gid: 0, kind };
         match self.nodes.get(&path) {
-            Some(other) if *other != node => Err(Conflict { path }),
+            Some(other) if *other != node => Err(self.conflict(&path, origin)),
             _ => {
+                if let Some(origin) = origin {
+                    self.origins.entry(path.clone()).or_insert_with(|| Arc::clone(origin));
+                }
                 self.nodes.insert(path, node);
                 Ok(())
             }
         }
+    }
+
+    fn conflict(&self, path: &str, origin: Option<&Arc<Origin>>) -> Conflict {
+        let there = self.origins.get(path);
+        let components = there.into_iter().chain(origin).map(|origin| origin.component.clone()).collect();
+        Conflict { path: path.to_owned(), components }
+    }
+
+    /// Where a file or link comes from.
+    #[must_use]
+    pub fn origin(&self, path: &str) -> Option<&Origin> {
+        self.origins.get(path).map(Arc::as_ref)
     }
 
     /// Adds all of another tree.
@@ -157,7 +199,9 @@ impl Tree {
     ///
     /// When the two have different things at one path.
     pub fn merge(&mut self, other: &Self) -> Result<(), Conflict> {
-        other.iter().try_for_each(|(path, node)| self.add(path, node.mode, node.kind.clone()))
+        other.iter().try_for_each(|(path, node)| {
+            self.add(path, node.mode, node.kind.clone(), other.origins.get(path))
+        })
     }
 
     /// Adds a directory of the host under `prefix`: kernel modules, for one. Owners become 0, special files are left out.
@@ -187,6 +231,33 @@ impl Tree {
             }
         }
         Ok(())
+    }
+
+    /// The files and links that `wanted` names, and the empty directories, each with its parents.
+    pub(crate) fn part(&self, wanted: impl Fn(&str) -> bool) -> Self {
+        let mut part = Self::new();
+        for (path, node) in &self.nodes {
+            let below = format!("{path}/");
+            let next = self.nodes.range(below.clone()..).next();
+            let holds = next.is_some_and(|(next, _)| next.starts_with(&below));
+            if holds || !wanted(path) {
+                continue;
+            }
+            if let Some(origin) = self.origins.get(path) {
+                part.origins.insert(path.clone(), Arc::clone(origin));
+            }
+            part.nodes.insert(path.clone(), node.clone());
+            for (at, _) in path.match_indices('/') {
+                if let Some(parent) = self.nodes.get(&path[..at]) {
+                    part.nodes.insert(path[..at].to_owned(), parent.clone());
+                }
+            }
+        }
+        part
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
     }
 
     /// The node at a path.
@@ -266,8 +337,23 @@ mod tests {
         let mut tree = Tree::new();
         tree.add_file("a", 0o644, file("1")).unwrap();
         tree.add_file("a", 0o644, file("1")).unwrap();
-        assert_eq!(tree.add_file("a", 0o644, file("2")), Err(Conflict { path: "a".to_owned() }));
-        assert_eq!(tree.add_symlink("a/b", "x"), Err(Conflict { path: "a".to_owned() }));
+        let conflict = || Conflict { path: "a".to_owned(), components: vec![] };
+        assert_eq!(tree.add_file("a", 0o644, file("2")), Err(conflict()));
+        assert_eq!(tree.add_symlink("a/b", "x"), Err(conflict()));
+    }
+
+    #[test]
+    fn a_conflict_names_both_components() {
+        let of = |component: &str| Arc::new(Origin::plain(component, crate::Source::Component));
+        let mut tree = Tree::new();
+        tree.place("a", 0o644, Kind::File(file("1")), &of("engine")).unwrap();
+        tree.place("a", 0o644, Kind::File(file("1")), &of("cli")).unwrap();
+        assert_eq!(tree.origin("a").unwrap().component, "engine", "the first one's stays");
+        let error = tree.place("a", 0o644, Kind::File(file("2")), &of("cli")).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "two different files were to be `/a`: one of `engine`, the other of `cli`"
+        );
     }
 
     #[test]

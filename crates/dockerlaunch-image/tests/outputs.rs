@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use dockerlaunch_image::{
-    BuildError, BuildRequest, Digest, EmitError, Event, Hints as _, Output, Progress, Silent, build,
+    BuildError, BuildRequest, Class, Digest, EmitError, Event, ExtraFile, Hints as _, Output, Progress,
+    Silent, Source, build, contents, tree,
 };
 use repository::Fixture;
 use serde_json::{Value, json};
@@ -255,4 +256,61 @@ fn what_a_killed_build_left_is_cleared_away() {
             "out"
         ]
     );
+}
+
+#[test]
+fn the_contents_say_where_each_file_comes_from() {
+    let fixture = Fixture::new();
+    let contents = contents(&fixture.request(), &Silent).unwrap();
+    assert_eq!(fixture.left_over(), Vec::<String>::new(), "nothing is written");
+    let [bundle, description] = contents.entries.as_slice() else { panic!("{:?}", contents.entries) };
+    assert_eq!(bundle.path, "usr/lib/dockerlaunch/etc/ssl/certs/ca-certificates.crt");
+    assert_eq!(bundle.class, Class::File);
+    let origin = bundle.origin.as_ref().unwrap();
+    assert_eq!(origin.component, "ca-certificates");
+    assert_eq!(origin.reason.as_ref().unwrap().feature, "pull and push");
+    let Source::Package { name, version, digest, paths } = &origin.source else {
+        panic!("{:?}", origin.source)
+    };
+    assert_eq!((name.as_str(), version.as_str()), ("ca-certificates", "1"));
+    assert_eq!(*digest, contents.packages[0].digest);
+    let in_order =
+        ["a.crt", "b.crt", "z.crt"].map(|name| format!("usr/share/ca-certificates/mozilla/{name}"));
+    assert_eq!(paths, &in_order);
+    assert_eq!(
+        (description.class, &description.origin.as_ref().unwrap().source),
+        (Class::Metadata, &Source::Build)
+    );
+    let report = build(&fixture.request(), &Silent).unwrap();
+    assert_eq!(report.tree_digest, contents.tree_digest);
+}
+
+#[test]
+fn extra_files_lie_where_the_user_wants_them() {
+    let fixture = Fixture::new();
+    let extra = |to: &str, text: &[u8]| ExtraFile {
+        to: to.to_owned(),
+        mode: 0o600,
+        content: tree::Content::new(text),
+    };
+    let daemon = extra("etc/docker/daemon.json", b"{}");
+    let request = BuildRequest { extra: vec![daemon.clone()], ..fixture.request() };
+    for _ in 0..2 {
+        build(&request, &Silent).unwrap();
+    }
+    assert_eq!(fs::read(fixture.path("out/etc/docker/daemon.json")).unwrap(), b"{}");
+    let bundle = "usr/lib/dockerlaunch/etc/ssl/certs/ca-certificates.crt";
+    let error = |extra: ExtraFile| {
+        let error = build(&BuildRequest { extra: vec![extra], ..fixture.request() }, &Silent).unwrap_err();
+        assert!(!error.hints().is_empty());
+        error.to_string()
+    };
+    assert_eq!(
+        error(extra(bundle, b"mine")),
+        format!(
+            "two different files were to be `/{bundle}`: one of `ca-certificates`, the other of `extra files`"
+        )
+    );
+    let dynamic = fs::read(std::env::current_exe().unwrap()).unwrap();
+    assert_eq!(error(extra("hook", &dynamic)), "the extra file `/hook` is not a static executable");
 }

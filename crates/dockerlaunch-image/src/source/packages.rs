@@ -12,6 +12,8 @@ pub struct Package {
     pub name: String,
     /// Its version.
     pub version: Version,
+    /// The architecture it is for, or `all`.
+    pub architecture: String,
     /// Path of the file below the archive's base URL.
     pub filename: String,
     /// Size of the file.
@@ -20,8 +22,8 @@ pub struct Package {
     pub digest: Digest,
     /// Names of the packages it depends on; of alternatives, all.
     pub depends: Vec<String>,
-    /// Base URL of the archive that has it.
-    pub base: String,
+    /// Base URLs of the archives that have it, or may have it; the best place first.
+    pub bases: Vec<String>,
 }
 
 /// A parsed Packages index. Stanzas are found by name at once and parsed when asked for: the index has 60 MB.
@@ -63,16 +65,17 @@ fn parse_stanza(stanza: &str, base: &str) -> Option<Package> {
     Some(Package {
         name: field(stanza, "Package")?.to_owned(),
         version: Version::new(field(stanza, "Version")?),
+        architecture: field(stanza, "Architecture").unwrap_or_default().to_owned(),
         filename: field(stanza, "Filename").filter(|path| is_plain(path))?.to_owned(),
         size: field(stanza, "Size")?.parse().ok()?,
         digest: field(stanza, "SHA256")?.parse().ok()?,
         depends: depends.into_iter().flatten().flat_map(parse_relation).collect(),
-        base: base.to_owned(),
+        bases: vec![base.to_owned()],
     })
 }
 
 /// A path that stays below the archive's base.
-fn is_plain(path: &str) -> bool {
+pub(crate) fn is_plain(path: &str) -> bool {
     !path.starts_with('/') && path.split('/').all(|part| !part.is_empty() && part != "." && part != "..")
 }
 
