@@ -31,6 +31,7 @@ pub mod runner;
 pub mod sandbox;
 pub mod scenarios;
 pub mod security;
+pub mod sources;
 mod stream;
 pub mod suite;
 pub mod up;

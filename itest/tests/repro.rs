@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use itest::command;
+use itest::need::Need;
 use itest::product;
+use itest::sources;
 use itest::suite::{Suite, told};
 use tempfile::TempDir;
 
@@ -25,6 +27,16 @@ fn main() -> ExitCode {
         .test("repro_docker", &[], || compare("docker.tar"))
         .test("repro_oci", &[], || compare("oci"))
         .test("repro_initramfs", &[], || compare("initramfs"))
+        .test("repro_lock", &[], || {
+            built().and_then(|(one, _)| sources::lock(&one.join("image.tar"), &one.join("cache")))
+        })
+        .test("repro_engine_tarball", &[Need::Program("dpkg-deb")], || {
+            built().and_then(|(one, _)| sources::tarball(&one.join("cache")))
+        })
+        .test("repro_index", &[], sources::index)
+        .test("repro_arm64", &[Need::Program("qemu-aarch64")], || sources::ARM64.image())
+        .long("repro_armhf", &[Need::Program("qemu-arm")], || sources::ARMHF.image())
+        .long("repro_riscv64", &[Need::Program("qemu-riscv64")], || sources::RISCV64.image())
         .run(|| {
             drop(BUILT.get().map(|built| built.lock().unwrap_or_else(PoisonError::into_inner).take()));
             Ok(())

@@ -131,7 +131,7 @@ pub(crate) const TIERS: &[Tier] = &[
     Tier {
         name: "repro",
         proves: "two builds give the same bytes",
-        needs: &[],
+        needs: &[Need::Program("dpkg-deb", "dpkg"), Need::Program("qemu-aarch64", "qemu-user")],
         steps: &[Step::Tests("repro_"), Step::Scenarios("repro")],
         has_tests: true,
         long: false,

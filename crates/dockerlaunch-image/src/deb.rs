@@ -150,7 +150,10 @@ pub(crate) fn contents(
 }
 
 /// Reads the data part of a package.
-fn read_data(deb: impl Read, wanted: &dyn Fn(&str) -> bool) -> io::Result<BTreeMap<String, Entry>> {
+pub(crate) fn read_data(
+    deb: impl Read,
+    wanted: &dyn Fn(&str) -> bool,
+) -> io::Result<BTreeMap<String, Entry>> {
     let mut archive = ar::Archive::new(deb);
     while let Some(member) = archive.next_entry() {
         let member = member?;

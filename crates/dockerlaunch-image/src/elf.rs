@@ -163,23 +163,59 @@ fn file_offset<P: ProgramHeader<Endian = Endianness>>(
 /// DT_RPATH and not DT_RUNPATH: the latter loses to a base image's `LD_LIBRARY_PATH`, and does not count for the
 /// libraries' own libraries, which stay as they are.
 pub(crate) fn relocate(name: &str, bytes: &[u8]) -> Result<Vec<u8>, ElfError> {
-    let failed = |error: object_rewrite::Error| ElfError::Rewrite {
-        name: name.to_owned(),
-        message: error.to_string(),
-    };
+    let read = |message| ElfError::Read { name: name.to_owned(), message };
+    let failed = |message| ElfError::Rewrite { name: name.to_owned(), message };
     let before = inspect(name, bytes)?;
-    let readable = by_class!(bytes, hide_attributes(bytes))
-        .map_err(|message| ElfError::Read { name: name.to_owned(), message })?;
-    let mut rewriter = object_rewrite::Rewriter::read(&readable).map_err(failed)?;
-    if before.interpreter.is_some() {
-        rewriter.elf_set_interpreter(INTERPRETER.as_bytes().to_vec()).map_err(failed)?;
-    }
-    rewriter.elf_set_runpath(LIBRARY_DIR.as_bytes().to_vec()).map_err(failed)?;
-    rewriter.elf_use_rpath().map_err(failed)?;
-    let mut after = Vec::with_capacity(bytes.len() + (64 << 10));
-    rewriter.write(&mut after).map_err(failed)?;
+    let readable = by_class!(bytes, hide_attributes(bytes)).map_err(read)?;
+    let after = match rewrite(&readable, &before) {
+        Ok(after) => after,
+        // Where the dynamic section has no room for one more entry, one that only debuggers use makes way.
+        Err(error) => match by_class!(bytes, spare_entry(&readable)).map_err(read)? {
+            Some(roomy) => rewrite(&roomy, &before).map_err(|error| failed(error.to_string()))?,
+            None => return Err(failed(error.to_string())),
+        },
+    };
     check(bytes, &before, &after).map_err(|message| ElfError::Check { name: name.to_owned(), message })?;
     Ok(after)
+}
+
+fn rewrite(bytes: &[u8], before: &ElfFacts) -> Result<Vec<u8>, object_rewrite::Error> {
+    let mut rewriter = object_rewrite::Rewriter::read(bytes)?;
+    if before.interpreter.is_some() {
+        rewriter.elf_set_interpreter(INTERPRETER.as_bytes().to_vec())?;
+    }
+    rewriter.elf_set_runpath(LIBRARY_DIR.as_bytes().to_vec())?;
+    rewriter.elf_use_rpath()?;
+    let mut after = Vec::with_capacity(bytes.len() + (64 << 10));
+    rewriter.write(&mut after)?;
+    Ok(after)
+}
+
+/// The file with an empty DT_RUNPATH in place of its DT_DEBUG.
+fn spare_entry<E: FileHeader<Endian = Endianness>>(bytes: &[u8]) -> Result<Option<Vec<u8>>, String> {
+    let (endian, _, segments) = segments::<E>(bytes)?;
+    let cut_off = "its dynamic section is cut off";
+    for segment in segments {
+        let dynamic = segment.dynamic(endian, bytes).map_err(|error| error.to_string())?;
+        let Some(number) =
+            dynamic.unwrap_or_default().iter().position(|entry| entry.tag32(endian) == Some(elf::DT_DEBUG))
+        else {
+            continue;
+        };
+        let size = size_of::<E::Dyn>();
+        let start = usize::try_from(segment.p_offset(endian).into()).map_err(|error| error.to_string())?;
+        let mut roomy = bytes.to_vec();
+        let entry = roomy.get_mut(start + number * size..start + (number + 1) * size).ok_or(cut_off)?;
+        // The string at offset 0 is the empty one. The tag's upper half, in the larger class, is zero already.
+        let (tag, value) = entry.split_at_mut(size / 2);
+        value.fill(0);
+        let place = if endian == Endianness::Big { size / 2 - 4 } else { 0 };
+        tag.get_mut(place..place + 4)
+            .ok_or(cut_off)?
+            .copy_from_slice(&endian.write_u32(elf::DT_RUNPATH).to_ne_bytes());
+        return Ok(Some(roomy));
+    }
+    Ok(None)
 }
 
 /// Makes sections of processor attributes (`SHT_ARM_ATTRIBUTES` and what has its number elsewhere) look like plain data.
@@ -299,6 +335,16 @@ mod tests {
         assert_eq!(after.rpath.as_deref(), Some(LIBRARY_DIR));
         assert_eq!(after.runpath, None);
         assert_eq!(after.needed, before.needed);
+    }
+
+    #[test]
+    fn an_entry_for_debuggers_makes_way() {
+        let original = sample();
+        let roomy = by_class!(&*original, spare_entry(&original)).unwrap().unwrap();
+        assert_eq!(inspect("self", &roomy).unwrap().runpath.as_deref(), Some(""));
+        let before = inspect("self", &original).unwrap();
+        let after = rewrite(&roomy, &before).unwrap();
+        check(&original, &before, &after).unwrap();
     }
 
     #[test]

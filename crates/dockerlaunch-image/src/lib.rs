@@ -27,6 +27,8 @@ mod emit;
 mod error;
 mod fetch;
 mod flags;
+#[doc(hidden)]
+pub mod fuzzing;
 mod lint;
 mod lock;
 mod name;

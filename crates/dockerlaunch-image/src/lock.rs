@@ -41,24 +41,27 @@ pub struct Lock {
     #[serde(deserialize_with = "known_version")]
     version: u32,
     /// Codename of the suite.
+    #[serde(deserialize_with = "word")]
     pub suite: String,
     /// Digest of what this program knew of Docker's requirements.
     spec: Digest,
     /// Names of the image's components.
+    #[serde(deserialize_with = "words")]
     pub components: Vec<String>,
     /// Digest of the tarball that the engine is taken from.
     #[serde(default)]
     engine: Option<Digest>,
     /// By architecture.
-    #[serde(rename = "image")]
+    #[serde(default, rename = "image")]
     images: Vec<LockedImage>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LockedImage {
+    #[serde(deserialize_with = "word")]
     architecture: String,
-    #[serde(rename = "package")]
+    #[serde(default, rename = "package")]
     packages: Vec<LockedPackage>,
 }
 
@@ -88,10 +91,23 @@ fn known_version<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
     }
 }
 
+/// Text as it may stand in a message.
+fn is_word(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "+-.:~_".contains(c);
+    !text.is_empty() && text.chars().all(plain)
+}
+
+fn words<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    let list = Vec::<String>::deserialize(from)?;
+    match list.iter().find(|text| !is_word(text)) {
+        None => Ok(list),
+        Some(text) => Err(D::Error::custom(format!("`{}` is no name of a component", text.escape_debug()))),
+    }
+}
+
 fn word<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
     let text = String::deserialize(from)?;
-    let plain = |c: char| c.is_ascii_alphanumeric() || "+-.:~".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
+    if is_word(&text) {
         Ok(text)
     } else {
         Err(D::Error::custom(format!("`{}` is no name or version of a package", text.escape_debug())))

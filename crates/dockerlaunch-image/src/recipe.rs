@@ -12,7 +12,7 @@ use crate::preload::Preload;
 use crate::progress::{Event, Progress};
 use crate::request::Arch;
 use crate::resolve::{OpenPackage, Resolver, matches};
-use crate::spec::{Component, FlagList, PackageFile};
+use crate::spec::{Component, FlagList, PackageFile, nearest};
 use crate::spec_file::ExtraFile;
 use crate::tree::{Conflict, Content, Kind, Tree};
 use crate::upstream::{COMPONENTS, Programs};
@@ -36,6 +36,8 @@ pub enum RecipeError {
         package: String,
         /// The path or glob.
         path: String,
+        /// The file that it has that is most like it.
+        nearest: Option<String>,
     },
     /// A path in a component is not a valid glob.
     #[error("component path `{path}` is not a valid pattern")]
@@ -100,6 +102,10 @@ pub enum RecipeError {
 impl Hints for RecipeError {
     fn hints(&self) -> Vec<String> {
         match self {
+            Self::NoFile { package, nearest: Some(nearest), .. } => vec![
+                format!("the nearest that {package} has is `/{nearest}`"),
+                "leave the component out with `--without NAME`".to_owned(),
+            ],
             Self::NoPackage { .. }
             | Self::NoFile { .. }
             | Self::NoLibrary { .. }
@@ -311,8 +317,14 @@ impl Kitchen<'_, '_> {
         needing: &mut Vec<Needing>,
     ) -> Result<(), BuildError> {
         let package = file.package_for(self.codename);
-        let missing = || RecipeError::NoFile { package: package.to_owned(), path: file.from.clone() };
-        let open = self.resolver.get(package).ok_or_else(missing)?;
+        let open = self.resolver.get(package);
+        let missing = || {
+            let there = open.into_iter().flat_map(|open| open.contents.entries.keys());
+            let nearest = nearest(file.from.trim_start_matches('/'), there.map(String::as_str));
+            let (package, path) = (package.to_owned(), file.from.clone());
+            RecipeError::NoFile { package, path, nearest: nearest.map(str::to_owned) }
+        };
+        let open = open.ok_or_else(missing)?;
         let origin = |paths| Arc::new(Origin::of(&component.name, source(open, paths), &file.reason));
         let wanted = pattern(&file.from)?;
         let skip = file.skip.iter().map(|skip| pattern(skip)).collect::<Result<Vec<_>, _>>()?;

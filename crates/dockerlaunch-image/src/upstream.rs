@@ -186,7 +186,7 @@ impl<R: Read> Read for Limited<R> {
     }
 }
 
-fn unpack(location: &str, bytes: &[u8]) -> Result<Programs, UpstreamError> {
+pub(crate) fn unpack(location: &str, bytes: &[u8]) -> Result<Programs, UpstreamError> {
     let fail = |source| UpstreamError::Archive { location: location.to_owned(), source };
     let plain: Box<dyn Read + '_> = match bytes {
         [0x1f, 0x8b, ..] => Box::new(flate2::read::MultiGzDecoder::new(bytes)),

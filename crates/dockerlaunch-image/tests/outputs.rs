@@ -314,3 +314,14 @@ fn extra_files_lie_where_the_user_wants_them() {
     let dynamic = fs::read(std::env::current_exe().unwrap()).unwrap();
     assert_eq!(error(extra("hook", &dynamic)), "the extra file `/hook` is not a static executable");
 }
+
+#[test]
+fn a_file_that_a_package_lacks_is_told_with_the_nearest() {
+    let fixture = Fixture::new();
+    // The archive of the tests has one package under all names.
+    let request = BuildRequest { only: Some(vec!["xz".to_owned()]), ..fixture.request() };
+    let error = build(&request, &Silent).unwrap_err();
+    assert_eq!(error.to_string(), "package xz-utils has no file `/usr/bin/xz`");
+    assert_eq!(error.hints()[0], "the nearest that xz-utils has is `/usr/bin/xzz`");
+    assert_eq!(fixture.left_over(), Vec::<String>::new());
+}
