@@ -145,7 +145,7 @@ fn run(request: &BuildRequest, progress: &dyn Progress) -> Result<BuildReport, B
     }
 
     let packages = records(&resolver);
-    let config = ImageConfig::new(labels(&archive.codename, &packages));
+    let config = ImageConfig::new(names.iter().copied(), labels(&archive.codename, &packages));
     let emitter = Emitter { request, trees: &trees, config: &config, cache: &cache, progress };
     let mut outputs = Vec::new();
     for output in &request.outputs {

@@ -247,10 +247,16 @@ impl Kitchen<'_, '_> {
         let name_of = |path: &str| path.rsplit('/').next().unwrap_or(path).to_owned();
         let mut joined = Vec::new();
         let mut found = false;
+        let mut left: Vec<&String> = file.names.iter().collect();
         for path in open.contents.entries.keys().filter(|path| matches(&wanted, path)) {
-            if skip.iter().any(|skip| skip.matches(&name_of(path))) {
+            let name = name_of(path);
+            if skip.iter().any(|skip| skip.matches(&name)) {
                 continue;
             }
+            if !file.names.is_empty() && !file.names.contains(&name) {
+                continue;
+            }
+            left.retain(|left| **left != name);
             let Some((_, mode, Some(content))) = open.contents.resolve(path) else { continue };
             found = true;
             if file.join {
@@ -268,6 +274,10 @@ impl Kitchen<'_, '_> {
         }
         if file.join {
             tree.add_file(&private(&file.to), 0o644, Content::new(joined)).map_err(RecipeError::from)?;
+        }
+        if let Some(name) = left.first() {
+            let path = file.from.replace(&name_of(&file.from), name);
+            return Err(RecipeError::NoFile { package: package.to_owned(), path }.into());
         }
         if found { Ok(()) } else { Err(missing().into()) }
     }

@@ -196,7 +196,7 @@ mod tests {
             tree_size: 0,
             packages: vec![],
             outputs: vec![WrittenOutput { output: "tar:x".to_owned(), digest: Digest::of(b"x"), size: 1 }],
-            config: ImageConfig::new(BTreeMap::new()),
+            config: ImageConfig::new([], BTreeMap::new()),
             warnings: vec![],
         }
     }
