@@ -29,6 +29,10 @@ pub enum Packing {
 
 /// Root file system of the base image: busybox, its applets, and the few directories programs take for granted.
 pub fn busybox_rootfs() -> Result<Vec<u8>> {
+    busybox_tree()?.finish()
+}
+
+fn busybox_tree() -> Result<Tree> {
     let busybox = product::busybox();
     let program = std::fs::read(&busybox).with_context(|| format!("reading `{}`", busybox.display()))?;
     let applets = command::run(Command::new(&busybox).arg("--list"), b"")?.success()?;
@@ -49,7 +53,7 @@ pub fn busybox_rootfs() -> Result<Vec<u8>> {
         b"passwd: files\ngroup: files\nservices: files\nhosts: files dns\n",
     )?;
     tree.file("etc/not-executable", 0o644, b"data\n")?;
-    tree.finish()
+    Ok(tree)
 }
 
 /// What `docker save` writes and `docker load` reads: one layer, one name.
@@ -97,6 +101,13 @@ pub fn registry_rootfs() -> Result<Vec<u8>> {
     let mut tree = Tree::default();
     tree.copy(&product::registry())?;
     tree.directory("tmp", 0o1777)?;
+    tree.finish()
+}
+
+/// Root file system of an image with a git server: the base image and the programs.
+pub fn git_server_rootfs() -> Result<Vec<u8>> {
+    let mut tree = busybox_tree()?;
+    tree.copy(&product::git_server())?;
     tree.finish()
 }
 

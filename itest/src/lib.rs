@@ -20,6 +20,7 @@ pub mod host_check;
 pub mod host_command;
 pub mod image;
 pub mod interrupt;
+pub mod modules;
 pub mod need;
 pub mod nested;
 pub mod nodes;

@@ -14,6 +14,8 @@ pub enum Need {
     Busybox,
     /// The registry's server and its libraries.
     Registry,
+    /// git, sshd and openssl with their libraries.
+    GitServer,
     /// Root file system of the distribution's stable release, as a tar.
     Bookworm,
     /// Root file system of bookworm with its Docker and podman, as a directory.
@@ -33,6 +35,9 @@ impl Need {
             Need::Root => (!rustix::process::geteuid().is_root()).then(|| "needs root".to_owned()),
             Need::Busybox => file(&product::busybox(), "a static busybox"),
             Need::Registry => file(&product::registry().join("bin/docker-registry"), "a registry's server"),
+            Need::GitServer => {
+                file(&product::git_server().join("usr/bin/sshd"), "the programs of a git server")
+            }
             Need::Bookworm => file(&product::bookworm(), "the stable release's root file system"),
             Need::Engines => {
                 file(&product::engines().join("usr/sbin/dockerd"), "bookworm's Docker and podman")

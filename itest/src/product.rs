@@ -34,6 +34,11 @@ pub fn registry() -> PathBuf {
     provisions().join("registry")
 }
 
+/// Programs of a server of git repositories, with their libraries.
+pub fn git_server() -> PathBuf {
+    provisions().join("git-server")
+}
+
 /// The stable release's root file system.
 pub fn bookworm() -> PathBuf {
     provisions().join("bookworm.tar")

@@ -11,10 +11,12 @@ pub mod building;
 pub mod buildkit;
 pub mod compose;
 pub mod engine;
+pub mod git;
 pub mod images;
 pub mod limits;
 pub mod logging;
 pub mod networks;
+pub mod optional;
 pub mod registry;
 pub mod reports;
 pub mod restart;
@@ -55,6 +57,7 @@ pub const SCENARIOS: &[&[Scenario]] = &[
     swarm::SCENARIOS,
     security::SCENARIOS,
     building::SCENARIOS,
+    git::SCENARIOS,
     registry::SCENARIOS,
     reports::SCENARIOS,
     zombies::SCENARIOS,
@@ -62,7 +65,7 @@ pub const SCENARIOS: &[&[Scenario]] = &[
 ];
 
 /// Areas that an image with more components must pass; there `docker build` is another program than in the rest.
-pub const EXTRAS: &[&[Scenario]] = &[buildkit::SCENARIOS, compose::SCENARIOS];
+pub const EXTRAS: &[&[Scenario]] = &[buildkit::SCENARIOS, compose::SCENARIOS, optional::SCENARIOS];
 
 /// A scenario without needs of its own: most of them.
 const fn scenario(
@@ -110,6 +113,7 @@ mod tests {
     fn the_default_image_is_enough_for_all_but_the_extras() {
         assert_eq!(components(SCENARIOS.iter().copied().flatten()), "");
         assert!(EXTRAS.iter().copied().flatten().all(|scenario| !scenario.image.is_empty()));
-        assert_eq!(components(EXTRAS.iter().copied().flatten()), "buildx,compose");
+        let extras = components(EXTRAS.iter().copied().flatten());
+        assert_eq!(extras, "buildx,compose,crun,ext4,fuse-overlayfs,nft,pigz,shell");
     }
 }

@@ -1,4 +1,4 @@
-//! The `root_` tier: what takes components that are in no profile, under `up --with buildx,compose`.
+//! The `root_` tier: what takes components that are not in the default profile, under `up --with …`.
 
 use std::process::ExitCode;
 use std::sync::Arc;

@@ -4,10 +4,10 @@ use std::process::ExitCode;
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use itest::Need;
 use itest::faults::clock;
 use itest::suite::{Suite, told};
 use itest::vm::{self, Boot, firewall};
+use itest::{Need, modules};
 
 const NEEDS: &[Need] =
     &[Need::Busybox, Need::Kernel, Need::Program("qemu-system-x86_64"), Need::Program("cpio")];
@@ -126,6 +126,11 @@ fn main() -> ExitCode {
             }
             Ok(())
         })
+        .test(
+            "vm_modprobe_shows_what_kmod_shows_pain_37",
+            &[Need::Program("modprobe")],
+            modules::shown_as_by_kmod,
+        )
         .test("vm_no_zombies_pain_14", &[], || expect("zombies", "0"))
         .longest("vm_less_than_everything_on_cgroup_v2_pains_5_6_23_35_41", &[], less_than_everything)
         .longest("vm_clock_set_forward_and_back", &[], || clock::set().context(clock::HOLDS))

@@ -22,6 +22,8 @@ pub(crate) enum Need {
     Busybox,
     /// A registry's server, with the libraries it needs.
     Registry,
+    /// What serves git repositories by http, https and ssh, with its libraries.
+    GitServer,
     /// Root file system of the distribution's own release.
     Bookworm,
     /// Bookworm with its Docker and podman.
@@ -46,6 +48,7 @@ impl Need {
             }
             Need::Busybox => busybox().is_file(),
             Need::Registry => registry().is_file(),
+            Need::GitServer => kept("git-server/usr/bin/sshd").is_file(),
             Need::Bookworm => bookworm().is_file(),
             Need::Engines => kept("engines").join("complete").is_file(),
             Need::Kernel => kept("kernel").join("complete").is_file(),
@@ -73,6 +76,7 @@ impl Need {
             Need::Crate(name) => format!("`{name}` (crates.io)"),
             Need::Busybox => "a static busybox (package busybox-static, unpacked in target/)".to_owned(),
             Need::Registry => "a registry's server (package docker-registry, unpacked in target/)".to_owned(),
+            Need::GitServer => "a git server (git, openssh-server, openssl, unpacked in target/)".to_owned(),
             Need::Bookworm => "a base system (debootstrap, into target/)".to_owned(),
             Need::Engines => {
                 "bookworm's Docker and podman (debootstrap with docker.io and podman, into target/)"
@@ -127,7 +131,10 @@ pub(crate) fn provide(needs: &[Need]) -> Vec<(Need, anyhow::Error)> {
                 output(&mut command(&["cargo", "install", "--locked", "--quiet", name])).map(drop)
             }
             Need::Busybox => fetch_busybox(),
-            Need::Registry => fetch_registry(),
+            Need::Registry => {
+                fetch_programs("registry", "bin", &[("docker-registry", "usr/bin/docker-registry")], &[])
+            }
+            Need::GitServer => fetch_programs("git-server", "usr/bin", GIT_SERVER, &["libwrap0"]),
             Need::Bookworm => make_bookworm(),
             Need::Engines => make_engines(),
             Need::Kernel => fetch_kernel(),
@@ -210,20 +217,48 @@ fn fetch_busybox() -> Result<()> {
     Ok(())
 }
 
-/// The program and the libraries that this machine has for it, as the root file system of an image.
-fn fetch_registry() -> Result<()> {
-    let package = unpack("docker-registry", "registry.package")?;
-    let part = kept("registry.part");
+/// Packages, and the programs of theirs that serve git repositories.
+const GIT_SERVER: &[(&str, &str)] = &[
+    ("openssl", "usr/bin/openssl"),
+    ("git", "usr/bin/git"),
+    ("git", "usr/lib/git-core/git-http-backend"),
+    ("openssh-server", "usr/sbin/sshd"),
+];
+
+/// Programs of packages with the libraries that this machine or some more packages have for them, to be part of the root file
+/// system of an image.
+fn fetch_programs(
+    name: &str,
+    directory: &str,
+    programs: &[(&str, &str)],
+    libraries_of: &[&str],
+) -> Result<()> {
+    let part = kept(&format!("{name}.part"));
     if part.exists() {
         fs::remove_dir_all(&part)?;
     }
-    let program = part.join("bin/docker-registry");
-    copy(&package.join("usr/bin/docker-registry"), &program)?;
-    for library in libraries(&output(Command::new("ldd").arg(&program))?) {
-        copy(Path::new(library), &part.join(library.trim_start_matches('/')))?;
+    let unpacked = |package: &str| unpack(package, &format!("{name}.{package}"));
+    let mut more = Vec::new();
+    for package in libraries_of {
+        more.push(unpacked(package)?);
     }
-    fs::remove_dir_all(package)?;
-    fs::rename(part, kept("registry")).map_err(Into::into)
+    let triplet = format!("usr/lib/{}-linux-gnu", std::env::consts::ARCH);
+    let places: Vec<String> = more.iter().map(|root| root.join(&triplet).display().to_string()).collect();
+    for (package, path) in programs {
+        let root = unpacked(package)?;
+        let program =
+            part.join(directory).join(Path::new(path).file_name().context("a program without a name")?);
+        copy(&root.join(path), &program)?;
+        let ldd = output(Command::new("ldd").arg(&program).env("LD_LIBRARY_PATH", places.join(":")))?;
+        ensure!(!ldd.contains("not found"), "libraries of {path} are missing: {ldd}");
+        for library in libraries(&ldd).map(Path::new) {
+            let own = more.iter().find_map(|root| library.strip_prefix(root).ok());
+            copy(library, &part.join(own.unwrap_or(library.strip_prefix("/")?)))?;
+        }
+        fs::remove_dir_all(root)?;
+    }
+    more.into_iter().try_for_each(fs::remove_dir_all)?;
+    fs::rename(part, kept(name)).map_err(Into::into)
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {

@@ -35,6 +35,8 @@ const BUSYBOX: &[Need] = &[
     Need::Root,
     Need::Busybox,
     Need::Registry,
+    Need::GitServer,
+    Need::Program("ssh-keygen", "openssh-client"),
     OPENSSL,
     Need::Program("script", "bsdutils"),
     Need::Program("ip", "iproute2"),

@@ -246,7 +246,8 @@ fn put_together(
         return Err(BuildError::Lint(findings));
     }
     let packages = records(&resolver);
-    let mut config = ImageConfig::new(labels(&archive.codename, &packages));
+    let labels = labels(&archive.codename, &packages);
+    let mut config = ImageConfig::new(names.iter().copied(), labels);
     config.extend(&request.env, &request.labels);
     let contents = Contents {
         suite: archive.codename.clone(),

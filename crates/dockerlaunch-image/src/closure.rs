@@ -156,6 +156,10 @@ fn next_package(soname: &str, needing: &Needing, resolver: &Resolver<'_>) -> Res
 
 /// Debian names a library's package after its soname: `libfoo.so.1` is in `libfoo1`, `libfoo2.so.1` in `libfoo2-1`.
 fn guess(soname: &str) -> String {
+    // Older than that rule.
+    if soname == "libz.so.1" {
+        return "zlib1g".to_owned();
+    }
     let (base, number) = soname.split_once(".so.").unwrap_or((soname.trim_end_matches(".so"), ""));
     let base = base.replace('_', "-").to_lowercase();
     let dash = if base.ends_with(|last: char| last.is_ascii_digit()) { "-" } else { "" };
@@ -174,6 +178,7 @@ mod tests {
             ("libgcc_s.so.1", "libgcc-s1"),
             ("libnetfilter_conntrack.so.3", "libnetfilter-conntrack3"),
             ("libip4tc.so.2", "libip4tc2"),
+            ("libz.so.1", "zlib1g"),
             ("libnss.so", "libnss"),
         ] {
             assert_eq!(guess(soname), package);

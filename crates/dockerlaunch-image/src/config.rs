@@ -27,6 +27,13 @@ pub struct ImageConfig {
     pub labels: BTreeMap<String, String>,
 }
 
+/// What a component's programs cannot find by themselves in the private directory.
+const ENV: &[(&str, &str)] = &[
+    ("iptables", "XTABLES_LIBDIR=/usr/lib/dockerlaunch/xtables"),
+    // No templates: else git warns that their directory is missing.
+    ("git", "GIT_TEMPLATE_DIR="),
+];
+
 /// The label that names the suite: images without it are not ours.
 pub(crate) const SUITE_LABEL: &str = "io.from-scratch.suite";
 
@@ -37,9 +44,9 @@ pub(crate) const CREATED_BY: &str = "from-scratch build";
 const SECOND: u64 = 1_000_000_000;
 
 impl ImageConfig {
-    /// The configuration of every image, with these labels besides the fixed ones.
+    /// The configuration of an image of these components, with these labels besides the fixed ones.
     #[must_use]
-    pub fn new(labels: BTreeMap<String, String>) -> Self {
+    pub fn new<'a>(components: impl IntoIterator<Item = &'a str>, labels: BTreeMap<String, String>) -> Self {
         let strings = |items: &[&str]| items.iter().map(|&item| item.to_owned()).collect::<Vec<_>>();
         let mut labels = labels;
         for (name, value) in [
@@ -49,11 +56,14 @@ impl ImageConfig {
         ] {
             labels.insert(name.to_owned(), value.to_owned());
         }
-        Self {
+        let variables = |component: &str| {
+            let of_it = ENV.iter().filter(|(owner, _)| *owner == component);
+            of_it.map(|(_, variable)| (*variable).to_owned()).collect::<Vec<_>>()
+        };
+        let mut image = Self {
             entrypoint: strings(&["/usr/bin/dockerlaunch"]),
             env: strings(&[
                 "PATH=/usr/lib/dockerlaunch/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-                "XTABLES_LIBDIR=/usr/lib/dockerlaunch/xtables",
                 "DOCKER_TLS_CERTDIR=/certs",
             ]),
             volumes: strings(&["/var/lib/docker"]),
@@ -61,7 +71,9 @@ impl ImageConfig {
             stop_signal: "SIGTERM".to_owned(),
             healthcheck: strings(&["CMD", "/usr/bin/dockerlaunch", "healthcheck"]),
             labels,
-        }
+        };
+        image.env.extend(components.into_iter().flat_map(variables));
+        image
     }
 
     /// Sets environment variables and labels, besides or in place of those that are there.
@@ -135,7 +147,7 @@ mod tests {
 
     #[test]
     fn what_the_user_sets_comes_in_place_of_ours() {
-        let mut config = ImageConfig::new(BTreeMap::new());
+        let mut config = ImageConfig::new([], BTreeMap::new());
         let set = |name: &str, value: &str| BTreeMap::from([(name.to_owned(), value.to_owned())]);
         config.extend(&set("DOCKER_TLS_CERTDIR", ""), &set("org.opencontainers.image.title", "Ours"));
         assert!(config.env.contains(&"DOCKER_TLS_CERTDIR=".to_owned()));
@@ -145,7 +157,7 @@ mod tests {
 
     #[test]
     fn the_document_is_what_docker_expects() {
-        let config = ImageConfig::new(BTreeMap::from([("a".to_owned(), "b".to_owned())]));
+        let config = ImageConfig::new(["git"], BTreeMap::from([("a".to_owned(), "b".to_owned())]));
         let layers = [("engine", Digest::of(b"")), ("cli", Digest::of(b"x"))];
         let json = config.to_json(Arch::Amd64, &layers, 0).unwrap();
         let value: serde_json::Value = serde_json::from_slice(&json).unwrap();
@@ -155,6 +167,8 @@ mod tests {
         assert!(value["config"].get("Cmd").is_none());
         let env = value["config"]["Env"].as_array().unwrap();
         assert!(env.contains(&"DOCKER_TLS_CERTDIR=/certs".into()));
+        let named = |name: &str| env.iter().any(|variable| variable.as_str().unwrap().starts_with(name));
+        assert!(named("GIT_TEMPLATE_DIR=") && !named("XTABLES_LIBDIR="));
         assert_eq!(value["config"]["Volumes"]["/var/lib/docker"], serde_json::json!({}));
         assert_eq!(value["config"]["ExposedPorts"]["2376/tcp"], serde_json::json!({}));
         assert_eq!(value["config"]["StopSignal"], "SIGTERM");

@@ -318,23 +318,29 @@ impl Kitchen<'_, '_> {
     ) -> Result<(), BuildError> {
         let package = file.package_for(self.codename);
         let open = self.resolver.get(package);
-        let missing = || {
+        let missing = |path: &str| {
             let there = open.into_iter().flat_map(|open| open.contents.entries.keys());
-            let nearest = nearest(file.from.trim_start_matches('/'), there.map(String::as_str));
-            let (package, path) = (package.to_owned(), file.from.clone());
+            let nearest = nearest(path.trim_start_matches('/'), there.map(String::as_str));
+            let (package, path) = (package.to_owned(), path.to_owned());
             RecipeError::NoFile { package, path, nearest: nearest.map(str::to_owned) }
         };
-        let open = open.ok_or_else(missing)?;
+        let open = open.ok_or_else(|| missing(&file.from))?;
         let origin = |paths| Arc::new(Origin::of(&component.name, source(open, paths), &file.reason));
         let wanted = pattern(&file.from)?;
         let skip = file.skip.iter().map(|skip| pattern(skip)).collect::<Result<Vec<_>, _>>()?;
         let name_of = |path: &str| path.rsplit('/').next().unwrap_or(path).to_owned();
         let mut joined = Vec::new();
         let mut found = Vec::new();
+        let mut left: Vec<&String> = file.names.iter().collect();
         for path in open.contents.entries.keys().filter(|path| matches(&wanted, path)) {
-            if skip.iter().any(|skip| skip.matches(&name_of(path))) {
+            let name = name_of(path);
+            if skip.iter().any(|skip| skip.matches(&name)) {
                 continue;
             }
+            if !file.names.is_empty() && !file.names.contains(&name) {
+                continue;
+            }
+            left.retain(|left| **left != name);
             let Some((_, mode, Some(content))) = open.contents.resolve(path) else { continue };
             found.push(path.clone());
             if file.join {
@@ -351,10 +357,13 @@ impl Kitchen<'_, '_> {
             place_file(tree, &to, mode, content, &origin(vec![path.clone()]))?;
         }
         if found.is_empty() {
-            return Err(missing().into());
+            return Err(missing(&file.from).into());
         }
         if file.join {
             place_file(tree, &file.to, 0o644, Content::new(joined), &origin(found))?;
+        }
+        if let Some(name) = left.first() {
+            return Err(missing(&file.from.replace(&name_of(&file.from), name)).into());
         }
         Ok(())
     }

@@ -256,6 +256,8 @@ pub struct Link {
 
 /// Paths whose presence some rule asks for.
 pub const WATCHED_PATHS: &[&str] = &[
+    "/bin",
+    "/bin/sh",
     "/dev",
     "/dev/fd",
     "/dev/full",
@@ -284,7 +286,10 @@ pub const WATCHED_PATHS: &[&str] = &[
     "/sys/fs/cgroup",
     "/tmp",
     "/usr/lib/dockerlaunch/bin/containerd",
+    "/usr/lib/dockerlaunch/bin/crun",
+    "/usr/lib/dockerlaunch/bin/git",
     "/usr/lib/dockerlaunch/bin/modprobe",
+    "/usr/lib/dockerlaunch/bin/sh",
     "/usr/lib/dockerlaunch/iptables-legacy/iptables",
     "/usr/lib/dockerlaunch/xtables",
     "/var",

@@ -120,7 +120,9 @@ fn not_executed(path: &str, error: &io::Error) -> Problem {
         }
         None => {}
     }
-    problem.hint("a hook must be a static program, or the image must have what it needs")
+    problem.hint(
+        "a hook must be a static program, or the image must have what it needs: `from-scratch build --with shell` gives it /bin/sh",
+    )
 }
 
 /// The program that a script's first line names.

@@ -43,6 +43,7 @@ mod question;
 pub mod say;
 pub mod signals;
 pub mod sockets;
+mod submodule;
 mod sys;
 pub mod timeline;
 
@@ -55,6 +56,7 @@ pub use failure::LaunchFailure;
 pub use handoff::run_if_asked;
 pub use module::modprobe;
 pub use power::end_machine;
+pub use submodule::git_submodule;
 
 /// Prepares the system and replaces this process by the engine. Returns only when that failed.
 ///

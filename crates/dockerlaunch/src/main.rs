@@ -121,6 +121,7 @@ fn act(invocation: Invocation) -> ExitCode {
         Invocation::Drain(limit) => drain(limit),
         Invocation::Healthcheck => done(client::healthcheck(&socket())),
         Invocation::Modprobe(args) => ExitCode::from(dockerlaunch::modprobe(&args)),
+        Invocation::GitSubmodule(args) => ExitCode::from(dockerlaunch::git_submodule(&args)),
         Invocation::Help => {
             say::data(&help());
             ExitCode::SUCCESS

@@ -1,163 +1,167 @@
-//! `modprobe`: loads modules with what they depend on (modprobe(8), modules.dep(5)). The kernel calls it for features
-//! that it has as modules, and dockerd for those that it wants.
+//! `modprobe`: loads modules with what they depend on (modprobe(8)). The kernel calls it for features that it has as modules,
+//! and dockerd for those that it wants. Configuration (modprobe.d(5)) is not read.
 
+mod index;
+mod packed;
+
+use std::ffi::CString;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use crate::module::index::{Index, Module};
 use crate::{say, sys};
+
+/// What the command line asks for.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Asked {
+    quiet: bool,
+    all: bool,
+    /// Only say what would be loaded.
+    show: bool,
+    /// Change nothing.
+    dry: bool,
+    root: Option<String>,
+    release: Option<String>,
+    words: Vec<String>,
+}
 
 /// Runs `modprobe`; returns the exit status.
 pub fn modprobe(args: &[String]) -> u8 {
-    // What is not known might mean the opposite, as -r does.
-    if let Some(unknown) = args.iter().find(|a| !is_known(a)) {
-        say::error(&format!("modprobe: option `{unknown}` is not supported; known: -a -b -q -s -v\n"));
-        return 1;
-    }
-    let quiet = args.iter().any(|a| a == "-q" || a == "--quiet" || a.starts_with("-q"));
-    let all =
-        args.iter().any(|a| a == "--all" || (a.starts_with('-') && !a.starts_with("--") && a.contains('a')));
-    let names: Vec<&String> = args.iter().filter(|a| !a.starts_with('-')).collect();
-    // Without -a, what follows the first name are parameters of the module.
-    let names = if all { &names[..] } else { names.get(..1).unwrap_or_default() };
-    let release = rustix::system::uname().release().to_string_lossy().into_owned();
-    let Some(index) = Index::open(&release) else {
-        if !quiet {
-            let place = format!("/lib/modules/{release}");
+    let asked = match Asked::parse(args) {
+        Ok(asked) => asked,
+        Err(message) => {
+            say::error(&format!("modprobe: {message}\n"));
+            return 1;
+        }
+    };
+    let own = || rustix::system::uname().release().to_string_lossy().into_owned();
+    let release = asked.release.clone().unwrap_or_else(own);
+    let Some(index) = Index::open(asked.root.as_deref().unwrap_or_default(), &release) else {
+        if !asked.quiet {
+            let place = format!("{}/lib/modules/{release}", asked.root.as_deref().unwrap_or_default());
             say::error(&format!("modprobe: no modules for kernel {release}: {place} is not here\n"));
         }
         return 1;
     };
-    let mut failed = false;
+    // Without -a, what follows the first name are parameters of the module.
+    let (names, parameters) = match asked.words.split_first() {
+        Some((_, rest)) if !asked.all => (&asked.words[..1], rest.join(" ")),
+        _ => (&asked.words[..], String::new()),
+    };
+    let (mut failed, mut shown) = (false, String::new());
     for name in names {
-        if let Err(error) = index.load(name) {
+        let modules = index.find(name);
+        if modules.is_empty() {
             failed = true;
-            if !quiet {
-                say::error(&format!("modprobe: {name}: {error}\n"));
+            if !asked.quiet {
+                let place = index.folder.display();
+                say::error(&format!("modprobe: FATAL: Module {name} not found in directory {place}\n"));
+            }
+        }
+        for module in modules {
+            if asked.show {
+                shown.extend(index.probe(&module).iter().map(|(part, _)| show(&index, part)));
+            } else if !asked.dry
+                && let Err(error) = load(&index, &module, &parameters)
+            {
+                failed = true;
+                if !asked.quiet {
+                    say::error(&format!("modprobe: {name}: {error}\n"));
+                }
             }
         }
     }
+    say::data(&shown);
     u8::from(failed)
 }
 
-/// Options that change nothing of importance here, in one word or apart; and names.
-fn is_known(arg: &str) -> bool {
-    match arg.strip_prefix('-') {
-        None | Some("-" | "-all" | "-quiet" | "-verbose" | "-use-blacklist" | "-syslog") => true,
-        Some(letters) => !letters.is_empty() && letters.chars().all(|c| "abqsv".contains(c)),
-    }
-}
-
-/// The module index that depmod(8) wrote for one kernel.
-struct Index {
-    folder: PathBuf,
-    dependencies: String,
-}
-
-impl Index {
-    fn open(release: &str) -> Option<Self> {
-        let folders = ["/lib/modules", "/usr/lib/modules"].map(|top| Path::new(top).join(release));
-        folders.into_iter().find_map(|folder| {
-            let dependencies = fs::read_to_string(folder.join("modules.dep")).ok()?;
-            Some(Self { folder, dependencies })
-        })
-    }
-
-    fn text(&self, file: &str) -> String {
-        fs::read_to_string(self.folder.join(file)).unwrap_or_default()
-    }
-
-    /// Loads a module, by its name or by an alias.
-    fn load(&self, wanted: &str) -> io::Result<()> {
-        let wanted = normal(wanted);
-        if let Some(files) = files_of(&self.dependencies, &wanted) {
-            return self.insert_all(&files);
-        }
-        if is_listed(&self.text("modules.builtin"), &wanted) {
-            return Ok(());
-        }
-        let names = names_of_alias(&self.text("modules.alias"), &wanted);
-        let mut loaded = Err(io::Error::new(io::ErrorKind::NotFound, "no such module"));
-        for name in names {
-            if let Some(files) = files_of(&self.dependencies, &normal(&name)) {
-                loaded = self.insert_all(&files);
+impl Asked {
+    /// What is not known is refused: it might mean the opposite, as -r does.
+    fn parse(args: &[String]) -> Result<Self, String> {
+        let mut asked = Self::default();
+        let mut args = args.iter();
+        while let Some(arg) = args.next() {
+            let mut value = || args.next().cloned().ok_or_else(|| format!("option `{arg}` needs a value"));
+            match arg.as_str() {
+                "--" => {
+                    asked.words.extend(args.cloned());
+                    break;
+                }
+                "--all" => asked.all = true,
+                "--quiet" => asked.quiet = true,
+                "--show-depends" => asked.show = true,
+                "--dry-run" | "--show" | "--simulate" => asked.dry = true,
+                "--verbose" | "--use-blacklist" | "--syslog" => {}
+                "-d" | "--dirname" => asked.root = Some(value()?),
+                "-S" | "--set-version" => asked.release = Some(value()?),
+                _ => match arg.strip_prefix('-') {
+                    None => asked.words.push(arg.clone()),
+                    Some(letters) => {
+                        let known = !letters.is_empty() && letters.chars().all(|c| asked.letter(c));
+                        if !known {
+                            let known = "-a -b -d DIR -D -n -q -s -S RELEASE -v";
+                            return Err(format!("option `{arg}` is not supported; known: {known}"));
+                        }
+                    }
+                },
             }
         }
-        loaded
+        Ok(asked)
     }
 
-    fn insert_all(&self, files: &[String]) -> io::Result<()> {
-        for file in files {
-            let path = self.folder.join(file);
-            let compressed = !file.ends_with(".ko");
-            match sys::finit_module(File::open(path)?.as_fd(), compressed) {
-                Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {}
-                other => other?,
-            }
+    fn letter(&mut self, letter: char) -> bool {
+        match letter {
+            'a' => self.all = true,
+            'q' => self.quiet = true,
+            'D' => self.show = true,
+            'n' => self.dry = true,
+            'b' | 's' | 'v' => {}
+            _ => return false,
         }
-        Ok(())
+        true
     }
 }
 
-/// The kernel writes `_` where file names have `-`.
-fn normal(name: &str) -> String {
-    name.replace('-', "_")
+/// As kmod shows it.
+fn show(index: &Index, module: &Module) -> String {
+    match module {
+        Module::File { file, .. } => format!("insmod {} \n", index.folder.join(file).display()),
+        Module::BuiltIn(name) => format!("builtin {name}\n"),
+    }
 }
 
-/// Module name of a file: `kernel/fs/overlayfs/overlay.ko.xz` is `overlay`.
-fn name_of(file: &str) -> String {
-    let base = file.rsplit('/').next().unwrap_or(file);
-    normal(base.split_once(".ko").map_or(base, |(name, _)| name))
-}
-
-/// Files to load for a module, in order: modules.dep lists the deepest dependency last.
-fn files_of(dependencies: &str, name: &str) -> Option<Vec<String>> {
-    dependencies.lines().find_map(|line| {
-        let (file, needs) = line.split_once(':')?;
-        (name_of(file) == name)
-            .then(|| needs.split_whitespace().rev().chain([file]).map(str::to_owned).collect())
-    })
-}
-
-fn is_listed(builtin: &str, name: &str) -> bool {
-    builtin.lines().any(|line| name_of(line) == name)
-}
-
-/// Modules that an alias stands for; the patterns are those of fnmatch(3).
-fn names_of_alias(aliases: &str, wanted: &str) -> Vec<String> {
-    aliases
-        .lines()
-        .filter_map(|line| line.strip_prefix("alias ")?.rsplit_once(' '))
-        .filter(|(pattern, _)| matches(pattern.as_bytes(), wanted.as_bytes()))
-        .map(|(_, name)| name.to_owned())
-        .collect()
-}
-
-/// `*`, `?` and `[…]` as in fnmatch(3), which depmod writes.
-fn matches(pattern: &[u8], text: &[u8]) -> bool {
-    match (pattern.split_first(), text.split_first()) {
-        (None, rest) => rest.is_none(),
-        (Some((b'*', after)), _) => (0..=text.len()).any(|skip| matches(after, &text[skip..])),
-        (Some((b'?', after)), Some((_, rest))) => matches(after, rest),
-        (Some((b'[', after)), Some((first, rest))) => match after.iter().position(|c| *c == b']') {
-            Some(end) => in_class(&after[..end], *first) && matches(&after[end + 1..], rest),
-            None => false,
-        },
-        (Some((expected, after)), Some((first, rest))) => {
-            // The wanted name is in its normal form.
-            let same = expected == first || (*expected == b'-' && *first == b'_');
-            same && matches(after, rest)
+/// Loads a module and what it depends on.
+fn load(index: &Index, module: &Module, parameters: &str) -> io::Result<()> {
+    for (part, required) in index.probe(module) {
+        let Module::File { name, file } = &part else { continue };
+        if is_loaded(name) {
+            continue;
         }
-        (Some(_), None) => false,
+        let parameters = if part == *module { parameters } else { "" };
+        match insert(&index.folder.join(file), parameters) {
+            Err(error) if required && error.raw_os_error() != Some(libc::EEXIST) => return Err(error),
+            _ => {}
+        }
     }
+    Ok(())
 }
 
-fn in_class(class: &[u8], byte: u8) -> bool {
-    match class {
-        [low, b'-', high, rest @ ..] => (*low..=*high).contains(&byte) || in_class(rest, byte),
-        [one, rest @ ..] => *one == byte || in_class(rest, byte),
-        [] => false,
+fn is_loaded(name: &str) -> bool {
+    fs::read_to_string(format!("/sys/module/{name}/initstate")).is_ok_and(|state| state.trim_end() == "live")
+}
+
+fn insert(path: &Path, parameters: &str) -> io::Result<()> {
+    let parameters = CString::new(parameters)?;
+    let file = File::open(path)?;
+    let compressed = path.extension().is_some_and(|extension| extension != "ko");
+    match sys::finit_module(file.as_fd(), &parameters, compressed) {
+        // Kernels before 5.17, and those built without CONFIG_MODULE_DECOMPRESS.
+        Err(error) if compressed && matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP)) => {
+            sys::init_module(&packed::unpack(path)?, &parameters)
+        }
+        other => other,
     }
 }
 
@@ -165,35 +169,21 @@ fn in_class(class: &[u8], byte: u8) -> bool {
 mod tests {
     use super::*;
 
-    const DEP: &str = "kernel/net/bridge/bridge.ko: kernel/net/802/stp.ko kernel/net/llc/llc.ko\n\
-                       kernel/net/802/stp.ko: kernel/net/llc/llc.ko\nkernel/fs/overlayfs/overlay.ko.xz:\n";
-
-    #[test]
-    fn dependencies_come_first_pain_37() {
-        let files = files_of(DEP, "bridge").expect("listed");
-        assert_eq!(files, ["kernel/net/llc/llc.ko", "kernel/net/802/stp.ko", "kernel/net/bridge/bridge.ko"]);
-        assert_eq!(files_of(DEP, "overlay").expect("listed"), ["kernel/fs/overlayfs/overlay.ko.xz"]);
-        assert_eq!(files_of(DEP, "none"), None);
-    }
-
-    #[test]
-    fn aliases_are_patterns() {
-        let text = "# c\nalias fs-overlay overlay\nalias pci:v00001AF4d*sv* virtio_pci\nalias cpu:type:x86,*[0-9a]x foo\n";
-        assert_eq!(names_of_alias(text, "fs_overlay"), ["overlay"]);
-        assert_eq!(names_of_alias(text, "pci:v00001AF4d1sv2"), ["virtio_pci"]);
-        assert_eq!(names_of_alias(text, "cpu:type:x86,77x"), ["foo"]);
-        assert!(names_of_alias(text, "cpu:type:x86,7bx").is_empty());
+    fn parse(line: &str) -> Result<Asked, String> {
+        Asked::parse(&line.split(' ').map(str::to_owned).collect::<Vec<_>>())
     }
 
     #[test]
     fn options_that_mean_something_else_are_refused() {
-        assert!(["-va", "-q", "--", "--all", "br_netfilter", "-b"].iter().all(|a| is_known(a)));
-        assert!(["-r", "-n", "-D", "--remove", "-ar", "-"].iter().all(|a| !is_known(a)));
+        assert!(parse("-va -q -- br_netfilter").unwrap().all);
+        for option in ["-r", "--remove", "-ar", "-"] {
+            assert!(parse(option).unwrap_err().contains(option), "{option}");
+        }
+        assert_eq!(parse("x -S").unwrap_err(), "option `-S` needs a value");
     }
 
     #[test]
-    fn built_in_is_as_good_as_loaded_pain_37() {
-        assert!(is_listed("kernel/fs/ext4/ext4.ko\n", "ext4"));
-        assert!(!is_listed("kernel/fs/ext4/ext4.ko\n", "ext"));
+    fn what_follows_two_dashes_is_no_option() {
+        assert_eq!(parse("-D -S 6.1 -d / -- -r").unwrap().words, ["-r"]);
     }
 }

@@ -1,6 +1,7 @@
 //! The few system calls that neither `rustix` nor `nix` offers safely. The only file with `unsafe`.
 #![allow(unsafe_code)]
 
+use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
@@ -269,11 +270,21 @@ pub(crate) fn has_socket(domain: i32, kind: i32, protocol: i32) -> io::Result<()
 }
 
 /// Loads a kernel module from an open file (finit_module(2)); the kernel decompresses where it can.
-pub(crate) fn finit_module(file: BorrowedFd<'_>, compressed: bool) -> io::Result<()> {
+pub(crate) fn finit_module(file: BorrowedFd<'_>, parameters: &CStr, compressed: bool) -> io::Result<()> {
     const MODULE_INIT_COMPRESSED_FILE: libc::c_int = 4;
     let flags = if compressed { MODULE_INIT_COMPRESSED_FILE } else { 0 };
-    // SAFETY: the descriptor is open and the parameter string is a valid, empty C string.
-    match unsafe { libc::syscall(libc::SYS_finit_module, file.as_raw_fd(), c"".as_ptr(), flags) } {
+    // SAFETY: the descriptor is open and the parameters are a valid C string.
+    match unsafe { libc::syscall(libc::SYS_finit_module, file.as_raw_fd(), parameters.as_ptr(), flags) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Loads a kernel module from memory (init_module(2)).
+pub(crate) fn init_module(module: &[u8], parameters: &CStr) -> io::Result<()> {
+    // SAFETY: the kernel reads as many bytes as the slice has, and the parameters are a valid C string.
+    match unsafe { libc::syscall(libc::SYS_init_module, module.as_ptr(), module.len(), parameters.as_ptr()) }
+    {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }

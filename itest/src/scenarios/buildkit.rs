@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-use super::{Scenario, scenario};
+use super::{Scenario, git, scenario};
 use crate::Environment;
 use crate::image::BOX;
 
@@ -36,6 +36,13 @@ pub const SCENARIOS: &[Scenario] = &[
         output_to_the_client,
     )
     .image(&["buildx"]),
+    scenario(
+        "buildkit::from_a_repository",
+        "a repository with a submodule in its submodule is built",
+        from_a_repository,
+    )
+    .image(&["buildx"])
+    .needs(git::NEEDS),
     scenario("buildkit::a_failing_step", "a step that fails is named with its status", a_failing_step)
         .image(&["buildx"]),
 ];
@@ -159,4 +166,13 @@ fn a_failing_step(env: &dyn Environment) -> Result<()> {
         outcome.stderr
     );
     Ok(())
+}
+
+/// The engine runs git, and hands it nothing of its environment but PATH.
+fn from_a_repository(env: &dyn Environment) -> Result<()> {
+    let server = git::Server::start(env)?;
+    env.docker(&["build", "-t", "kit-repository", &server.by_http()])?;
+    server.is_whole("kit-repository")?;
+    env.docker(&["builder", "prune", "--all", "--force"])?;
+    server.end()
 }

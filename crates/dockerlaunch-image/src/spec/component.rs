@@ -81,6 +81,9 @@ pub struct PackageFile {
     pub package_in: BTreeMap<String, String>,
     /// Path in the package, with `*` for any characters but a slash.
     pub from: String,
+    /// The file names to take of those that the glob finds; each must be there. None: all.
+    #[serde(default)]
+    pub names: Vec<String>,
     /// File names that the glob would take and should not.
     #[serde(default)]
     pub skip: Vec<String>,

@@ -66,6 +66,8 @@ pub enum Invocation {
     Healthcheck,
     /// Load kernel modules: `modprobe`.
     Modprobe(Vec<String>),
+    /// `git submodule`, in which git itself needs a shell.
+    GitSubmodule(Vec<OsString>),
     /// How to use this program.
     Help,
     /// Our version.
@@ -181,6 +183,7 @@ pub fn parse(argv: &[OsString]) -> Result<Invocation, UsageError> {
     let args = argv.get(1..).unwrap_or_default();
     match name {
         "modprobe" => return Ok(Invocation::Modprobe(texts(args)?)),
+        "git-submodule" => return Ok(Invocation::GitSubmodule(args.to_vec())),
         "docker-init" => return init(args),
         "docker-entrypoint.sh" => return Ok(parse_client(args)),
         _ => {}

@@ -66,6 +66,13 @@ pub fn present(config: &Config, facts: &Facts) -> Verdict {
 pub fn arguments(config: &Config, facts: &Facts) -> (Vec<String>, Listeners) {
     let (mut args, listeners) = listeners::arguments(config, facts);
     network::flags(config, facts).into_iter().for_each(|flag| add(&mut args, flag));
+    let crun = format!("{PRIVATE}/bin/crun");
+    // A runtime that the user calls so is the user's.
+    let file = facts.config_file.content.as_deref().unwrap_or_default();
+    let is_taken = args.iter().any(|arg| arg.contains("crun=")) || file.contains("\"crun\":");
+    if facts.exists(&crun) && !is_taken {
+        add(&mut args, format!("--add-runtime=crun={crun}"));
+    }
     (args, listeners)
 }
 
@@ -116,6 +123,7 @@ pub fn command(config: &Config, facts: &Facts) -> EngineCommand {
     {
         env.push((CERT_FILE.into(), format!("{PRIVATE}/etc/{private_bundle}")));
     }
+    git(facts, &mut env);
     let own = facts.links.iter().filter(|link| !link.loopback).flat_map(|link| &link.addresses);
     let own: Vec<String> = own.map(|own| own.address.to_string()).collect();
     env.extend(config.environment.proxies.variables(&own));
@@ -133,6 +141,18 @@ pub fn command(config: &Config, facts: &Facts) -> EngineCommand {
         env_without,
         warnings,
     }
+}
+
+/// What the image's git, which dockerd runs for build contexts, cannot find by itself.
+fn git(facts: &Facts, env: &mut Vec<(String, String)>) {
+    if !facts.exists(&format!("{PRIVATE}/bin/git")) {
+        return;
+    }
+    // It has no variable in common with the engine for certificates.
+    let bundle = env.iter().find(|(name, _)| name == CERT_FILE).map(|(_, bundle)| bundle.clone());
+    env.extend(bundle.map(|bundle| ("GIT_SSL_CAINFO".into(), bundle)));
+    // No templates: else it warns that their directory is missing.
+    env.push(("GIT_TEMPLATE_DIR".into(), String::new()));
 }
 
 /// The directory of images and containers (dockerd reference, `--data-root`).

@@ -23,6 +23,14 @@ pub fn directories(_: &Config, facts: &Facts) -> Verdict {
     if !facts.exists("/var/run") {
         actions.push(Action::Symlink { path: "/var/run".into(), target: "/run".into() });
     }
+    // What begins with `#!/bin/sh` finds the image's own shell, where it has one and the system has none.
+    let shell = format!("{PRIVATE}/bin/sh");
+    if facts.exists(&shell) && !facts.exists("/bin/sh") {
+        if !facts.exists("/bin") {
+            actions.push(Action::Mkdir { path: "/bin".into(), mode: 0o755 });
+        }
+        actions.push(Action::Symlink { path: "/bin/sh".into(), target: shell });
+    }
     Verdict::needed_or(actions, "all exist")
 }
 
@@ -47,4 +55,29 @@ pub fn etc_defaults(_: &Config, facts: &Facts) -> Verdict {
 /// Whether the system, once prepared, has this file.
 pub(super) fn is_regular(facts: &Facts, path: &str) -> bool {
     matches!(facts.paths.get(path), Some(Entry::File(_) | Entry::Link(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::config::Engine;
+
+    #[test]
+    fn the_images_shell_is_bin_sh_only_where_there_is_none() {
+        let config = Config::new(Engine::default(), &BTreeMap::new());
+        let links = |facts: &Facts| match directories(&config, facts) {
+            Verdict::Needed { actions } => {
+                actions.iter().any(|action| action.to_string().contains("/bin/sh"))
+            }
+            _ => false,
+        };
+        let mut facts = Facts::default();
+        assert!(!links(&facts));
+        facts.paths.insert(format!("{PRIVATE}/bin/sh"), Entry::Link("busybox".into()));
+        assert!(links(&facts));
+        facts.paths.insert("/bin/sh".into(), Entry::Link("dash".into()));
+        assert!(!links(&facts));
+    }
 }

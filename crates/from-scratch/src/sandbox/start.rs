@@ -31,6 +31,7 @@ const TAIL: usize = 20;
 /// What programs of the image need to find each other.
 const IMAGE_ENV: &[&str] = &[
     "PATH=/usr/lib/dockerlaunch/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "GIT_TEMPLATE_DIR=",
     "container=from-scratch",
     // systemd's protocol; PID 1 is what the launcher is going to be.
     "LISTEN_PID=1",
