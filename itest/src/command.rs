@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn what_goes_on_with_its_output_is_not_waited_for() {
-        let script = "sleep 600 & echo $!; exit 3";
+        let script = "sleep 600 2> /dev/null & echo $!; exit 3";
         let outcome = run(Command::new("sh").args(["-c", script]), b"").expect("runs").exits(3).expect("3");
         let left = outcome.text().parse().ok().and_then(Pid::from_raw).expect("a pid");
         rustix::process::kill_process(left, Signal::KILL).expect("it runs");

@@ -6,10 +6,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use sha2::Digest as _;
 
 use crate::build::scratch;
-use crate::{command, product};
+use crate::{command, image, product};
 
 const DEADLINE: Duration = Duration::from_secs(900);
 
@@ -26,10 +25,6 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
 
 fn from_scratch(args: &[&str]) -> Result<command::Outcome> {
     command::run_within(Command::new(product::from_scratch()?).args(args), b"", DEADLINE)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn bin(root: &Path, program: &str) -> PathBuf {
@@ -86,7 +81,7 @@ pub fn tarball(cache: &Path) -> Result<()> {
         let mut tar = Command::new("tar");
         tar.current_dir(&directory).args(without).args(["-czf", file, "docker"]);
         command::run(&mut tar, b"")?.success()?;
-        Ok((path(file), hex(&fs::read(directory.join(file))?)))
+        Ok((path(file), image::sha256(&fs::read(directory.join(file))?)))
     };
     let (engine, digest) = pack("engine.tgz", &[])?;
     let output = format!("dir:{}", path("upstream"));

@@ -30,11 +30,11 @@ fn main() -> ExitCode {
         .test("repro_lock", &[], || {
             built().and_then(|(one, _)| sources::lock(&one.join("image.tar"), &one.join("cache")))
         })
-        .test("repro_engine_tarball", &[Need::Program("dpkg-deb")], || {
+        .long("repro_engine_tarball", &[Need::Program("dpkg-deb")], || {
             built().and_then(|(one, _)| sources::tarball(&one.join("cache")))
         })
-        .test("repro_index", &[], sources::index)
-        .test("repro_arm64", &[Need::Program("qemu-aarch64")], || sources::ARM64.image())
+        .long("repro_index", &[], sources::index)
+        .long("repro_arm64", &[Need::Program("qemu-aarch64")], || sources::ARM64.image())
         .long("repro_armhf", &[Need::Program("qemu-arm")], || sources::ARMHF.image())
         .long("repro_riscv64", &[Need::Program("qemu-riscv64")], || sources::RISCV64.image())
         .run(|| {

@@ -143,6 +143,6 @@ mod tests {
             }
         }
         assert!(proofs > 40, "{proofs}");
-        assert!(!is_there("optional::nothing"));
+        assert!(!is_there(&["optional", "nothing"].join("::")));
     }
 }

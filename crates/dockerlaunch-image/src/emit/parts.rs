@@ -110,10 +110,8 @@ mod tests {
     #[test]
     fn every_component_of_the_table_is_there() {
         let spec = crate::spec::Spec::embedded().unwrap();
-        // These two come with the content of issue 6.
-        let soon = ["git", "ssh"];
         for name in LAYERS.iter().flat_map(|(_, components)| *components) {
-            let ours = [LIBRARIES, DESCRIPTION, PRELOAD, EXTRA].contains(name) || soon.contains(name);
+            let ours = [LIBRARIES, DESCRIPTION, PRELOAD, EXTRA].contains(name);
             assert!(ours || spec.component(name).is_ok(), "{name}");
         }
     }
