@@ -205,7 +205,8 @@ impl Image {
         progress: &dyn Progress,
     ) -> Result<BuildReport, BuildError> {
         let Self { trees, config, contents, warnings } = self;
-        let emitter = Emitter { request, trees: &trees, config: &config, cache, progress };
+        let emitter =
+            Emitter { request, trees: &trees, config: &config, contents: &contents, cache, progress };
         let mut outputs = Vec::new();
         for output in &request.outputs {
             step(&format!("writing {output}"), progress)?;

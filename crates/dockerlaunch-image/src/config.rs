@@ -111,7 +111,7 @@ impl ImageConfig {
     }
 }
 
-fn timestamp(epoch: u64) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
+pub(crate) fn timestamp(epoch: u64) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
     Ok(jiff::Timestamp::from_second(i64::try_from(epoch)?)?.to_string())
 }
 

@@ -3,9 +3,13 @@
 //! The files are read through their program headers, as the kernel and the loader read them, and never through their
 //! section headers, which may say something else.
 
+mod versions;
+
 use object::elf::{self, FileHeader64, ProgramHeader64};
 use object::read::elf::{Dyn as _, FileHeader as _, ProgramHeader as _};
 use object::{Endianness, ReadRef as _};
+
+pub(crate) use versions::{Versions, versions};
 
 use crate::error::Hints;
 use crate::{INTERPRETER, LIBRARY_DIR};

@@ -27,6 +27,8 @@ pub(crate) struct Cli {
 enum Command {
     /// Build the image from signed distribution packages (needs no root)
     Build(Box<commands::build::BuildArgs>),
+    /// Say what an image holds, file by file: where from, why, and what leaving it out costs (writes nothing)
+    Explain(Box<commands::explain::ExplainArgs>),
     /// Start Docker, without any container engine; returns when Docker answers
     Up(Box<commands::up::UpArgs>),
     /// Run a command inside a running instance
@@ -101,6 +103,7 @@ impl Cli {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
             Command::Build(args) => commands::build::run(&args),
+            Command::Explain(args) => commands::explain::run(&args),
             Command::Up(args) => commands::up::run(&args),
             // Not to be taken for the command's own status.
             Command::Exec(args) => Ok(commands::exec::run(&args).unwrap_or_else(|error| {

@@ -226,14 +226,20 @@ fn deb(version: &str, filler: usize) -> Vec<u8> {
     // Noise, so that the package is long enough to be cut in the middle.
     let mut noise: String = (0..4000u32).map(|n| format!("{:x}", n.wrapping_mul(2_654_435_761))).collect();
     noise.push_str(&"x".repeat(filler));
-    for (name, text) in
-        [("b.crt", "bbb\n".to_owned()), ("a.crt", format!("version {version}\n")), ("z.crt", noise)]
-    {
+    for (name, text) in [
+        ("b.crt", "bbb\n".to_owned()),
+        ("a.crt", format!("version {version}\n")),
+        ("z.crt", noise),
+        ("copyright", "MPL-2.0\n".to_owned()),
+    ] {
         let mut header = tar::Header::new_gnu();
         header.set_size(text.len() as u64);
         header.set_mode(0o644);
         header.set_entry_type(tar::EntryType::Regular);
-        let path = format!("./usr/share/ca-certificates/mozilla/{name}");
+        let path = match name {
+            "copyright" => "./usr/share/doc/ca-certificates/copyright".to_owned(),
+            name => format!("./usr/share/ca-certificates/mozilla/{name}"),
+        };
         data.append_data(&mut header, path, text.as_bytes()).unwrap();
     }
     let data = xz(&data.into_inner().unwrap());
