@@ -15,10 +15,11 @@ use crate::fetch::{FetchError, Fetcher};
 use crate::lint;
 use crate::progress::{Event, Progress};
 use crate::recipe::{self, Kitchen, Trees};
-use crate::request::BuildRequest;
+use crate::request::{BuildRequest, Output};
 use crate::resolve::Resolver;
 use crate::source::{Archive, SourceError};
 use crate::spec::{Component, Spec};
+use crate::upstream::COMPONENTS;
 
 /// What a build has made.
 #[derive(Debug, Clone, Serialize)]
@@ -77,6 +78,9 @@ struct Description<'a> {
     architecture: &'a str,
     components: &'a [&'a str],
     packages: &'a [PackageRecord],
+    /// Digest of the tarball that the engine was taken from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    engine: Option<Digest>,
 }
 
 /// Builds an image and writes the outputs that the request names.
@@ -86,6 +90,52 @@ struct Description<'a> {
 /// See [`BuildError`]. An output is written whole or not at all.
 pub fn build(request: &BuildRequest, progress: &dyn Progress) -> Result<BuildReport, BuildError> {
     run(request, progress, Image::emit)
+}
+
+/// What a build for several architectures has made.
+#[derive(Debug, Clone, Serialize)]
+pub struct IndexReport {
+    /// The images; what was written holds all of them.
+    pub images: Vec<Contents>,
+    /// What was written, in the order of the request.
+    pub outputs: Vec<WrittenOutput>,
+}
+
+/// Builds one image an architecture, and writes the outputs that the first request names, each with all of them.
+///
+/// # Errors
+///
+/// See [`BuildError`]. Only an OCI layout can hold several images.
+pub fn build_index(requests: &[BuildRequest], progress: &dyn Progress) -> Result<IndexReport, BuildError> {
+    let mut report = IndexReport { images: Vec::new(), outputs: Vec::new() };
+    let Some(first) = requests.first() else { return Ok(report) };
+    if let Some(output) = first.outputs.iter().find(|output| !matches!(output, Output::Oci(_))) {
+        return Err(EmitError::OneArchitecture { output: output.to_string() }.into());
+    }
+    let mut packed = Vec::new();
+    for request in requests {
+        let (contents, image) = run(request, progress, |image, request, cache, progress| {
+            step(&format!("compressing the image for {}", request.arch.name()), progress)?;
+            let Image { trees, config, contents, .. } = &image;
+            let emitter = Emitter { request, trees, config, contents, cache, progress };
+            Ok((contents.clone(), emitter.pack()?))
+        })?;
+        report.images.push(contents);
+        packed.push(image);
+    }
+    let cache = open_cache(first)?;
+    for output in &first.outputs {
+        step(&format!("writing {output}"), progress)?;
+        let written = emit::write_layout(output.path(), &packed, &first.tag, &cache)?;
+        let (digest, size) = (written.digest, written.size);
+        report.outputs.push(WrittenOutput { output: output.to_string(), digest, size });
+    }
+    Ok(report)
+}
+
+fn open_cache(request: &BuildRequest) -> Result<Cache, FetchError> {
+    let root = request.cache_dir.clone().or_else(Cache::default_root).ok_or(FetchError::NoCacheDir)?;
+    Cache::open(root.clone()).map_err(|source| FetchError::Cache { path: root, source })
 }
 
 /// Puts an image together and says what it holds, without writing any of the outputs that the request names.
@@ -116,8 +166,7 @@ fn run<T>(request: &BuildRequest, progress: &dyn Progress, finish: Finish<T>) ->
             request.only.as_deref(),
         )?;
         emit::check(&request.outputs)?;
-        let root = request.cache_dir.clone().or_else(Cache::default_root).ok_or(FetchError::NoCacheDir)?;
-        let cache = Cache::open(root.clone()).map_err(|source| FetchError::Cache { path: root, source })?;
+        let cache = open_cache(request)?;
         let image = put_together(request, &components, &cache, progress)?;
         finish(image, request, &cache, progress)
     };
@@ -146,15 +195,25 @@ fn put_together(
     let names: Vec<&str> = components.iter().map(|component| component.name.as_str()).collect();
     let fetcher = Fetcher::new(cache, request.offline, request.patience, progress);
 
-    step(&format!("reading the package index of {}", request.suite), progress)?;
-    let archive = Archive::open(request, &fetcher, Timestamp::now())?;
+    let archive = match &request.lock {
+        Some(lock) => {
+            let owned: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+            Archive::locked(request, lock, &owned)?
+        }
+        None => {
+            step(&format!("reading the package index of {}", request.suite), progress)?;
+            Archive::open(request, &fetcher, Timestamp::now())?
+        }
+    };
     for warning in &archive.warnings {
         progress.event(Event::Warning(warning));
     }
 
     step("fetching packages", progress)?;
+    let programs = request.engine.as_ref().map(|engine| engine.open(&fetcher)).transpose()?;
     let mut resolver = Resolver::new(&archive, &fetcher, progress, recipe::patterns(components)?);
-    resolver.open(&packages_of(components, &archive.codename))?;
+    resolver.open(&archive.locked_names())?;
+    resolver.open(&packages_of(components, &archive.codename, programs.is_some()))?;
 
     step("putting the image together", progress)?;
     let describe = |resolver: &Resolver<'_>| {
@@ -164,6 +223,7 @@ fn put_together(
             architecture: request.arch.name(),
             components: &names,
             packages: &packages,
+            engine: request.engine.as_ref().map(|engine| engine.digest),
         };
         let mut json = serde_json::to_vec_pretty(&description)?;
         json.push(b'\n');
@@ -174,7 +234,9 @@ fn put_together(
         codename: &archive.codename,
         arch: request.arch,
         launcher: &request.launcher,
+        programs: programs.as_ref(),
         preload: &request.preload,
+        extra: &request.extra,
         resolver: &mut resolver,
         progress,
     };
@@ -184,12 +246,14 @@ fn put_together(
         return Err(BuildError::Lint(findings));
     }
     let packages = records(&resolver);
-    let config = ImageConfig::new(labels(&archive.codename, &packages));
+    let mut config = ImageConfig::new(labels(&archive.codename, &packages));
+    config.extend(&request.env, &request.labels);
     let contents = Contents {
         suite: archive.codename.clone(),
         architecture: request.arch.name(),
         components: names.into_iter().map(str::to_owned).collect(),
         packages,
+        engine: request.engine.as_ref().map(|engine| engine.digest),
         tree_digest: trees.container.digest(),
         entries: contents::entries(&trees.container),
     };
@@ -230,8 +294,14 @@ impl Image {
     }
 }
 
-fn packages_of<'a>(components: &[&'a Component], codename: &str) -> Vec<&'a str> {
-    components.iter().flat_map(|component| &component.files).map(|file| file.package_for(codename)).collect()
+fn packages_of<'a>(components: &[&'a Component], codename: &str, upstream: bool) -> Vec<&'a str> {
+    let packaged = |component: &&&Component| !(upstream && COMPONENTS.contains(&component.name.as_str()));
+    components
+        .iter()
+        .filter(packaged)
+        .flat_map(|component| &component.files)
+        .map(|file| file.package_for(codename))
+        .collect()
 }
 
 fn records(resolver: &Resolver<'_>) -> Vec<PackageRecord> {

@@ -2,9 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use oci_spec::image::{
-    Arch as OciArch, Config, ConfigBuilder, HistoryBuilder, ImageConfigurationBuilder, Os, RootFsBuilder,
-};
+use oci_spec::image::{Config, ConfigBuilder, HistoryBuilder, ImageConfigurationBuilder, Os, RootFsBuilder};
 use serde::Serialize;
 
 use crate::digest::Digest;
@@ -32,7 +30,7 @@ pub struct ImageConfig {
 /// The label that names the suite: images without it are not ours.
 pub(crate) const SUITE_LABEL: &str = "io.from-scratch.suite";
 
-/// What the history of an image says of our layer.
+/// What the history of an image says of each of our layers, before the layer's name.
 pub(crate) const CREATED_BY: &str = "from-scratch build";
 
 /// Nanoseconds, the unit of Docker's health check fields.
@@ -66,6 +64,15 @@ impl ImageConfig {
         }
     }
 
+    /// Sets environment variables and labels, besides or in place of those that are there.
+    pub(crate) fn extend(&mut self, env: &BTreeMap<String, String>, labels: &BTreeMap<String, String>) {
+        for (name, value) in env {
+            self.env.retain(|entry| entry.split('=').next() != Some(name));
+            self.env.push(format!("{name}={value}"));
+        }
+        self.labels.extend(labels.clone());
+    }
+
     fn oci(&self) -> Result<Config, oci_spec::OciSpecError> {
         ConfigBuilder::default()
             .entrypoint(self.entrypoint.clone())
@@ -81,23 +88,30 @@ impl ImageConfig {
     pub(crate) fn to_json(
         &self,
         arch: Arch,
-        diff_id: Digest,
+        layers: &[(&str, Digest)],
         epoch: u64,
     ) -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> {
         let created = timestamp(epoch)?;
-        let oci_arch = match arch {
-            Arch::Amd64 => OciArch::Amd64,
-            Arch::Arm64 => OciArch::ARM64,
-        };
+        let diff_ids: Vec<String> = layers.iter().map(|(_, diff_id)| diff_id.to_string()).collect();
+        let history = layers
+            .iter()
+            .map(|(name, _)| {
+                let by = format!("{CREATED_BY}: {name}");
+                HistoryBuilder::default().created(created.clone()).created_by(by).build()
+            })
+            .collect::<Result<Vec<_>, _>>()?;
         let document = ImageConfigurationBuilder::default()
-            .architecture(oci_arch)
+            .architecture(arch.oci())
             .os(Os::Linux)
-            .created(created.clone())
+            .created(created)
             .config(self.oci()?)
-            .rootfs(RootFsBuilder::default().typ("layers").diff_ids(vec![diff_id.to_string()]).build()?)
-            .history(vec![HistoryBuilder::default().created(created).created_by(CREATED_BY).build()?])
+            .rootfs(RootFsBuilder::default().typ("layers").diff_ids(diff_ids).build()?)
+            .history(history)
             .build()?;
         let mut value = serde_json::to_value(document)?;
+        if let Some(variant) = arch.variant() {
+            value["variant"] = variant.into();
+        }
         // Docker's own field; the OCI specification has none for health checks.
         value["config"]["Healthcheck"] = serde_json::json!({
             "Test": self.healthcheck,
@@ -120,9 +134,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_the_user_sets_comes_in_place_of_ours() {
+        let mut config = ImageConfig::new(BTreeMap::new());
+        let set = |name: &str, value: &str| BTreeMap::from([(name.to_owned(), value.to_owned())]);
+        config.extend(&set("DOCKER_TLS_CERTDIR", ""), &set("org.opencontainers.image.title", "Ours"));
+        assert!(config.env.contains(&"DOCKER_TLS_CERTDIR=".to_owned()));
+        assert!(!config.env.contains(&"DOCKER_TLS_CERTDIR=/certs".to_owned()));
+        assert_eq!(config.labels["org.opencontainers.image.title"], "Ours");
+    }
+
+    #[test]
     fn the_document_is_what_docker_expects() {
         let config = ImageConfig::new(BTreeMap::from([("a".to_owned(), "b".to_owned())]));
-        let json = config.to_json(Arch::Amd64, Digest::of(b""), 0).unwrap();
+        let layers = [("engine", Digest::of(b"")), ("cli", Digest::of(b"x"))];
+        let json = config.to_json(Arch::Amd64, &layers, 0).unwrap();
         let value: serde_json::Value = serde_json::from_slice(&json).unwrap();
         assert_eq!(value["architecture"], "amd64");
         assert_eq!(value["created"], "1970-01-01T00:00:00Z");
@@ -136,12 +161,10 @@ mod tests {
         assert_eq!(value["config"]["Labels"]["a"], "b");
         assert_eq!(value["config"]["Healthcheck"]["Interval"], 10 * SECOND);
         assert_eq!(value["rootfs"]["type"], "layers");
+        assert_eq!(value["rootfs"]["diff_ids"][1], Digest::of(b"x").to_string());
+        assert_eq!(value["history"][0]["created_by"], "from-scratch build: engine");
         for _ in 0..8 {
-            assert_eq!(
-                config.to_json(Arch::Amd64, Digest::of(b""), 0).unwrap(),
-                json,
-                "always the same bytes"
-            );
+            assert_eq!(config.to_json(Arch::Amd64, &layers, 0).unwrap(), json, "always the same bytes");
         }
     }
 }

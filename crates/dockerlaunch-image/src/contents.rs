@@ -19,6 +19,9 @@ pub struct Contents {
     pub components: Vec<String>,
     /// The packages that files were taken from, by name.
     pub packages: Vec<PackageRecord>,
+    /// Digest of the tarball that the engine was taken from, in place of packages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub engine: Option<Digest>,
     /// Digest of the container image's tree.
     pub tree_digest: Digest,
     /// All files and links of the container image, by path.

@@ -283,7 +283,7 @@ mod tests {
             size: bytes.len() as u64,
             digest,
             depends: vec![],
-            base: String::new(),
+            bases: vec![],
         };
         let found = contents(&package, &cache, &Silent, &|path| path == "usr/bin/pasta").unwrap();
         assert_eq!(found.resolve("usr/bin/pasta").unwrap().2, Some(&Content::new(*b"program")));

@@ -5,9 +5,11 @@
 
 mod versions;
 
-use object::elf::{self, FileHeader64, ProgramHeader64};
-use object::read::elf::{Dyn as _, FileHeader as _, ProgramHeader as _};
-use object::{Endianness, ReadRef as _};
+use std::borrow::Cow;
+
+use object::elf::{self, FileHeader32, FileHeader64};
+use object::read::elf::{Dyn as _, FileHeader, ProgramHeader, SectionHeader as _};
+use object::{Endian as _, Endianness, FileKind, ReadRef as _};
 
 pub(crate) use versions::{Versions, versions};
 
@@ -75,10 +77,21 @@ pub(crate) fn is_elf(bytes: &[u8]) -> bool {
     bytes.starts_with(&elf::ELFMAG)
 }
 
-type Segments<'a> = (Endianness, &'a FileHeader64<Endianness>, &'a [ProgramHeader64<Endianness>]);
+/// Either class of ELF files: a 32-bit architecture has its own.
+macro_rules! by_class {
+    ($bytes:expr, $function:ident($($argument:expr),*)) => {
+        match FileKind::parse($bytes) {
+            Ok(FileKind::Elf64) => $function::<FileHeader64<Endianness>>($($argument),*),
+            Ok(FileKind::Elf32) => $function::<FileHeader32<Endianness>>($($argument),*),
+            _ => Err("it is no ELF file".to_owned()),
+        }
+    };
+}
 
-fn segments(bytes: &[u8]) -> Result<Segments<'_>, String> {
-    let header = FileHeader64::<Endianness>::parse(bytes).map_err(|error| error.to_string())?;
+type Segments<'a, E> = (Endianness, &'a E, &'a [<E as FileHeader>::ProgramHeader]);
+
+fn segments<E: FileHeader<Endian = Endianness>>(bytes: &[u8]) -> Result<Segments<'_, E>, String> {
+    let header = E::parse(bytes).map_err(|error| error.to_string())?;
     let endian = header.endian().map_err(|error| error.to_string())?;
     let segments = header.program_headers(endian, bytes).map_err(|error| error.to_string())?;
     Ok((endian, header, segments))
@@ -90,16 +103,23 @@ pub(crate) fn inspect(name: &str, bytes: &[u8]) -> Result<ElfFacts, ElfError> {
 }
 
 fn read_facts(bytes: &[u8]) -> Result<ElfFacts, String> {
+    by_class!(bytes, facts_of(bytes))
+}
+
+fn facts_of<E: FileHeader<Endian = Endianness>>(bytes: &[u8]) -> Result<ElfFacts, String> {
     let text = |error: object::Error| error.to_string();
-    let (endian, header, segments) = segments(bytes)?;
-    let mut facts = ElfFacts { machine: header.e_machine.get(endian), ..ElfFacts::default() };
+    let (endian, header, segments) = segments::<E>(bytes)?;
+    let mut facts = ElfFacts { machine: header.e_machine(endian), ..ElfFacts::default() };
     for segment in segments {
         if let Some(interpreter) = segment.interpreter(endian, bytes).map_err(text)? {
             facts.interpreter = Some(String::from_utf8_lossy(interpreter).into_owned());
         }
         let Some(dynamic) = segment.dynamic(endian, bytes).map_err(text)? else { continue };
-        let value = |tag: u32| {
-            dynamic.iter().find(|entry| entry.tag32(endian) == Some(tag)).map(|entry| entry.d_val(endian))
+        let value = |tag: u32| -> Option<u64> {
+            dynamic
+                .iter()
+                .find(|entry| entry.tag32(endian) == Some(tag))
+                .map(|entry| entry.d_val(endian).into())
         };
         let Some(strings) = value(elf::DT_STRTAB) else { continue };
         let size = value(elf::DT_STRSZ).unwrap_or_default();
@@ -116,7 +136,7 @@ fn read_facts(bytes: &[u8]) -> Result<ElfFacts, String> {
             Ok(String::from_utf8_lossy(found).into_owned())
         };
         for entry in dynamic.iter().take_while(|entry| entry.tag32(endian) != Some(elf::DT_NULL)) {
-            let offset = entry.d_val(endian);
+            let offset = entry.d_val(endian).into();
             match entry.tag32(endian) {
                 Some(elf::DT_NEEDED) => facts.needed.push(string(offset)?),
                 Some(elf::DT_SONAME) => facts.soname = Some(string(offset)?),
@@ -129,10 +149,16 @@ fn read_facts(bytes: &[u8]) -> Result<ElfFacts, String> {
     Ok(facts)
 }
 
-fn file_offset(endian: Endianness, segments: &[ProgramHeader64<Endianness>], address: u64) -> Option<u64> {
+fn file_offset<P: ProgramHeader<Endian = Endianness>>(
+    endian: Endianness,
+    segments: &[P],
+    address: u64,
+) -> Option<u64> {
     segments.iter().filter(|segment| segment.p_type(endian) == elf::PT_LOAD).find_map(|segment| {
-        let into = address.checked_sub(segment.p_vaddr(endian))?;
-        (into < segment.p_filesz(endian)).then(|| segment.p_offset(endian) + into)
+        let into = address.checked_sub(segment.p_vaddr(endian).into())?;
+        (into < segment.p_filesz(endian).into())
+            .then(|| segment.p_offset(endian).into().checked_add(into))
+            .flatten()
     })
 }
 
@@ -146,7 +172,9 @@ pub(crate) fn relocate(name: &str, bytes: &[u8]) -> Result<Vec<u8>, ElfError> {
         message: error.to_string(),
     };
     let before = inspect(name, bytes)?;
-    let mut rewriter = object_rewrite::Rewriter::read(bytes).map_err(failed)?;
+    let readable = by_class!(bytes, hide_attributes(bytes))
+        .map_err(|message| ElfError::Read { name: name.to_owned(), message })?;
+    let mut rewriter = object_rewrite::Rewriter::read(&readable).map_err(failed)?;
     if before.interpreter.is_some() {
         rewriter.elf_set_interpreter(INTERPRETER.as_bytes().to_vec()).map_err(failed)?;
     }
@@ -156,6 +184,26 @@ pub(crate) fn relocate(name: &str, bytes: &[u8]) -> Result<Vec<u8>, ElfError> {
     rewriter.write(&mut after).map_err(failed)?;
     check(bytes, &before, &after).map_err(|message| ElfError::Check { name: name.to_owned(), message })?;
     Ok(after)
+}
+
+/// Makes sections of processor attributes (`SHT_ARM_ATTRIBUTES` and what has its number elsewhere) look like plain data.
+/// object 0.35 cannot read today's form of them on arm64, and nobody does when a program runs.
+fn hide_attributes<E: FileHeader<Endian = Endianness>>(bytes: &[u8]) -> Result<Cow<'_, [u8]>, String> {
+    let text = |error: object::Error| error.to_string();
+    let header = E::parse(bytes).map_err(text)?;
+    let endian = header.endian().map_err(text)?;
+    let sections = header.section_headers(endian, bytes).map_err(text)?;
+    let (start, size): (u64, u64) = (header.e_shoff(endian).into(), header.e_shentsize(endian).into());
+    let mut bytes = Cow::Borrowed(bytes);
+    for (number, _) in
+        (0u64..).zip(sections).filter(|(_, section)| section.sh_type(endian) == elf::SHT_ARM_ATTRIBUTES)
+    {
+        // The type comes second in a section header, in both classes.
+        let place = usize::try_from(start + number * size + 4).map_err(|error| error.to_string())?;
+        let value = bytes.to_mut().get_mut(place..place + 4).ok_or("its section headers are cut off")?;
+        value.copy_from_slice(&endian.write_u32(elf::SHT_PROGBITS).to_ne_bytes());
+    }
+    Ok(bytes)
 }
 
 /// Does not trust the rewriter: version 0.1.1 was seen to cut off a long interpreter without a word.
@@ -170,37 +218,44 @@ fn check(original: &[u8], before: &ElfFacts, rewritten: &[u8]) -> Result<(), Str
     if after != expected {
         return Err(format!("expected {expected:?}, found {after:?}"));
     }
-    let (endian, old_header, old_segments) = segments(original)?;
-    let (_, new_header, new_segments) = segments(rewritten)?;
-    if old_header.e_entry.get(endian) != new_header.e_entry.get(endian) {
+    by_class!(original, check_segments(original, rewritten))
+}
+
+fn check_segments<E: FileHeader<Endian = Endianness>>(
+    original: &[u8],
+    rewritten: &[u8],
+) -> Result<(), String> {
+    let (endian, old_header, old_segments) = segments::<E>(original)?;
+    let (_, new_header, new_segments) = segments::<E>(rewritten)?;
+    if old_header.e_entry(endian).into() != new_header.e_entry(endian).into() {
         return Err("the entry point moved".to_owned());
     }
     for segment in new_segments.iter().filter(|segment| segment.p_type(endian) == elf::PT_LOAD) {
-        let (offset, address) = (segment.p_offset(endian), segment.p_vaddr(endian));
-        let align = segment.p_align(endian).max(1);
+        let (offset, address): (u64, u64) = (segment.p_offset(endian).into(), segment.p_vaddr(endian).into());
+        let align = segment.p_align(endian).into().max(1);
         if offset % align != address % align {
             return Err(format!("the segment at {address:#x} cannot be mapped: file offset {offset:#x}"));
         }
-        if offset.saturating_add(segment.p_filesz(endian)) > rewritten.len() as u64 {
+        if offset.saturating_add(segment.p_filesz(endian).into()) > rewritten.len() as u64 {
             return Err(format!("the segment at {address:#x} is cut off"));
         }
     }
-    for segment in old_segments.iter().filter(|segment| is_code(endian, segment)) {
-        let address = segment.p_vaddr(endian);
+    for segment in old_segments.iter().filter(|segment| is_code(endian, *segment)) {
+        let address: u64 = segment.p_vaddr(endian).into();
         let kept = new_segments.iter().any(|other| {
             is_code(endian, other)
-                && other.p_vaddr(endian) == address
+                && other.p_vaddr(endian).into() == address
                 && other.data(endian, rewritten).ok() == segment.data(endian, original).ok()
         });
         // The first segment of some executables holds headers and code together, and the headers do change.
-        if !kept && segment.p_offset(endian) != 0 {
+        if !kept && segment.p_offset(endian).into() != 0 {
             return Err(format!("the code at {address:#x} changed"));
         }
     }
     Ok(())
 }
 
-fn is_code(endian: Endianness, segment: &ProgramHeader64<Endianness>) -> bool {
+fn is_code<P: ProgramHeader<Endian = Endianness>>(endian: Endianness, segment: &P) -> bool {
     segment.p_type(endian) == elf::PT_LOAD && segment.p_flags(endian) & elf::PF_X != 0
 }
 
@@ -262,8 +317,8 @@ mod tests {
         cut[place + 10] = 0;
         assert!(check(&original, &before, &cut).is_err(), "the interpreter is cut off");
         assert!(check(&original, &before, &good[..good.len() / 2]).is_err(), "half of the file is missing");
-        let (endian, _, segments) = segments(&good).unwrap();
-        let code = segments.iter().find(|segment| is_code(endian, segment)).unwrap();
+        let (endian, _, segments) = segments::<FileHeader64<Endianness>>(&good).unwrap();
+        let code = segments.iter().find(|segment| is_code(endian, *segment)).unwrap();
         let mut flipped = good.clone();
         flipped[usize::try_from(code.p_offset(endian)).unwrap() + 100] ^= 1;
         assert!(check(&original, &before, &flipped).is_err(), "a bit of the code changed");

@@ -6,10 +6,13 @@ mod dir;
 mod docker;
 mod layer;
 mod oci;
+mod parts;
 mod places;
 mod sbom;
 mod staging;
 mod tar;
+
+pub(crate) use oci::write_layout;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -53,6 +56,12 @@ pub enum EmitError {
         /// The other one.
         other: String,
     },
+    /// An output that holds one image is to hold several.
+    #[error("`{output}` holds the image of one architecture, and several were asked for")]
+    OneArchitecture {
+        /// The output, as `KIND:PATH`.
+        output: String,
+    },
     /// The configuration document cannot be made.
     #[error("cannot describe the image")]
     Config(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -88,6 +97,9 @@ impl Hints for EmitError {
                 hints
             }
             Self::SamePlace { .. } => vec!["give each output a path of its own".to_owned()],
+            Self::OneArchitecture { .. } => {
+                vec!["build one architecture at a time, or write an OCI layout: `-o oci:DIR`".to_owned()]
+            }
             Self::Config(_) => vec!["this is a fault of this program: please report it".to_owned()],
             Self::Cancelled => vec![],
         }

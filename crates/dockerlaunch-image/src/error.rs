@@ -5,9 +5,11 @@ use crate::elf::ElfError;
 use crate::emit::EmitError;
 use crate::fetch::FetchError;
 use crate::lint::Finding;
+use crate::lock::LockError;
 use crate::recipe::RecipeError;
 use crate::source::SourceError;
 use crate::spec::SpecError;
+use crate::upstream::UpstreamError;
 
 /// Remedies, told apart from the message so that they can be shown apart.
 pub trait Hints {
@@ -25,12 +27,18 @@ pub enum BuildError {
     /// The archive cannot be used.
     #[error(transparent)]
     Source(#[from] SourceError),
+    /// The lockfile cannot be used.
+    #[error(transparent)]
+    Lock(#[from] LockError),
     /// A download failed.
     #[error(transparent)]
     Fetch(#[from] FetchError),
     /// A package cannot be unpacked.
     #[error(transparent)]
     Unpack(#[from] UnpackError),
+    /// The engine's tarball cannot be used.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
     /// The image cannot be put together.
     #[error(transparent)]
     Recipe(#[from] RecipeError),
@@ -62,8 +70,10 @@ impl Hints for BuildError {
         match self {
             Self::Spec(error) => error.hints(),
             Self::Source(error) => error.hints(),
+            Self::Lock(error) => error.hints(),
             Self::Fetch(error) => error.hints(),
             Self::Unpack(error) => error.hints(),
+            Self::Upstream(error) => error.hints(),
             Self::Recipe(error) => error.hints(),
             Self::Elf(error) => error.hints(),
             Self::Emit(error) => error.hints(),

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::PRIVATE_DIR;
 use crate::contents::{Contents, Entry};
-use crate::origin::{DESCRIPTION, LIBRARIES, LICENCE, PRELOAD};
+use crate::origin::{DESCRIPTION, EXTRA, LIBRARIES, LICENCE, PRELOAD};
 use crate::spec::Spec;
 
 pub use depth::{ComponentDepth, Depth, FileDepth, Unknown, depth};
@@ -80,6 +80,7 @@ fn summary(name: &str) -> &str {
         LIBRARIES => "shared libraries and their loader, for executables of all components",
         DESCRIPTION => "what the image says about itself",
         LICENCE => "the terms under which the packages' files may be passed on",
+        EXTRA => "your own",
         PRELOAD => "archives of images that Docker has from its first start on",
         name => Spec::embedded()
             .ok()

@@ -208,6 +208,40 @@ impl<'a> Fetcher<'a> {
         Ok(target)
     }
 
+    /// Fetches all of a file whose size nobody knows before, but that it is not above a limit.
+    pub(crate) fn whole(&self, url: &str, limit: u64) -> Result<Vec<u8>, FetchError> {
+        if self.offline {
+            return Err(FetchError::Offline { url: url.to_owned() });
+        }
+        let name = url.rsplit('/').next().unwrap_or(url);
+        let bytes = self.insist(|| {
+            let (head, exchange) = Exchange::begin(url, self.agent.get(url), self.patience, self.progress)?;
+            let status = head.status.as_u16();
+            if status != 200 {
+                return Err(FetchError::Status { url: url.to_owned(), status });
+            }
+            let length = head.headers.get("content-length").and_then(|value| value.to_str().ok());
+            let size = length.and_then(|text| text.parse().ok());
+            self.progress.event(Event::FetchStarted { name, size, resumed_from: 0 });
+            let mut bytes = Vec::new();
+            while let Some(more) = exchange.bytes()? {
+                self.progress.event(Event::FetchAdvanced { name, bytes: more.len() as u64 });
+                bytes.extend(more);
+                if bytes.len() as u64 > limit {
+                    return Err(exchange.failed(format!("it is longer than {limit} bytes")));
+                }
+            }
+            match size {
+                Some(size) if size != bytes.len() as u64 => {
+                    Err(exchange.failed(format!("the connection ended at {} of {size} bytes", bytes.len())))
+                }
+                _ => Ok(bytes),
+            }
+        })?;
+        self.progress.event(Event::FetchFinished { name });
+        Ok(bytes)
+    }
+
     /// What has arrived of a file so far, locked. Another process that is fetching it is waited for; `None` when that
     /// leaves nothing to do.
     fn open_part(&self, wanted: &Wanted, part: &Path, target: &Path) -> Result<Option<File>, FetchError> {

@@ -18,11 +18,14 @@ pub const LICENCE: &str = "licences";
 /// Archives of images that the user gave.
 pub const PRELOAD: &str = "preload";
 
+/// Files that the user gave.
+pub const EXTRA: &str = "extra files";
+
 /// Where a file comes from, and why it is there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Origin {
-    /// Name of the component, or one of [`LIBRARIES`], [`DESCRIPTION`], [`PRELOAD`].
+    /// Name of the component, or one of [`LIBRARIES`], [`DESCRIPTION`], [`PRELOAD`], [`EXTRA`].
     pub component: String,
     /// Where it comes from.
     pub source: Source,
@@ -50,6 +53,13 @@ pub enum Source {
         digest: Digest,
         /// Paths in it; more than one when they were joined.
         paths: Vec<String>,
+    },
+    /// The tarball that the engine was taken from.
+    Upstream {
+        /// Digest of the tarball.
+        digest: Digest,
+        /// Path in it.
+        path: String,
     },
     /// The component's own text or link.
     Component,

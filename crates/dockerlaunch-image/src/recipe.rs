@@ -9,13 +9,15 @@ use crate::elf::{self, ElfFacts};
 use crate::error::{BuildError, Hints};
 use crate::flags;
 use crate::licences;
-use crate::origin::{DESCRIPTION, LIBRARIES, Origin, PRELOAD, Source};
+use crate::origin::{DESCRIPTION, EXTRA, LIBRARIES, Origin, PRELOAD, Source};
 use crate::preload::Preload;
 use crate::progress::{Event, Progress};
 use crate::request::Arch;
 use crate::resolve::{OpenPackage, Resolver, matches};
 use crate::spec::{Component, FlagList, PackageFile};
+use crate::spec_file::ExtraFile;
 use crate::tree::{Conflict, Content, Kind, Tree};
+use crate::upstream::{COMPONENTS, Programs};
 use crate::{CLI_PLUGIN_DIR, PRELOADED, PRIVATE_DIR};
 
 /// The image cannot be put together.
@@ -64,6 +66,12 @@ pub enum RecipeError {
         /// The package.
         package: String,
     },
+    /// An executable of the user's own is dynamic.
+    #[error("the extra file `/{path}` is not a static executable")]
+    ExtraNotStatic {
+        /// Where it was to lie.
+        path: String,
+    },
     /// An executable is for another architecture.
     #[error("{name} is not an executable for {arch}")]
     WrongArch {
@@ -109,6 +117,12 @@ impl Hints for RecipeError {
                 "name a directory for temporary files that allows executables (TMPDIR)".to_owned(),
                 "leave the list out with `--without flags`: the launcher then asks the engine".to_owned(),
             ],
+            Self::ExtraNotStatic { .. } => {
+                vec!["link it statically: the image has no libraries but what Docker needs".to_owned()]
+            }
+            Self::Conflict(conflict) if conflict.components.iter().any(|name| name == EXTRA) => {
+                vec!["give the file another place in the image, or leave the component out".to_owned()]
+            }
             Self::Pattern { .. } | Self::Conflict(_) | Self::Describe(_) => {
                 vec!["this is a fault of image/components: please report it".to_owned()]
             }
@@ -142,7 +156,9 @@ pub(crate) struct Kitchen<'a, 'b> {
     pub(crate) codename: &'a str,
     pub(crate) arch: Arch,
     pub(crate) launcher: &'a [u8],
+    pub(crate) programs: Option<&'a Programs>,
     pub(crate) preload: &'a [Preload],
+    pub(crate) extra: &'a [ExtraFile],
     pub(crate) resolver: &'a mut Resolver<'b>,
     pub(crate) progress: &'a dyn Progress,
 }
@@ -165,7 +181,10 @@ pub(crate) fn cook(
             public.extend(names(&file.public, &file.to, false, &own(&file.reason)));
         }
         for file in &component.files {
-            kitchen.add_files(component, file, &mut tree, &mut needing)?;
+            match kitchen.programs.filter(|_| COMPONENTS.contains(&component.name.as_str())) {
+                Some(programs) => kitchen.add_program(component, file, programs, &mut tree, &mut needing)?,
+                None => kitchen.add_files(component, file, &mut tree, &mut needing)?,
+            }
             public.extend(names(&file.public, &file.to, file.local, &own(&file.reason)));
             if file.cli_plugin {
                 add_cli_plugin(&mut tree, &file.to, &own(&file.reason))?;
@@ -199,6 +218,7 @@ pub(crate) fn cook(
     for Preload { name, content } in kitchen.preload {
         place_file(&mut tree, &format!("{PRELOADED}/{name}"), 0o644, content.clone(), &users)?;
     }
+    kitchen.add_extra(&mut tree)?;
     let description = describe(kitchen.resolver).map_err(RecipeError::Describe)?;
     let origin = Arc::new(Origin::plain(DESCRIPTION, Source::Build));
     place_file(&mut tree, "image.json", 0o644, Content::new(description), &origin)?;
@@ -332,6 +352,26 @@ impl Kitchen<'_, '_> {
         Ok(())
     }
 
+    /// Adds a program of the tarball, by the name that it has in the image.
+    fn add_program(
+        &self,
+        component: &Component,
+        file: &PackageFile,
+        programs: &Programs,
+        tree: &mut Tree,
+        needing: &mut Vec<Needing>,
+    ) -> Result<(), BuildError> {
+        let name = file.to.rsplit('/').next().unwrap_or(&file.to);
+        let content = programs.get(name)?;
+        let path = format!("docker/{name}");
+        // Where it needs libraries, they are those of the distribution's program of the same name.
+        let package = file.package_for(self.codename);
+        let content = self.adapt(file, package, &path, &private(&file.to), content, needing)?;
+        let source = Source::Upstream { digest: programs.digest, path };
+        let origin = Arc::new(Origin::of(&component.name, source, &file.reason));
+        Ok(place_file(tree, &file.to, 0o755, content, &origin)?)
+    }
+
     /// Executables are made to use the private loader; modules and other files stay as they are.
     fn adapt(
         &self,
@@ -358,6 +398,20 @@ impl Kitchen<'_, '_> {
         };
         needing.push(Needing { path: place.to_owned(), package: package.to_owned(), facts });
         Ok(adapted)
+    }
+
+    /// Adds the user's own files where the user wants them.
+    fn add_extra(&self, tree: &mut Tree) -> Result<(), RecipeError> {
+        let origin = Arc::new(Origin::plain(EXTRA, Source::User));
+        for ExtraFile { to, mode, content } in self.extra {
+            if elf::is_elf(content.bytes())
+                && !elf::inspect(to, content.bytes()).is_ok_and(|facts| facts.is_static())
+            {
+                return Err(RecipeError::ExtraNotStatic { path: to.clone() });
+            }
+            tree.place(to, *mode, Kind::File(content.clone()), &origin)?;
+        }
+        Ok(())
     }
 
     /// Only a machine of the image's architecture can ask; elsewhere the launcher asks when it comes to it.

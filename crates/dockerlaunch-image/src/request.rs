@@ -1,5 +1,6 @@
 //! What a build is asked to do.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -7,11 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::digest::Digest;
+use crate::lock::Lock;
 use crate::name::ImageName;
 use crate::preload::Preload;
 use crate::source::AptSettings;
 use crate::spec::Spec;
+use crate::spec_file::ExtraFile;
 use crate::tree::Tree;
+use crate::upstream::Engine;
 
 /// Everything that decides what a build makes. Two equal requests over the same packages make the same bytes.
 #[derive(Debug, Clone)]
@@ -28,6 +32,10 @@ pub struct BuildRequest {
     pub without: Vec<String>,
     /// These components alone, in place of a profile; the one way to get a host-side component such as `passt`.
     pub only: Option<Vec<String>>,
+    /// Exactly these packages, in place of the newest.
+    pub lock: Option<Lock>,
+    /// The engine and its client out of a tarball, in place of the distribution's.
+    pub engine: Option<Engine>,
     /// Base URL of the archive, in place of what apt is configured with.
     pub mirror: Option<String>,
     /// Base URL of the security archive; without it, apt's, or the mirror's sibling `…-security`.
@@ -52,6 +60,12 @@ pub struct BuildRequest {
     pub outputs: Vec<Output>,
     /// Archives of images that the launcher loads at the first start.
     pub preload: Vec<Preload>,
+    /// Files of the user, in the image at their own places.
+    pub extra: Vec<ExtraFile>,
+    /// Environment variables besides ours, or in place of ours.
+    pub env: BTreeMap<String, String>,
+    /// Labels besides ours, or in place of ours.
+    pub labels: BTreeMap<String, String>,
     /// Added to `initramfs:` outputs only: kernel modules, for one.
     pub initramfs_extra: Option<Tree>,
     /// Time stamp of every file and of the image, in seconds since 1970; `SOURCE_DATE_EPOCH` by custom.
@@ -71,6 +85,8 @@ impl BuildRequest {
             with: Vec::new(),
             without: Vec::new(),
             only: None,
+            lock: None,
+            engine: None,
             mirror: None,
             security_mirror: None,
             keyring: None,
@@ -83,6 +99,9 @@ impl BuildRequest {
             tag: ImageName::default(),
             outputs: Vec::new(),
             preload: Vec::new(),
+            extra: Vec::new(),
+            env: BTreeMap::new(),
+            labels: BTreeMap::new(),
             initramfs_extra: None,
             epoch: 0,
             apt: None,
@@ -96,6 +115,9 @@ impl BuildRequest {
         let sources = (&self.suite, self.arch, &self.mirror, &self.security_mirror, &self.keyring);
         let preload: Vec<_> = self.preload.iter().map(|p| (&p.name, p.content.digest())).collect();
         let choice = (&self.profile, &self.with, &self.without, &self.only, preload);
+        let extra: Vec<_> = self.extra.iter().map(|e| (&e.to, e.mode, e.content.digest())).collect();
+        let own = (extra, &self.env, &self.labels, self.lock.as_ref().map(Lock::digest), &self.engine);
+        let choice = (choice, own);
         let launcher = Digest::of(&self.launcher);
         let version = env!("CARGO_PKG_VERSION");
         Digest::of(
@@ -106,31 +128,61 @@ impl BuildRequest {
 }
 
 /// An architecture that images can be built for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Arch {
     /// x86-64.
     Amd64,
     /// 64-bit ARM.
     Arm64,
+    /// 32-bit ARM, version 7 with hardware floating point.
+    Armhf,
+    /// 64-bit RISC-V.
+    Riscv64,
 }
 
 impl Arch {
     /// The architecture this program was compiled for.
-    pub const HOST: Self = if cfg!(target_arch = "aarch64") { Self::Arm64 } else { Self::Amd64 };
+    pub const HOST: Self = if cfg!(target_arch = "aarch64") {
+        Self::Arm64
+    } else if cfg!(target_arch = "arm") {
+        Self::Armhf
+    } else if cfg!(target_arch = "riscv64") {
+        Self::Riscv64
+    } else {
+        Self::Amd64
+    };
 
-    /// The name that Debian and OCI both use.
+    /// Debian's name.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Amd64 => "amd64",
             Self::Arm64 => "arm64",
+            Self::Armhf => "armhf",
+            Self::Riscv64 => "riscv64",
         }
+    }
+
+    pub(crate) fn oci(self) -> oci_spec::image::Arch {
+        match self {
+            Self::Amd64 => oci_spec::image::Arch::Amd64,
+            Self::Arm64 => oci_spec::image::Arch::ARM64,
+            Self::Armhf => oci_spec::image::Arch::ARM,
+            Self::Riscv64 => oci_spec::image::Arch::RISCV64,
+        }
+    }
+
+    /// What OCI says besides of an architecture that has several.
+    pub(crate) fn variant(self) -> Option<&'static str> {
+        (self == Self::Armhf).then_some("v7")
     }
 
     pub(crate) fn elf_machine(self) -> u16 {
         match self {
             Self::Amd64 => object::elf::EM_X86_64,
             Self::Arm64 => object::elf::EM_AARCH64,
+            Self::Armhf => object::elf::EM_ARM,
+            Self::Riscv64 => object::elf::EM_RISCV,
         }
     }
 }
@@ -151,10 +203,12 @@ impl FromStr for Arch {
         match text {
             "amd64" | "x86_64" => Ok(Self::Amd64),
             "arm64" | "aarch64" => Ok(Self::Arm64),
+            "armhf" | "armv7l" => Ok(Self::Armhf),
+            "riscv64" => Ok(Self::Riscv64),
             _ => Err(ParseOptionError {
                 what: "unknown architecture",
                 value: text.to_owned(),
-                expected: "amd64 or arm64",
+                expected: "amd64, arm64, armhf or riscv64",
             }),
         }
     }
@@ -303,6 +357,18 @@ mod tests {
         }
     }
 
+    fn contents() -> crate::Contents {
+        crate::Contents {
+            suite: "forky".to_owned(),
+            architecture: "amd64",
+            components: vec![],
+            packages: vec![],
+            engine: None,
+            tree_digest: Digest::of(b""),
+            entries: vec![],
+        }
+    }
+
     #[test]
     fn a_fingerprint_names_what_is_asked_for() {
         let request = BuildRequest::new(Vec::new());
@@ -311,6 +377,7 @@ mod tests {
         for other in [
             BuildRequest { suite: "trixie".to_owned(), ..request.clone() },
             BuildRequest { without: vec!["cli".to_owned()], ..request.clone() },
+            BuildRequest { lock: Lock::of(&[contents()]), ..request.clone() },
             BuildRequest { launcher: [1].into(), ..request.clone() },
         ] {
             assert_ne!(request.fingerprint(), other.fingerprint());

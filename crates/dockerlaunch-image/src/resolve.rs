@@ -7,7 +7,6 @@ use crate::deb::{self, Contents};
 use crate::error::BuildError;
 use crate::fetch::{Fetcher, Wanted};
 use crate::progress::Progress;
-use crate::recipe::RecipeError;
 use crate::source::{Archive, Package};
 
 /// A package that has been fetched, verified and listed.
@@ -45,20 +44,17 @@ impl<'a> Resolver<'a> {
             {
                 continue;
             }
-            packages.push(self.archive.newest(name).ok_or_else(|| RecipeError::NoPackage {
-                package: name.to_owned(),
-                suite: self.archive.codename.clone(),
-            })?);
+            packages.push(self.archive.newest(name).ok_or_else(|| self.archive.lacks(name))?);
         }
         let wanted: Vec<Wanted> = packages
             .iter()
             .map(|package| Wanted {
-                urls: vec![format!("{}/{}", package.base, package.filename)],
+                urls: package.bases.iter().map(|base| format!("{base}/{}", package.filename)).collect(),
                 digest: package.digest,
                 size: package.size,
             })
             .collect();
-        self.fetcher.blobs(&wanted)?;
+        self.fetcher.blobs(&wanted).map_err(|error| self.archive.explain(error, &packages))?;
         self.unpack(packages)
     }
 

@@ -16,6 +16,7 @@ const NOTHING_SAID: &str = "NOASSERTION";
 const DOCUMENT: &str = "SPDXRef-DOCUMENT";
 const IMAGE: &str = "SPDXRef-Image";
 const LAUNCHER: &str = "SPDXRef-Launcher";
+const UPSTREAM: &str = "SPDXRef-Engine";
 
 /// The document, in the same bytes for the same image.
 pub(crate) fn document(contents: &Contents, tree: &Tree, created: &str) -> serde_json::Result<Vec<u8>> {
@@ -30,6 +31,11 @@ pub(crate) fn document(contents: &Contents, tree: &Tree, created: &str) -> serde
         .collect();
     let sums: Vec<String> = files.iter().map(|(_, content)| sha1(content.bytes())).collect();
     let mut packages = vec![image(contents, &sums), launcher()];
+    packages.extend(contents.engine.map(|digest| {
+        let mut value = package_entry(UPSTREAM, "docker", NOTHING_SAID);
+        value["checksums"] = json!([checksum("SHA256", &digest.hex())]);
+        value
+    }));
     packages.extend(contents.packages.iter().map(|package| {
         let mut value = package_entry(&package_id(&package.name), &package.name, &package.version);
         value["checksums"] = json!([checksum("SHA256", &package.digest.hex())]);
@@ -57,6 +63,7 @@ pub(crate) fn document(contents: &Contents, tree: &Tree, created: &str) -> serde
             Source::Package { name, .. } => {
                 relationships.push(relationship(&file, "GENERATED_FROM", &package_id(name)));
             }
+            Source::Upstream { .. } => relationships.push(relationship(&file, "GENERATED_FROM", UPSTREAM)),
             Source::Launcher => relationships.push(relationship(&file, "GENERATED_FROM", LAUNCHER)),
             _ => {}
         }
@@ -195,6 +202,8 @@ mod tests {
             "lib/y",
             Origin { needed_by: vec!["bin/x".to_owned()], ..Origin::plain(LIBRARIES, source("y")) },
         );
+        let tarball = Source::Upstream { digest, path: "docker/dockerd".to_owned() };
+        place("bin/dockerd", Origin::plain("engine", tarball));
         place("bin/launcher", Origin::plain("launcher", Source::Launcher));
         let package = |name: &str| PackageRecord {
             name: name.to_owned(),
@@ -209,6 +218,7 @@ mod tests {
             architecture: "amd64",
             components: vec![],
             packages: vec![package("libstdc++6"), package("y")],
+            engine: Some(Digest::of(b"tarball")),
             tree_digest: tree.digest(),
             entries: contents::entries(&tree),
         };

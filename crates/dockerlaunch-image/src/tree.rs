@@ -233,6 +233,33 @@ impl Tree {
         Ok(())
     }
 
+    /// The files and links that `wanted` names, and the empty directories, each with its parents.
+    pub(crate) fn part(&self, wanted: impl Fn(&str) -> bool) -> Self {
+        let mut part = Self::new();
+        for (path, node) in &self.nodes {
+            let below = format!("{path}/");
+            let next = self.nodes.range(below.clone()..).next();
+            let holds = next.is_some_and(|(next, _)| next.starts_with(&below));
+            if holds || !wanted(path) {
+                continue;
+            }
+            if let Some(origin) = self.origins.get(path) {
+                part.origins.insert(path.clone(), Arc::clone(origin));
+            }
+            part.nodes.insert(path.clone(), node.clone());
+            for (at, _) in path.match_indices('/') {
+                if let Some(parent) = self.nodes.get(&path[..at]) {
+                    part.nodes.insert(path[..at].to_owned(), parent.clone());
+                }
+            }
+        }
+        part
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
     /// The node at a path.
     #[must_use]
     pub fn get(&self, path: &str) -> Option<&Node> {

@@ -19,6 +19,7 @@ fn records(cache: &Path) -> Vec<PathBuf> {
             found.push(path);
         }
     }
+    found.sort();
     found
 }
 

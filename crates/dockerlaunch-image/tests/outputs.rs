@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use dockerlaunch_image::{
-    BuildError, BuildRequest, Class, Digest, EmitError, Event, Hints as _, Output, Progress, Silent, Source,
-    build, contents,
+    BuildError, BuildRequest, Class, Digest, EmitError, Event, ExtraFile, Hints as _, Output, Progress,
+    Silent, Source, build, contents, tree,
 };
 use repository::Fixture;
 use serde_json::{Value, json};
@@ -289,4 +289,34 @@ fn the_contents_say_where_each_file_comes_from() {
     );
     let report = build(&fixture.request(), &Silent).unwrap();
     assert_eq!(report.tree_digest, contents.tree_digest);
+}
+
+#[test]
+fn extra_files_lie_where_the_user_wants_them() {
+    let fixture = Fixture::new();
+    let extra = |to: &str, text: &[u8]| ExtraFile {
+        to: to.to_owned(),
+        mode: 0o600,
+        content: tree::Content::new(text),
+    };
+    let daemon = extra("etc/docker/daemon.json", b"{}");
+    let request = BuildRequest { extra: vec![daemon.clone()], ..fixture.request() };
+    for _ in 0..2 {
+        build(&request, &Silent).unwrap();
+    }
+    assert_eq!(fs::read(fixture.path("out/etc/docker/daemon.json")).unwrap(), b"{}");
+    let bundle = "usr/lib/dockerlaunch/etc/ssl/certs/ca-certificates.crt";
+    let error = |extra: ExtraFile| {
+        let error = build(&BuildRequest { extra: vec![extra], ..fixture.request() }, &Silent).unwrap_err();
+        assert!(!error.hints().is_empty());
+        error.to_string()
+    };
+    assert_eq!(
+        error(extra(bundle, b"mine")),
+        format!(
+            "two different files were to be `/{bundle}`: one of `ca-certificates`, the other of `extra files`"
+        )
+    );
+    let dynamic = fs::read(std::env::current_exe().unwrap()).unwrap();
+    assert_eq!(error(extra("hook", &dynamic)), "the extra file `/hook` is not a static executable");
 }

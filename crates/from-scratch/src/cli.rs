@@ -29,6 +29,8 @@ enum Command {
     Build(Box<commands::build::BuildArgs>),
     /// Say what an image holds, file by file: where from, why, and what leaving it out costs (writes nothing)
     Explain(Box<commands::explain::ExplainArgs>),
+    /// Write down which packages an image is made of, for `build --locked`
+    Lock(Box<commands::lock::LockArgs>),
     /// Start Docker, without any container engine; returns when Docker answers
     Up(Box<commands::up::UpArgs>),
     /// Run a command inside a running instance
@@ -104,6 +106,7 @@ impl Cli {
         match self.command {
             Command::Build(args) => commands::build::run(&args),
             Command::Explain(args) => commands::explain::run(&args),
+            Command::Lock(args) => commands::lock::run(&args),
             Command::Up(args) => commands::up::run(&args),
             // Not to be taken for the command's own status.
             Command::Exec(args) => Ok(commands::exec::run(&args).unwrap_or_else(|error| {

@@ -1,6 +1,9 @@
 //! The launcher that `build.rs` built: it goes into every image.
 
-use std::path::Path;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use dockerlaunch_image::Arch;
 
 use crate::report::Hinted;
 
@@ -11,10 +14,37 @@ pub(crate) fn embedded() -> &'static [u8] {
     EMBEDDED
 }
 
+/// `--launcher`: a static executable, for every architecture or for one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LauncherFile {
+    arch: Option<Arch>,
+    path: PathBuf,
+}
+
+impl FromStr for LauncherFile {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (arch, path) = match text.split_once('=') {
+            // A path may have the sign as well.
+            Some((arch, path)) if !arch.contains('/') => {
+                (Some(arch.parse::<Arch>().map_err(|error| error.to_string())?), path)
+            }
+            _ => (None, text),
+        };
+        if path.is_empty() {
+            Err("the path is empty".to_owned())
+        } else {
+            Ok(Self { arch, path: path.into() })
+        }
+    }
+}
+
 /// The launcher to put into an image: the user's own, or the embedded one.
-pub(crate) fn load(file: Option<&Path>) -> anyhow::Result<Vec<u8>> {
-    match file {
-        Some(path) => {
+pub(crate) fn load(files: &[LauncherFile], arch: Arch) -> anyhow::Result<Vec<u8>> {
+    let of = |wanted| files.iter().rev().find(|file| file.arch == wanted);
+    match of(Some(arch)).or_else(|| of(None)) {
+        Some(LauncherFile { path, .. }) => {
             let bytes = std::fs::read(path).map_err(|error| {
                 Hinted::new(format!("cannot read the launcher `{}`", path.display()))
                     .because(error)
@@ -22,14 +52,38 @@ pub(crate) fn load(file: Option<&Path>) -> anyhow::Result<Vec<u8>> {
             });
             Ok(bytes?)
         }
-        None => Ok(embedded().to_vec()),
+        None if arch == Arch::HOST => Ok(embedded().to_vec()),
+        None => Err(Hinted::new(format!("this program has no launcher for {}", arch.name()))
+            .hint(format!("give one that was built for it: `--launcher {}=FILE`", arch.name()))
+            .into()),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
+    #[test]
+    fn a_launcher_is_for_one_architecture_or_for_all() {
+        let one: LauncherFile = "arm64=a=b".parse().unwrap();
+        assert_eq!(one, LauncherFile { arch: Some(Arch::Arm64), path: "a=b".into() });
+        let any: LauncherFile = "./x=y".parse().unwrap();
+        assert_eq!(any, LauncherFile { arch: None, path: "./x=y".into() });
+        for wrong in ["z80=x", "arm64=", ""] {
+            assert!(wrong.parse::<LauncherFile>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn another_architecture_needs_a_launcher_of_its_own() {
+        let other = if Arch::HOST == Arch::Arm64 { Arch::Amd64 } else { Arch::Arm64 };
+        assert!(load(&[], Arch::HOST).is_ok());
+        let error = crate::report::render(&load(&[], other).unwrap_err());
+        assert!(error.contains("--launcher"), "{error}");
+    }
+
     #[test]
     fn an_executable_is_embedded() {
-        assert!(super::embedded().starts_with(b"\x7fELF"));
+        assert!(embedded().starts_with(b"\x7fELF"));
     }
 }

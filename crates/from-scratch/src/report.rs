@@ -6,7 +6,7 @@
 use std::error::Error;
 use std::fmt;
 
-use dockerlaunch_image::{BuildError, Hints as _};
+use dockerlaunch_image::{BuildError, DocumentError, Hints as _};
 use serde::{Deserialize, Serialize};
 
 /// An error that knows what the user can do about it.
@@ -66,6 +66,8 @@ impl Report {
             if let Some(hinted) = cause.downcast_ref::<Hinted>() {
                 report.hints.extend(hinted.hints.iter().cloned());
             } else if let Some(error) = cause.downcast_ref::<BuildError>() {
+                report.hints.extend(error.hints());
+            } else if let Some(error) = cause.downcast_ref::<DocumentError>() {
                 report.hints.extend(error.hints());
             }
         }

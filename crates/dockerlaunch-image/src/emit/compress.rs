@@ -13,7 +13,7 @@ const MAX_WORKERS: usize = 8;
 const SLOW_JOB: u32 = 4 << 20;
 
 /// The first level that is slow enough for that to matter.
-const SLOW_LEVEL: u8 = 10;
+pub(super) const SLOW_LEVEL: u8 = 10;
 
 /// A compressing writer.
 pub(super) enum Compressor<W: Write> {

@@ -26,10 +26,12 @@ impl Emitter<'_> {
 /// A directory as a build left it: an image, and all of it still with the one time that it was given. Whoever adds,
 /// changes or removes anything leaves another time there, on the file or on its directory.
 pub(super) fn is_former(path: &Path) -> bool {
-    let only_usr = fs::read_dir(path)
-        .is_ok_and(|mut entries| entries.all(|entry| entry.is_ok_and(|entry| entry.file_name() == "usr")));
     let time = fs::symlink_metadata(path.join(PRIVATE_DIR).join("image.json")).map(|file| time_of(&file));
-    only_usr && time.is_ok_and(|time| time.1 == 0 && all_of(time, &path.join("usr")).unwrap_or(false))
+    let all_below = |time| {
+        let mut entries = fs::read_dir(path)?;
+        entries.try_fold(true, |same, entry| Ok::<_, io::Error>(same && all_of(time, &entry?.path())?))
+    };
+    time.is_ok_and(|time| time.1 == 0 && all_below(time).unwrap_or(false))
 }
 
 /// Seconds and nanoseconds.

@@ -10,7 +10,7 @@ use super::{component, share, short, size, summary};
 use crate::contents::{Contents, Entry};
 use crate::deb::normalise;
 use crate::error::Hints;
-use crate::origin::{DESCRIPTION, LIBRARIES, LICENCE, PRELOAD, Source};
+use crate::origin::{DESCRIPTION, EXTRA, LIBRARIES, LICENCE, PRELOAD, Source};
 use crate::spec::{Spec, nearest};
 
 /// All that is known of what a user asked about.
@@ -278,7 +278,8 @@ fn from(source: &Source) -> String {
         Source::Component => "this project: it stands in the component".to_owned(),
         Source::Program { of } => format!("what {of} said of itself when the image was built"),
         Source::Build => "the build".to_owned(),
-        Source::User => "you, by --preload".to_owned(),
+        Source::Upstream { digest, path } => format!("/{path} of the tarball {digest}"),
+        Source::User => "you".to_owned(),
     }
 }
 
@@ -287,6 +288,7 @@ fn without_reason(component: &str) -> &'static str {
         LIBRARIES => "the programs below do not start without it",
         DESCRIPTION => "so that one can find out what is in an image; nothing needs it to run",
         LICENCE => "most licences ask for their text beside the files; nothing needs it to run",
+        EXTRA => "you wanted it there",
         PRELOAD => "Docker has these images from its first start on",
         _ => "nobody knows: please report it",
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::files::is_users;
 use crate::elf::{self, ElfFacts, Versions};
 use crate::tree::{Kind, Tree};
 use crate::{INTERPRETER, LIBRARY_DIR};
@@ -13,9 +14,11 @@ pub(super) struct Executables<'a> {
 
 impl<'a> Executables<'a> {
     pub(super) fn of(tree: &'a Tree) -> Self {
-        let elves = tree.iter().filter_map(|(path, node)| match &node.kind {
-            Kind::File(content) if elf::is_elf(content.bytes()) => Some((path, content.bytes())),
-            _ => None,
+        let elves = tree.iter().filter(|(path, _)| !is_users(tree, path)).filter_map(|(path, node)| {
+            match &node.kind {
+                Kind::File(content) if elf::is_elf(content.bytes()) => Some((path, content.bytes())),
+                _ => None,
+            }
         });
         let read = |path: &str, bytes| match (elf::inspect(path, bytes), elf::versions(path, bytes)) {
             (Ok(facts), Ok(versions)) => (facts, versions),
@@ -44,7 +47,7 @@ pub(super) fn scripts(tree: &Tree) -> Vec<String> {
         String::from_utf8_lossy(line).split_whitespace().next().map(str::to_owned)
     };
     tree.iter()
-        .filter(|(_, node)| node.mode & 0o111 != 0)
+        .filter(|(path, node)| node.mode & 0o111 != 0 && !is_users(tree, path))
         .filter_map(|(path, node)| match &node.kind {
             Kind::File(content) => Some((path, interpreter(content.bytes())?)),
             _ => None,

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::duplicates::WORTH_A_LINK;
-use crate::origin::{LICENCE, Source};
+use crate::origin::{EXTRA, LICENCE, PRELOAD, Source};
 use crate::tree::{Kind, Node, Tree};
-use crate::{CLI_PLUGIN_DIR, LICENCES, PRELOADED, PRIVATE_DIR};
+use crate::{CLI_PLUGIN_DIR, LICENCES, PRIVATE_DIR};
 
 /// Far above what any profile holds; only a mistake gets here.
 const SIZE_LIMIT: u64 = 500_000_000;
@@ -29,7 +29,11 @@ pub(super) fn foreign(tree: &Tree) -> Vec<String> {
             .rsplit_once('/')
             .is_some_and(|(directory, _)| ["usr/bin", "usr/local/bin", CLI_PLUGIN_DIR].contains(&directory))
             && matches!(node.kind, Kind::Symlink(_));
-        !(ours || parent || public)
+        // What the user adds is where the user wants it.
+        let below = format!("{path}/");
+        let above_users = node.kind == Kind::Dir
+            && tree.iter().any(|(other, _)| other.starts_with(&below) && is_users(tree, other));
+        !(ours || parent || public || is_users(tree, path) || above_users)
     })
 }
 
@@ -72,10 +76,9 @@ pub(super) fn without_licence(tree: &Tree) -> Vec<String> {
     packages.into_iter().filter(missing).map(str::to_owned).collect()
 }
 
-/// What the user adds may be there as often as the user likes.
 pub(super) fn duplicates(tree: &Tree) -> Vec<String> {
     let mut by_content: BTreeMap<_, Vec<&str>> = BTreeMap::new();
-    for (path, node) in tree.iter().filter(|(path, _)| !is_preloaded(path)) {
+    for (path, node) in tree.iter().filter(|(path, _)| !is_users(tree, path)) {
         if let Kind::File(content) = &node.kind
             && node.size() > WORTH_A_LINK
         {
@@ -90,16 +93,14 @@ pub(super) fn duplicates(tree: &Tree) -> Vec<String> {
 }
 
 pub(super) fn too_large(tree: &Tree) -> Vec<String> {
-    let sizes = tree.iter().filter(|(path, _)| !is_preloaded(path));
+    let sizes = tree.iter().filter(|(path, _)| !is_users(tree, path));
     let size: u64 = sizes.map(|(_, node)| node.size()).sum();
     if size > SIZE_LIMIT { vec![format!("{size} bytes, more than {SIZE_LIMIT}")] } else { vec![] }
 }
 
-/// What the user adds is as large as the user wants.
-fn is_preloaded(path: &str) -> bool {
-    path.strip_prefix(PRIVATE_DIR)
-        .and_then(|path| path.strip_prefix('/')?.strip_prefix(PRELOADED)?.strip_prefix('/'))
-        .is_some()
+/// What the user adds is as the user wants it.
+pub(super) fn is_users(tree: &Tree, path: &str) -> bool {
+    tree.origin(path).is_some_and(|origin| [EXTRA, PRELOAD].contains(&origin.component.as_str()))
 }
 
 fn paths(tree: &Tree, broken: impl Fn(&str, &Node) -> bool) -> Vec<String> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::elf;
-use crate::origin::{Origin, Source};
+use crate::origin::{EXTRA, Origin, PRELOAD, Source};
 use crate::tree::{Content, Kind};
 
 fn place(tree: &mut Tree, path: &str, mode: u32, content: impl Into<Vec<u8>>) {
@@ -188,13 +188,20 @@ fn an_image_is_of_a_sane_size() {
     assert_eq!(of_size.subject, "510000000 bytes, more than 500000000");
 }
 
-/// Small files may be equal, and so may what the user adds, however large.
+/// Small files may be equal, and what the user adds may be anything.
 #[test]
-fn what_the_user_adds_is_of_any_size_and_number() {
+fn what_the_user_adds_is_as_the_user_wants_it() {
     let mut tree = sound(&elves());
-    for name in ["images/a.tar", "images/b.tar", "etc/a", "etc/b"] {
-        let content = if name.starts_with("images") { "x".repeat(5000) } else { "x".to_owned() };
-        place(&mut tree, &format!("usr/lib/dockerlaunch/{name}"), 0o644, content);
+    for name in ["a", "b"] {
+        place(&mut tree, &format!("usr/lib/dockerlaunch/etc/{name}"), 0o644, "x");
+        for (component, path) in [
+            (PRELOAD, format!("usr/lib/dockerlaunch/images/{name}.tar")),
+            (EXTRA, format!("opt/tools/{name}")),
+        ] {
+            let origin = Arc::new(Origin::plain(component, Source::User));
+            let text = format!("#!/bin/sh\n{}", "x".repeat(5000));
+            tree.place(&path, 0o755, Kind::File(Content::new(text.into_bytes())), &origin).unwrap();
+        }
     }
     assert_eq!(lint(&tree), []);
 }

@@ -1,5 +1,6 @@
 //! Opening a suite: find the archive, verify its Release file.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -9,7 +10,10 @@ use super::error::SourceError;
 use super::index;
 use super::packages::{Package, PackageIndex};
 use super::release::{DateProblem, Release, judge_dates};
+use crate::error::BuildError;
 use crate::fetch::{FetchError, Fetcher};
+use crate::lock::{Lock, LockError};
+use crate::recipe::RecipeError;
 use crate::request::BuildRequest;
 use crate::verify::{OpenPgp, Verifier, VerifyError};
 
@@ -25,6 +29,8 @@ pub struct Archive {
     /// What the user should know.
     pub warnings: Vec<String>,
     indexes: Vec<PackageIndex>,
+    /// The packages of a lockfile, in place of the indexes.
+    locked: Option<BTreeMap<String, Package>>,
 }
 
 /// A Release file that passed every check.
@@ -49,12 +55,12 @@ impl Archive {
         let mut warnings = Vec::new();
         if is_stable(&main.release) {
             opened.extend(opener.open_joined(&main, std::slice::from_ref(&main.base), "updates")?);
-            match opener.open_joined(&main, &opener.security_bases(&main.base), "security")? {
+            match opener.open_joined(&main, &security_bases(request, &apt, &main.base), "security")? {
                 Some(security) => opened.push(security),
                 None => warnings.push(format!(
                     "this image is without {0}'s security fixes: there is no {0}-security on {1}; name its archive with `--security-mirror URL`",
                     main.release.codename,
-                    opener.security_bases(&main.base).join(", ")
+                    security_bases(request, &apt, &main.base).join(", ")
                 )),
             }
         }
@@ -63,12 +69,74 @@ impl Archive {
         opened.insert(0, main);
         let indexes =
             opened.iter().map(|one| index::read(one, request.arch, fetcher)).collect::<Result<_, _>>()?;
-        Ok(Self { codename, warnings, indexes })
+        Ok(Self { codename, warnings, indexes, locked: None })
+    }
+
+    /// The packages of a lockfile. Its digests say what is right, whatever a mirror has now.
+    pub(crate) fn locked(
+        request: &BuildRequest,
+        lock: &Lock,
+        components: &[String],
+    ) -> Result<Self, BuildError> {
+        let apt = request.apt.clone().unwrap_or_else(AptSettings::from_host);
+        let mut bases = match &request.mirror {
+            Some(mirror) => vec![mirror.trim_end_matches('/').to_owned()],
+            None => candidates(&apt.sources).into_iter().map(|source| source.uri).collect(),
+        };
+        let Some(main) = bases.first().cloned() else { return Err(SourceError::NoMirror.into()) };
+        for base in security_bases(request, &apt, &main) {
+            if !bases.contains(&base) {
+                bases.push(base);
+            }
+        }
+        if request.suite != lock.suite {
+            let (locked, wanted) = (lock.suite.clone(), request.suite.clone());
+            return Err(LockError::Differs { what: "the suite", locked, wanted }.into());
+        }
+        let packages = lock.packages(
+            request.arch,
+            components,
+            request.engine.as_ref().map(|engine| engine.digest),
+            &bases,
+        )?;
+        let codename = lock.suite.clone();
+        Ok(Self { codename, warnings: Vec::new(), indexes: Vec::new(), locked: Some(packages) })
+    }
+
+    /// Names of all packages that a lockfile names.
+    pub(crate) fn locked_names(&self) -> Vec<&str> {
+        self.locked.iter().flat_map(BTreeMap::keys).map(String::as_str).collect()
+    }
+
+    /// Why there is no package of that name.
+    pub(crate) fn lacks(&self, name: &str) -> BuildError {
+        let (package, suite) = (name.to_owned(), self.codename.clone());
+        match self.locked {
+            Some(_) => LockError::Lacks { package }.into(),
+            None => RecipeError::NoPackage { package, suite }.into(),
+        }
+    }
+
+    /// What a failed download of these packages means.
+    pub(crate) fn explain(&self, error: FetchError, packages: &[Package]) -> BuildError {
+        let FetchError::Status { url, status: 404 } = &error else { return error.into() };
+        match packages.iter().find(|package| url.ends_with(&format!("/{}", package.filename))) {
+            Some(package) if self.locked.is_some() => LockError::Gone {
+                package: package.name.clone(),
+                version: package.version.to_string(),
+                source: Box::new(error),
+            }
+            .into(),
+            _ => error.into(),
+        }
     }
 
     /// The highest version of a package over all joined suites.
     #[must_use]
     pub fn newest(&self, name: &str) -> Option<Package> {
+        if let Some(locked) = &self.locked {
+            return locked.get(name).cloned();
+        }
         self.indexes.iter().flat_map(|index| index.versions(name)).max_by(|a, b| a.version.cmp(&b.version))
     }
 }
@@ -179,26 +247,6 @@ impl Opener<'_> {
         }
     }
 
-    fn security_bases(&self, main: &str) -> Vec<String> {
-        if let Some(mirror) = &self.request.security_mirror {
-            return vec![mirror.trim_end_matches('/').to_owned()];
-        }
-        let sibling = format!("{main}-security");
-        if self.request.mirror.is_some() {
-            return vec![sibling];
-        }
-        let mut bases: Vec<String> = self
-            .apt
-            .sources
-            .iter()
-            .filter(|source| source.suites.iter().any(|suite| suite.contains("-security")))
-            .map(|source| source.uri.clone())
-            .collect();
-        bases.push(sibling);
-        bases.dedup();
-        bases
-    }
-
     fn keyring(&self, source: Option<&AptSource>) -> Vec<PathBuf> {
         if let Some(keyring) = &self.request.keyring {
             return vec![keyring.clone()];
@@ -301,6 +349,26 @@ impl Opener<'_> {
             }
         }
     }
+}
+
+/// Where the security archive may be.
+fn security_bases(request: &BuildRequest, apt: &AptSettings, main: &str) -> Vec<String> {
+    if let Some(mirror) = &request.security_mirror {
+        return vec![mirror.trim_end_matches('/').to_owned()];
+    }
+    let sibling = format!("{main}-security");
+    if request.mirror.is_some() {
+        return vec![sibling];
+    }
+    let mut bases: Vec<String> = apt
+        .sources
+        .iter()
+        .filter(|source| source.suites.iter().any(|suite| suite.contains("-security")))
+        .map(|source| source.uri.clone())
+        .collect();
+    bases.push(sibling);
+    bases.dedup();
+    bases
 }
 
 /// apt's archives without repetition, those that look like the distribution's first.

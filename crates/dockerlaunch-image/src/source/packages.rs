@@ -22,8 +22,8 @@ pub struct Package {
     pub digest: Digest,
     /// Names of the packages it depends on; of alternatives, all.
     pub depends: Vec<String>,
-    /// Base URL of the archive that has it.
-    pub base: String,
+    /// Base URLs of the archives that have it, or may have it; the best place first.
+    pub bases: Vec<String>,
 }
 
 /// A parsed Packages index. Stanzas are found by name at once and parsed when asked for: the index has 60 MB.
@@ -70,12 +70,12 @@ fn parse_stanza(stanza: &str, base: &str) -> Option<Package> {
         size: field(stanza, "Size")?.parse().ok()?,
         digest: field(stanza, "SHA256")?.parse().ok()?,
         depends: depends.into_iter().flatten().flat_map(parse_relation).collect(),
-        base: base.to_owned(),
+        bases: vec![base.to_owned()],
     })
 }
 
 /// A path that stays below the archive's base.
-fn is_plain(path: &str) -> bool {
+pub(crate) fn is_plain(path: &str) -> bool {
     !path.starts_with('/') && path.split('/').all(|part| !part.is_empty() && part != "." && part != "..")
 }
 

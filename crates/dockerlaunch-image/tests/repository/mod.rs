@@ -265,7 +265,7 @@ pub(crate) fn release(suite: &Suite, directory: &str) -> (String, BTreeMap<Strin
         .iter()
         .map(|name| {
             format!(
-                "Package: {name}\nVersion: {}\nFilename: {pool}\nSize: {}\nSHA256: {}\n\n",
+                "Package: {name}\nVersion: {}\nArchitecture: all\nFilename: {pool}\nSize: {}\nSHA256: {}\n\n",
                 suite.version,
                 package.len(),
                 Digest::of(&package).hex()

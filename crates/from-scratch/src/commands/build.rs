@@ -1,15 +1,16 @@
 //! `from-scratch build`.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use dockerlaunch_image::{
-    Arch, BuildError, BuildReport, BuildRequest, Compression, ImageName, Output, Preload,
+    Arch, BuildError, BuildRequest, Compression, Digest, Engine, ImageName, LOCK_FILE, Lock, Output, Preload,
+    SPEC_FILE, SpecFile, WrittenOutput,
 };
 
-use crate::launcher;
+use crate::launcher::{self, LauncherFile};
 use crate::progress::BuildProgress;
 use crate::report::Hinted;
 
@@ -35,12 +36,15 @@ pub(crate) struct BuildArgs {
 /// What goes into the image, and where it comes from: shared by `build` and `up`.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct SourceArgs {
-    /// Distribution suite that the packages come from
-    #[arg(long, default_value = "forky", help_heading = "Image")]
-    pub(crate) suite: String,
-    /// Set of components: minimal or default
-    #[arg(long, default_value = "default", help_heading = "Image")]
-    profile: String,
+    /// What the image is made of, in place of these options (default: from-scratch.toml, if it is here)
+    #[arg(long, value_name = "FILE", help_heading = "Image")]
+    file: Option<PathBuf>,
+    /// Distribution suite that the packages come from (default: forky)
+    #[arg(long, help_heading = "Image")]
+    suite: Option<String>,
+    /// Set of components, such as minimal or default (default: default)
+    #[arg(long, help_heading = "Image")]
+    profile: Option<String>,
     /// Components to add to the profile
     #[arg(long, value_name = "COMPONENT", value_delimiter = ',', help_heading = "Image")]
     with: Vec<String>,
@@ -50,12 +54,21 @@ pub(crate) struct SourceArgs {
     /// Archive of images (`docker save`, or a tar of an OCI layout) that Docker has from its first start on; repeatable
     #[arg(long, value_name = "IMAGE.tar", help_heading = "Image")]
     preload: Vec<PathBuf>,
-    /// Architecture: amd64 or arm64 (default: this machine's)
-    #[arg(long, help_heading = "Image")]
-    arch: Option<Arch>,
-    /// Static launcher to put into the image, in place of the embedded one
-    #[arg(long, value_name = "FILE", help_heading = "Image")]
-    launcher: Option<PathBuf>,
+    /// Architecture: amd64, arm64, armhf or riscv64 (default: this machine's); for oci: several, with commas
+    #[arg(long, value_name = "ARCH", value_delimiter = ',', help_heading = "Image")]
+    arch: Vec<Arch>,
+    /// Static launcher to put into the image, in place of the embedded one; repeatable, one an architecture
+    #[arg(long, value_name = "[ARCH=]FILE", help_heading = "Image")]
+    launcher: Vec<LauncherFile>,
+    /// Engine and client from a static tarball (the layout of Docker's docker-VERSION.tgz) in place of the packages'
+    #[arg(long, value_name = "FILE|URL", requires = "engine_sha256", help_heading = "Packages")]
+    engine: Option<String>,
+    /// Digest that the tarball must have
+    #[arg(long, value_name = "HEX", requires = "engine", help_heading = "Packages")]
+    engine_sha256: Option<Digest>,
+    /// Use exactly the packages that `from-scratch lock` wrote down (default: image.lock)
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = LOCK_FILE, help_heading = "Packages")]
+    locked: Option<PathBuf>,
     /// Debian mirror (default: the ones that apt is configured with)
     #[arg(long, value_name = "URL", value_parser = parse_mirror, help_heading = "Packages")]
     mirror: Option<String>,
@@ -77,26 +90,75 @@ pub(crate) struct SourceArgs {
 }
 
 impl SourceArgs {
-    /// The request that these options make, without outputs.
+    /// The request that these options make, without outputs, where there can be but one.
     pub(crate) fn request(&self) -> anyhow::Result<BuildRequest> {
-        let defaults = BuildRequest::new(launcher::load(self.launcher.as_deref())?);
-        Ok(BuildRequest {
-            suite: self.suite.clone(),
-            arch: self.arch.unwrap_or(Arch::HOST),
-            profile: self.profile.clone(),
-            with: self.with.clone(),
-            without: self.without.clone(),
-            mirror: self.mirror.clone(),
-            security_mirror: self.security_mirror.clone(),
-            keyring: self.keyring.clone(),
-            allow_expired: self.allow_expired,
-            offline: self.offline,
-            cache_dir: self.cache_dir.clone(),
-            epoch: source_date_epoch()?,
-            preload: preload(&self.preload)?,
-            ..defaults
-        })
+        let mut requests = self.requests()?;
+        match (requests.pop(), requests.is_empty()) {
+            (Some(request), true) => Ok(request),
+            _ => Err(Hinted::new("several architectures make several images")
+                .hint("give `--arch` one; `build -o oci:DIR` takes several")
+                .into()),
+        }
     }
+
+    /// The requests that these options make, without outputs: one an architecture.
+    pub(crate) fn requests(&self) -> anyhow::Result<Vec<BuildRequest>> {
+        let file = self.spec_file()?;
+        let lock = self.locked.as_deref().map(Lock::read).transpose()?;
+        let suite =
+            self.suite.clone().or(file.suite).or_else(|| lock.as_ref().map(|lock| lock.suite.clone()));
+        let preload = preload(&self.preload)?;
+        let mut archs = if self.arch.is_empty() { vec![Arch::HOST] } else { self.arch.clone() };
+        archs.sort();
+        archs.dedup();
+        let request = |arch: Arch| -> anyhow::Result<BuildRequest> {
+            let defaults = BuildRequest::new(launcher::load(&self.launcher, arch)?);
+            Ok(BuildRequest {
+                suite: suite.clone().unwrap_or(defaults.suite),
+                arch,
+                profile: self.profile.clone().or_else(|| file.profile.clone()).unwrap_or(defaults.profile),
+                with: joined(&file.with, &self.without, &self.with),
+                without: joined(&file.without, &self.with, &self.without),
+                lock: lock.clone(),
+                engine: self.engine(),
+                mirror: self.mirror.clone(),
+                security_mirror: self.security_mirror.clone(),
+                keyring: self.keyring.clone(),
+                allow_expired: self.allow_expired,
+                offline: self.offline,
+                cache_dir: self.cache_dir.clone(),
+                epoch: source_date_epoch()?,
+                preload: preload.clone(),
+                extra: file.files.clone(),
+                env: file.env.clone(),
+                labels: file.labels.clone(),
+                ..defaults
+            })
+        };
+        archs.into_iter().map(request).collect()
+    }
+
+    fn engine(&self) -> Option<Engine> {
+        let location = self.engine.clone()?;
+        self.engine_sha256.map(|digest| Engine { location, digest })
+    }
+
+    pub(crate) fn is_locked(&self) -> bool {
+        self.locked.is_some()
+    }
+
+    fn spec_file(&self) -> anyhow::Result<SpecFile> {
+        match &self.file {
+            Some(path) => Ok(SpecFile::read(path)?),
+            None if Path::new(SPEC_FILE).exists() => Ok(SpecFile::read(Path::new(SPEC_FILE))?),
+            None => Ok(SpecFile::default()),
+        }
+    }
+}
+
+/// The components of a spec file but those that the command line says the opposite of, and the command line's.
+fn joined(file: &[String], opposite: &[String], line: &[String]) -> Vec<String> {
+    file.iter().filter(|name| !opposite.contains(name)).chain(line).cloned().collect()
 }
 
 /// Reads them all before anything is built for nothing.
@@ -143,34 +205,39 @@ fn source_date_epoch() -> anyhow::Result<u64> {
 }
 
 pub(crate) fn run(args: &BuildArgs) -> anyhow::Result<ExitCode> {
-    let request = BuildRequest {
+    let request = |request| BuildRequest {
         compression: args.compression,
         tag: args.tag.clone(),
         outputs: args.output.clone(),
-        ..args.source.request()?
+        ..request
     };
+    let requests: Vec<BuildRequest> = args.source.requests()?.into_iter().map(request).collect();
     let progress = BuildProgress::new()?;
-    let report = match dockerlaunch_image::build(&request, &progress) {
+    let built = match requests.as_slice() {
+        [request] => dockerlaunch_image::build(request, &progress).map(|report| {
+            let text = args.json.then(|| serde_json::to_string_pretty(&report));
+            (text, report.outputs)
+        }),
+        several => dockerlaunch_image::build_index(several, &progress).map(|report| {
+            let text = args.json.then(|| serde_json::to_string_pretty(&report));
+            (text, report.outputs)
+        }),
+    };
+    let (json, outputs) = match built {
         Err(error @ BuildError::Cancelled) => {
             eprintln!("{error}");
             return Ok(ExitCode::from(progress.exit_status()));
         }
         result => result?,
     };
-    write_report(&report, args.json, &mut std::io::stdout().lock())?;
+    write_report(&outputs, json.transpose()?, &mut std::io::stdout().lock())?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Prints what a program may read. Unlike what people are told, it must not get lost.
-fn write_report(report: &BuildReport, json: bool, to: &mut dyn Write) -> anyhow::Result<()> {
-    let mut text = String::new();
-    if json {
-        text = serde_json::to_string_pretty(report)? + "\n";
-    } else {
-        for output in &report.outputs {
-            text += &format!("{} {} {}\n", output.digest, output.size, output.output);
-        }
-    }
+fn write_report(outputs: &[WrittenOutput], json: Option<String>, to: &mut dyn Write) -> anyhow::Result<()> {
+    let line = |output: &WrittenOutput| format!("{} {} {}\n", output.digest, output.size, output.output);
+    let text = json.map_or_else(|| outputs.iter().map(line).collect(), |json| json + "\n");
     to.write_all(text.as_bytes()).and_then(|()| to.flush()).map_err(|error| {
         Hinted::new("cannot write the report to standard output")
             .because(error)
@@ -181,24 +248,18 @@ fn write_report(report: &BuildReport, json: bool, to: &mut dyn Write) -> anyhow:
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
-    use dockerlaunch_image::{Digest, ImageConfig, WrittenOutput};
-
     use super::*;
     use crate::report;
 
-    fn a_report() -> BuildReport {
-        BuildReport {
-            suite: "forky".to_owned(),
-            components: vec![],
-            tree_digest: Digest::of(b""),
-            tree_size: 0,
-            packages: vec![],
-            outputs: vec![WrittenOutput { output: "tar:x".to_owned(), digest: Digest::of(b"x"), size: 1 }],
-            config: ImageConfig::new(BTreeMap::new()),
-            warnings: vec![],
-        }
+    fn an_output() -> WrittenOutput {
+        WrittenOutput { output: "tar:x".to_owned(), digest: Digest::of(b"x"), size: 1 }
+    }
+
+    #[test]
+    fn the_command_line_wins_over_the_spec_file() {
+        let list = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(joined(&list("a b"), &list("b"), &list("c")), ["a", "c"]);
+        assert_eq!(joined(&[], &list("b"), &list("c")), ["c"]);
     }
 
     #[test]
@@ -211,14 +272,13 @@ mod tests {
 
     #[test]
     fn a_report_is_a_line_an_output_or_json() {
-        let written = |json| {
+        let written = |json: Option<&str>| {
             let mut text = Vec::new();
-            write_report(&a_report(), json, &mut text).unwrap();
+            write_report(&[an_output()], json.map(str::to_owned), &mut text).unwrap();
             String::from_utf8(text).unwrap()
         };
-        assert_eq!(written(false), format!("{} 1 tar:x\n", Digest::of(b"x")));
-        let json: serde_json::Value = serde_json::from_str(&written(true)).unwrap();
-        assert_eq!(json["outputs"][0]["output"], "tar:x");
+        assert_eq!(written(None), format!("{} 1 tar:x\n", Digest::of(b"x")));
+        assert_eq!(written(Some("{}")), "{}\n");
     }
 
     #[test]
@@ -228,8 +288,8 @@ mod tests {
         let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
         for (to, why) in [(&mut { pipe } as &mut dyn Write, "Broken pipe"), (&mut { full }, "No space left")]
         {
-            for json in [false, true] {
-                let told = report::render(&write_report(&a_report(), json, to).unwrap_err());
+            for json in [None, Some("{}".to_owned())] {
+                let told = report::render(&write_report(&[an_output()], json, to).unwrap_err());
                 assert!(told.contains("standard output") && told.contains(why), "{told}");
                 assert!(told.contains("hint: the outputs themselves are complete"), "{told}");
             }

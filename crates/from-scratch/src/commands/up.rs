@@ -209,7 +209,14 @@ fn launch(args: &UpArgs, state: &StateDir, progress: &dyn Progress) -> anyhow::R
     let tools = match args.network {
         Network::User => {
             let only = Some(vec!["passt".to_owned()]);
-            let request = BuildRequest { only, preload: Vec::new(), ..request };
+            let request = BuildRequest {
+                only,
+                preload: Vec::new(),
+                extra: Vec::new(),
+                lock: None,
+                engine: None,
+                ..request
+            };
             match Store::tools(state).get(&request, args.rebuild, progress) {
                 Ok(tools) => {
                     let path = tools.path.clone();

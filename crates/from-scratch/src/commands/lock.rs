@@ -1,0 +1,81 @@
+//! `from-scratch lock`: writes down which packages an image is made of.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use dockerlaunch_image::{BuildError, LOCK_FILE, Lock};
+
+use crate::commands::build::SourceArgs;
+use crate::progress::BuildProgress;
+use crate::report::Hinted;
+
+/// Options of `lock`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct LockArgs {
+    #[command(flatten)]
+    source: SourceArgs,
+    /// Where to write it
+    #[arg(short, long, value_name = "FILE", default_value = LOCK_FILE)]
+    output: PathBuf,
+    /// Renew a lockfile that is there, and print what changes
+    #[arg(long)]
+    update: bool,
+}
+
+pub(crate) fn run(args: &LockArgs) -> anyhow::Result<ExitCode> {
+    if args.source.is_locked() {
+        return Err(Hinted::new("`lock` takes the newest packages, and `--locked` forbids it")
+            .hint("leave out `--locked`")
+            .into());
+    }
+    let former = former(&args.output, args.update)?;
+    let progress = BuildProgress::new()?;
+    let mut images = Vec::new();
+    for request in args.source.requests()? {
+        match dockerlaunch_image::contents(&request, &progress) {
+            Err(error @ BuildError::Cancelled) => {
+                eprintln!("{error}");
+                return Ok(ExitCode::from(progress.exit_status()));
+            }
+            result => images.push(result?),
+        }
+    }
+    let lock = Lock::of(&images).context("no image to lock")?;
+    write(&args.output, &lock)?;
+    match former {
+        Some(former) => {
+            let changes = former.changes(&lock);
+            if changes.is_empty() {
+                eprintln!("nothing has changed");
+            }
+            changes.iter().for_each(|change| println!("{change}"));
+        }
+        None => {
+            let packages: usize = images.iter().map(|image| image.packages.len()).sum();
+            eprintln!("{packages} packages in `{}`", args.output.display());
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The lockfile that is to be renewed. Without `--update` nobody's is.
+fn former(path: &Path, update: bool) -> anyhow::Result<Option<Lock>> {
+    match (path.symlink_metadata().is_ok(), update) {
+        (false, false) => Ok(None),
+        (true, true) => Ok(Some(Lock::read(path)?)),
+        (true, false) => Err(Hinted::new(format!("`{}` is there already", path.display()))
+            .hint("renew it with `--update`, or write another one with `-o FILE`")
+            .into()),
+        (false, true) => Err(Hinted::new(format!("there is no `{}` to update", path.display()))
+            .hint("leave out `--update` to make one")
+            .into()),
+    }
+}
+
+fn write(path: &Path, lock: &Lock) -> anyhow::Result<()> {
+    lock.write(path).map_err(|error| {
+        let refused = Hinted::new(format!("cannot write `{}`", path.display())).because(error);
+        refused.hint("choose a place that you can write to, with `-o FILE`").into()
+    })
+}
