@@ -20,6 +20,8 @@ pub enum Need {
     Engines,
     /// Kernel package of the stable release, unpacked, with `modules.dep`.
     Kernel,
+    /// The validator of SPDX documents.
+    Spdx,
     /// A program on the host's `PATH`.
     Program(&'static str),
 }
@@ -36,6 +38,7 @@ impl Need {
                 file(&product::engines().join("usr/sbin/dockerd"), "bookworm's Docker and podman")
             }
             Need::Kernel => product::kernel().err().map(|_| told("an unpacked kernel package")),
+            Need::Spdx => file(&product::spdx(), "a validator of SPDX documents"),
             Need::Program(name) => program(name).is_none().then(|| told(&format!("`{name}`"))),
         }
     }

@@ -11,7 +11,9 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use itest::accepted;
 use itest::command;
+use itest::need::Need;
 use itest::product;
 use itest::suite::{Suite, told};
 use tempfile::TempDir;
@@ -25,6 +27,12 @@ fn main() -> ExitCode {
         .test("repro_docker", &[], || compare("docker.tar"))
         .test("repro_oci", &[], || compare("oci"))
         .test("repro_initramfs", &[], || compare("initramfs"))
+        .test("repro_accepted::by_skopeo", &[Need::Program("skopeo")], accepted::skopeo)
+        .test("repro_accepted::by_umoci", &[Need::Root, Need::Program("umoci")], accepted::umoci)
+        .test("repro_accepted::by_spdx_tools", &[Need::Spdx], accepted::spdx)
+        .test("repro_embedded::over_a_base", &[Need::Root, Need::Bookworm], || {
+            accepted::tar_over(&product::bookworm())
+        })
         .run(|| {
             drop(BUILT.get().map(|built| built.lock().unwrap_or_else(PoisonError::into_inner).take()));
             Ok(())

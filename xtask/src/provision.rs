@@ -26,6 +26,8 @@ pub(crate) enum Need {
     Bookworm,
     /// Bookworm with its Docker and podman.
     Engines,
+    /// Validator of SPDX documents.
+    Spdx,
     /// Kernel package, unpacked, with `modules.dep`.
     Kernel,
     /// Real root.
@@ -47,6 +49,7 @@ impl Need {
             Need::Bookworm => bookworm().is_file(),
             Need::Engines => kept("engines").join("complete").is_file(),
             Need::Kernel => kept("kernel").join("complete").is_file(),
+            Need::Spdx => kept("spdx/bin/pyspdxtools").is_file(),
             Need::Root => process::is_root(),
             Need::UserNamespaces => command(&["unshare", "--user", "--map-root-user", "true"])
                 .output()
@@ -59,6 +62,7 @@ impl Need {
         match self {
             Need::Bookworm | Need::Engines => Some(Need::Program("debootstrap", "debootstrap")),
             Need::Kernel => Some(Need::Program("depmod", "kmod")),
+            Need::Spdx => Some(Need::Program("python3", "python3-venv")),
             _ => None,
         }
     }
@@ -78,6 +82,7 @@ impl Need {
             Need::Kernel => {
                 "a cloud kernel (package linux-image-cloud-amd64, unpacked in target/)".to_owned()
             }
+            Need::Spdx => "a validator of SPDX documents (spdx-tools of PyPI, into target/)".to_owned(),
             Need::Root => "root".to_owned(),
             Need::UserNamespaces => "user namespaces".to_owned(),
         }
@@ -127,6 +132,7 @@ pub(crate) fn provide(needs: &[Need]) -> Vec<(Need, anyhow::Error)> {
             Need::Bookworm => make_bookworm(),
             Need::Engines => make_engines(),
             Need::Kernel => fetch_kernel(),
+            Need::Spdx => fetch_spdx(),
             Need::Root | Need::UserNamespaces => Ok(()),
         };
         failed.extend(got.err().map(|error| (need, error)));
@@ -239,6 +245,14 @@ fn fetch_kernel() -> Result<()> {
     output(Command::new(depmod).arg("--basedir").arg(&directory).arg(version))?;
     fs::write(directory.join("complete"), version)?;
     Ok(())
+}
+
+fn fetch_spdx() -> Result<()> {
+    let directory = kept("spdx");
+    output(command(&["python3", "-m", "venv", "--clear"]).arg(&directory))?;
+    let pip = directory.join("bin/pip");
+    output(Command::new(pip).args(["install", "--quiet", "--disable-pip-version-check", "spdx-tools==0.8.5"]))
+        .map(drop)
 }
 
 fn make_bookworm() -> Result<()> {

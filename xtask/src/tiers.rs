@@ -79,6 +79,15 @@ const ORACLES: &[Need] = &[
     Need::Program("cpio", "cpio"),
     OPENSSL,
 ];
+const REPRO: &[Need] = &[
+    Need::Root,
+    Need::Program("debootstrap", "debootstrap"),
+    Need::Program("skopeo", "skopeo"),
+    Need::Program("umoci", "umoci"),
+    Need::Program("python3", "python3-venv"),
+    Need::Bookworm,
+    Need::Spdx,
+];
 /// What looks at our certificates, as clients do.
 const OPENSSL: Need = Need::Program("openssl", "openssl");
 
@@ -125,8 +134,8 @@ pub(crate) const TIERS: &[Tier] = &[
     },
     Tier {
         name: "repro",
-        proves: "two builds give the same bytes",
-        needs: &[],
+        proves: "two builds give the same bytes, which others take without complaint",
+        needs: REPRO,
         steps: &[Step::Tests("repro_"), Step::Scenarios("repro")],
         has_tests: true,
         long: false,
