@@ -52,6 +52,11 @@ pub fn skopeo() -> Result<()> {
         let config = silent(Command::new("skopeo").args(["inspect", "--config", "--raw", &reference]))?;
         configurations.push(config.text());
     }
+    let layout = format!("oci:{}", made.join("oci").display());
+    let manifest = silent(Command::new("skopeo").args(["inspect", "--raw", &layout]))?.text();
+    let manifest: serde_json::Value = serde_json::from_str(&manifest)?;
+    let title = &manifest["annotations"]["org.opencontainers.image.title"];
+    ensure!(title == "Docker FROM scratch", "the manifest's title is {title}");
     ensure!(configurations[0].contains("/usr/bin/dockerlaunch"), "{}", configurations[0]);
     ensure!(configurations[0] == configurations[1], "not one image: {configurations:?}");
     Ok(())

@@ -73,6 +73,12 @@ impl ImageConfig {
         self.labels.extend(labels.clone());
     }
 
+    /// Those of its labels that have a meaning for everybody: registries show them, and read the manifest alone.
+    pub(crate) fn annotations(&self) -> HashMap<String, String> {
+        let known = self.labels.iter().filter(|(name, _)| name.starts_with("org.opencontainers.image."));
+        known.map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+
     fn oci(&self) -> Result<Config, oci_spec::OciSpecError> {
         ConfigBuilder::default()
             .entrypoint(self.entrypoint.clone())
