@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         .test("repro_docker", &[], || compare("docker.tar"))
         .test("repro_oci", &[], || compare("oci"))
         .test("repro_initramfs", &[], || compare("initramfs"))
+        .test("repro_sbom", &[], || compare("sbom.json"))
         .test("repro_accepted::by_skopeo", &[Need::Program("skopeo")], accepted::skopeo)
         .test("repro_accepted::by_umoci", &[Need::Root, Need::Program("umoci")], accepted::umoci)
         .test("repro_accepted::by_spdx_tools", &[Need::Spdx], accepted::spdx)
@@ -82,9 +83,13 @@ fn build(
         "zstd:3",
     ]);
     build.arg("--cache-dir").arg(to.join("cache"));
-    for (kind, name) in
-        [("tar", "image.tar"), ("docker", "docker.tar"), ("oci", "oci"), ("initramfs", "initramfs")]
-    {
+    for (kind, name) in [
+        ("tar", "image.tar"),
+        ("docker", "docker.tar"),
+        ("oci", "oci"),
+        ("initramfs", "initramfs"),
+        ("sbom", "sbom.json"),
+    ] {
         build.arg("-o").arg(output(kind, name));
     }
     build.current_dir(from).env_clear().env("PATH", "/usr/bin:/bin").env("TZ", zone).env("LC_ALL", locale);
