@@ -1,5 +1,7 @@
 //! Our files in another base image, by the seed's recipe.
 
+use std::path::Path;
+
 use anyhow::{Context, Result, ensure};
 
 use crate::Environment;
@@ -36,16 +38,22 @@ pub fn build(outer: &Instance, name: &str, base: &str, tag: &str) -> Result<()> 
     Ok(std::fs::remove_dir_all(&context.outside)?)
 }
 
-/// What an image adds to a base lies below `/usr`. The rest of an export are mount points that the engine makes itself.
+/// What the engine adds to every container, and so to an export; it mounts over them in the next one.
+const ENGINES_OWN: [&str; 6] =
+    [".dockerenv", "dev/console", "etc/hostname", "etc/hosts", "etc/mtab", "etc/resolv.conf"];
+
+/// What an image adds to a base lies below `/usr`. The rest of an export are those names, and directories to mount on.
 fn nothing_outside_usr(export: &[u8]) -> Result<()> {
     for entry in tar::Archive::new(export).entries()? {
         let entry = entry?;
         let path = entry.path()?.into_owned();
         let top = path.components().next().context("an entry without a name")?;
-        let engines_own = ["dev", "proc", "sys", "etc", "var", ".dockerenv"];
         let ours = top.as_os_str() == "usr";
+        let to_mount_on = entry.header().entry_type().is_dir()
+            && ["dev", "proc", "sys", "etc", "var"].iter().any(|own| top.as_os_str() == *own);
+        let engines_own = entry.size() == 0 && ENGINES_OWN.iter().any(|own| *path == *Path::new(own));
         ensure!(
-            ours || engines_own.iter().any(|own| top.as_os_str() == *own && entry.size() == 0),
+            ours || to_mount_on || engines_own,
             "the export has `{}`, which would replace the base's own",
             path.display()
         );

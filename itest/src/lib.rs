@@ -5,6 +5,7 @@
 //! harness has to decide while *listing* what can run here: what cannot is listed as ignored with its reason, and fails
 //! when `FROM_SCRATCH_CI=1` says that nothing may be left out.
 
+pub mod accepted;
 pub mod agent;
 pub mod build;
 pub mod command;

@@ -24,6 +24,8 @@ pub enum Need {
     Kernel,
     /// What serves a directory to an emulated machine.
     FileServer,
+    /// The validator of SPDX documents.
+    Spdx,
     /// A program on the host's `PATH`.
     Program(&'static str),
 }
@@ -44,6 +46,7 @@ impl Need {
             }
             Need::Kernel => product::kernel().err().map(|_| told("an unpacked kernel package")),
             Need::FileServer => file_server().is_none().then(|| told("virtiofsd")),
+            Need::Spdx => file(&product::spdx(), "a validator of SPDX documents"),
             Need::Program(name) => program(name).is_none().then(|| told(&format!("`{name}`"))),
         }
     }

@@ -44,6 +44,11 @@ pub fn bookworm() -> PathBuf {
     provisions().join("bookworm.tar")
 }
 
+/// The validator of SPDX documents.
+pub fn spdx() -> PathBuf {
+    provisions().join("spdx/bin/pyspdxtools")
+}
+
 /// The root file system of bookworm with its Docker and podman.
 pub fn engines() -> PathBuf {
     provisions().join("engines/root")

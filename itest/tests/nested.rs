@@ -26,6 +26,8 @@ fn main() -> ExitCode {
         .test("refused::without_privileges", &[], without_privileges)
         .test("refused::wrong_engines_and_options", &[], wrong_engines_and_options)
         .test("embedded::in_a_bare_busybox", &[], || in_base("embedded-box", image::BOX, BUSYBOX))
+        .long("embedded::in_nothing", &[], || in_base("embedded-nothing", "scratch", &[]))
+        .long("embedded::in_a_base_with_loader_variables", bookworm, with_loader_variables)
         .test("embedded::in_the_stable_release", bookworm, in_bookworm)
         .test("outside::mtu_1400_pain_2", &[], || outside::mtu(OUTER.get()?, 1400))
         .long("outside::mtu_1280_pain_2", &[], || outside::mtu(OUTER.get()?, 1280))
@@ -113,6 +115,20 @@ const DEBIAN: BasePrograms = &[
 fn in_bookworm() -> Result<()> {
     embedded::import_bookworm(&*OUTER.get()?)?;
     in_base("embedded-bookworm", "bookworm", DEBIAN)
+}
+
+/// Libraries of the base that would come first, if they came at all: its own C library among them.
+fn with_loader_variables() -> Result<()> {
+    let outer = OUTER.get()?;
+    embedded::import_bookworm(&outer)?;
+    let environment: &dyn Environment = &*outer;
+    let context = environment.exchange().directory("loader-context")?;
+    context.write(
+        "Dockerfile",
+        "FROM bookworm\nENV LD_LIBRARY_PATH=/lib/x86_64-linux-gnu LD_PRELOAD=/lib/x86_64-linux-gnu/libm.so.6\n",
+    )?;
+    environment.docker(&["build", "-t", "loader", &context.inside])?;
+    in_base("embedded-loader", "loader", DEBIAN)
 }
 
 /// The seed's recipe; and what the base brings still works beside a running engine.

@@ -11,6 +11,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use itest::accepted;
 use itest::command;
 use itest::need::Need;
 use itest::product;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         .test("repro_docker", &[], || compare("docker.tar"))
         .test("repro_oci", &[], || compare("oci"))
         .test("repro_initramfs", &[], || compare("initramfs"))
+        .test("repro_sbom", &[], || compare("sbom.json"))
         .test("repro_lock", &[], || {
             built().and_then(|(one, _)| sources::lock(&one.join("image.tar"), &one.join("cache")))
         })
@@ -37,6 +39,12 @@ fn main() -> ExitCode {
         .long("repro_arm64", &[Need::Program("qemu-aarch64")], || sources::ARM64.image())
         .long("repro_armhf", &[Need::Program("qemu-arm")], || sources::ARMHF.image())
         .long("repro_riscv64", &[Need::Program("qemu-riscv64")], || sources::RISCV64.image())
+        .test("repro_accepted::by_skopeo", &[Need::Program("skopeo")], accepted::skopeo)
+        .long("repro_accepted::by_umoci", &[Need::Root, Need::Program("umoci")], accepted::umoci)
+        .longest("repro_accepted::by_spdx_tools", &[Need::Spdx], accepted::spdx)
+        .long("repro_embedded::over_a_base", &[Need::Root, Need::Bookworm], || {
+            accepted::tar_over(&product::bookworm())
+        })
         .run(|| {
             drop(BUILT.get().map(|built| built.lock().unwrap_or_else(PoisonError::into_inner).take()));
             Ok(())
@@ -86,9 +94,13 @@ fn build(
         "zstd:3",
     ]);
     build.arg("--cache-dir").arg(to.join("cache"));
-    for (kind, name) in
-        [("tar", "image.tar"), ("docker", "docker.tar"), ("oci", "oci"), ("initramfs", "initramfs")]
-    {
+    for (kind, name) in [
+        ("tar", "image.tar"),
+        ("docker", "docker.tar"),
+        ("oci", "oci"),
+        ("initramfs", "initramfs"),
+        ("sbom", "sbom.json"),
+    ] {
         build.arg("-o").arg(output(kind, name));
     }
     build.current_dir(from).env_clear().env("PATH", "/usr/bin:/bin").env("TZ", zone).env("LC_ALL", locale);

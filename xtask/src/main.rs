@@ -28,8 +28,9 @@ cargo xtask scenario [--in NAME,…] [--list | --record] [PART OF A NAME…]
 cargo xtask bench [--rounds N] [NAME…]
     Ours and the same engine without us in turn, medians of ten, beside the bars of the design. The whole of it, in ten rounds,
     writes docs/bench/ and the table of docs/bench.md anew, and takes a quarter of an hour on a machine that does nothing else
-cargo xtask docs
+cargo xtask docs [--image]
     Writes the generated parts of the documents anew
+    --image    the sizes and the picture of the image too, out of a new one
 cargo xtask pictures
     Takes the README's pictures anew (root)
 cargo xtask size
@@ -55,7 +56,11 @@ fn run(mut words: Vec<String>) -> Result<ExitCode> {
         "test" => test::run(&test::Options::parse(words)?),
         "scenario" => scenario::run(&words),
         "bench" => bench::run(&bench::Options::parse(words)?),
-        "docs" => docs::run(),
+        "docs" => match words[..] {
+            [] => docs::run(false),
+            [ref word] if word == "--image" => docs::run(true),
+            _ => bail!("`docs` takes `--image` alone"),
+        },
         "pictures" => pictures::run(),
         "size" => size::run(),
         other => bail!("no task `{other}`; `cargo xtask --help` lists them"),

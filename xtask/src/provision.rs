@@ -28,6 +28,8 @@ pub(crate) enum Need {
     Bookworm,
     /// Bookworm with its Docker and podman.
     Engines,
+    /// Validator of SPDX documents.
+    Spdx,
     /// Kernel package, unpacked, with `modules.dep`.
     Kernel,
     /// What serves a directory to an emulated machine: virtiofsd.
@@ -53,6 +55,7 @@ impl Need {
             Need::Engines => kept("engines").join("complete").is_file(),
             Need::Kernel => kept("kernel").join("complete").is_file(),
             Need::FileServer => FILE_SERVERS.iter().any(|path| Path::new(path).is_file()),
+            Need::Spdx => kept("spdx/bin/pyspdxtools").is_file(),
             Need::Root => process::is_root(),
             Need::UserNamespaces => command(&["unshare", "--user", "--map-root-user", "true"])
                 .output()
@@ -65,6 +68,7 @@ impl Need {
         match self {
             Need::Bookworm | Need::Engines => Some(Need::Program("debootstrap", "debootstrap")),
             Need::Kernel => Some(Need::Program("depmod", "kmod")),
+            Need::Spdx => Some(Need::Program("python3", "python3-venv")),
             _ => None,
         }
     }
@@ -86,6 +90,7 @@ impl Need {
                 "a cloud kernel (package linux-image-cloud-amd64, unpacked in target/)".to_owned()
             }
             Need::FileServer => "virtiofsd (package of that name, or qemu-system-common)".to_owned(),
+            Need::Spdx => "a validator of SPDX documents (spdx-tools of PyPI, into target/)".to_owned(),
             Need::Root => "root".to_owned(),
             Need::UserNamespaces => "user namespaces".to_owned(),
         }
@@ -139,6 +144,7 @@ pub(crate) fn provide(needs: &[Need]) -> Vec<(Need, anyhow::Error)> {
             Need::Engines => make_engines(),
             Need::Kernel => fetch_kernel(),
             Need::FileServer => install_file_server(),
+            Need::Spdx => fetch_spdx(),
             Need::Root | Need::UserNamespaces => Ok(()),
         };
         failed.extend(got.err().map(|error| (need, error)));
@@ -287,6 +293,14 @@ fn fetch_kernel() -> Result<()> {
     output(Command::new(depmod).arg("--basedir").arg(&directory).arg(version))?;
     fs::write(directory.join("complete"), version)?;
     Ok(())
+}
+
+fn fetch_spdx() -> Result<()> {
+    let directory = kept("spdx");
+    output(command(&["python3", "-m", "venv", "--clear"]).arg(&directory))?;
+    let pip = directory.join("bin/pip");
+    output(Command::new(pip).args(["install", "--quiet", "--disable-pip-version-check", "spdx-tools==0.8.5"]))
+        .map(drop)
 }
 
 fn make_bookworm() -> Result<()> {

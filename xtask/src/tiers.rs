@@ -59,7 +59,7 @@ const VM: &[Need] = &[
     Need::Busybox,
     Need::Kernel,
 ];
-/// Of all environments.
+/// Of all environments, and of what runs with `--full` alone in other tiers.
 const SCENARIOS: &[Need] = &[
     Need::Root,
     Need::Program("script", "bsdutils"),
@@ -74,6 +74,7 @@ const SCENARIOS: &[Need] = &[
     Need::Kernel,
     Need::FileServer,
     Need::Registry,
+    Need::Spdx,
     OPENSSL,
 ];
 /// Oracles of the unit tests: what our own ELF, archive and certificate code is compared with.
@@ -85,6 +86,15 @@ const ORACLES: &[Need] = &[
     Need::Program("xz", "xz-utils"),
     Need::Program("cpio", "cpio"),
     OPENSSL,
+];
+const REPRO: &[Need] = &[
+    Need::Root,
+    Need::Program("debootstrap", "debootstrap"),
+    Need::Program("skopeo", "skopeo"),
+    Need::Program("umoci", "umoci"),
+    Need::Program("dpkg-deb", "dpkg"),
+    Need::Program("qemu-aarch64", "qemu-user"),
+    Need::Bookworm,
 ];
 /// What looks at our certificates, as clients do.
 const OPENSSL: Need = Need::Program("openssl", "openssl");
@@ -132,8 +142,8 @@ pub(crate) const TIERS: &[Tier] = &[
     },
     Tier {
         name: "repro",
-        proves: "two builds give the same bytes",
-        needs: &[Need::Program("dpkg-deb", "dpkg"), Need::Program("qemu-aarch64", "qemu-user")],
+        proves: "two builds give the same bytes, which others take without complaint",
+        needs: REPRO,
         steps: &[Step::Tests("repro_"), Step::Scenarios("repro")],
         has_tests: true,
         long: false,

@@ -117,7 +117,7 @@ pub fn build_index(requests: &[BuildRequest], progress: &dyn Progress) -> Result
         let (contents, image) = run(request, progress, |image, request, cache, progress| {
             step(&format!("compressing the image for {}", request.arch.name()), progress)?;
             let Image { trees, config, contents, .. } = &image;
-            let emitter = Emitter { request, trees, config, cache, progress };
+            let emitter = Emitter { request, trees, config, contents, cache, progress };
             Ok((contents.clone(), emitter.pack()?))
         })?;
         report.images.push(contents);
@@ -270,7 +270,8 @@ impl Image {
         progress: &dyn Progress,
     ) -> Result<BuildReport, BuildError> {
         let Self { trees, config, contents, warnings } = self;
-        let emitter = Emitter { request, trees: &trees, config: &config, cache, progress };
+        let emitter =
+            Emitter { request, trees: &trees, config: &config, contents: &contents, cache, progress };
         let mut outputs = Vec::new();
         for output in &request.outputs {
             step(&format!("writing {output}"), progress)?;

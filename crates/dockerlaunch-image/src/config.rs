@@ -85,6 +85,12 @@ impl ImageConfig {
         self.labels.extend(labels.clone());
     }
 
+    /// Those of its labels that have a meaning for everybody: registries show them, and read the manifest alone.
+    pub(crate) fn annotations(&self) -> HashMap<String, String> {
+        let known = self.labels.iter().filter(|(name, _)| name.starts_with("org.opencontainers.image."));
+        known.map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+
     fn oci(&self) -> Result<Config, oci_spec::OciSpecError> {
         ConfigBuilder::default()
             .entrypoint(self.entrypoint.clone())
@@ -137,7 +143,7 @@ impl ImageConfig {
     }
 }
 
-fn timestamp(epoch: u64) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
+pub(crate) fn timestamp(epoch: u64) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
     Ok(jiff::Timestamp::from_second(i64::try_from(epoch)?)?.to_string())
 }
 

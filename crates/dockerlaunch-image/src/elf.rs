@@ -3,11 +3,15 @@
 //! The files are read through their program headers, as the kernel and the loader read them, and never through their
 //! section headers, which may say something else.
 
+mod versions;
+
 use std::borrow::Cow;
 
 use object::elf::{self, FileHeader32, FileHeader64};
 use object::read::elf::{Dyn as _, FileHeader, ProgramHeader, SectionHeader as _};
 use object::{Endian as _, Endianness, FileKind, ReadRef as _};
+
+pub(crate) use versions::{Versions, versions};
 
 use crate::error::Hints;
 use crate::{INTERPRETER, LIBRARY_DIR};

@@ -8,6 +8,7 @@ mod layer;
 mod oci;
 mod parts;
 mod places;
+mod sbom;
 mod staging;
 mod tar;
 
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cache::Cache;
 use crate::config::ImageConfig;
+use crate::contents::Contents;
 use crate::digest::Digest;
 use crate::error::Hints;
 use crate::progress::{Progress, Stopped};
@@ -110,7 +112,9 @@ pub(crate) fn check(outputs: &[Output]) -> Result<(), EmitError> {
     outputs.iter().try_for_each(|output| match output {
         Output::Oci(path) => staging::check_dir(path, oci::is_former),
         Output::Dir(path) => staging::check_dir(path, dir::is_former),
-        Output::Docker(path) | Output::Tar(path) | Output::Initramfs(path) => staging::check_file(path),
+        Output::Docker(path) | Output::Tar(path) | Output::Initramfs(path) | Output::Sbom(path) => {
+            staging::check_file(path)
+        }
     })
 }
 
@@ -128,6 +132,7 @@ pub(crate) struct Emitter<'a> {
     pub(crate) request: &'a BuildRequest,
     pub(crate) trees: &'a Trees,
     pub(crate) config: &'a ImageConfig,
+    pub(crate) contents: &'a Contents,
     pub(crate) cache: &'a Cache,
     pub(crate) progress: &'a dyn Progress,
 }
@@ -141,6 +146,7 @@ impl Emitter<'_> {
             Output::Oci(path) => self.oci(path),
             Output::Docker(path) => self.docker(path),
             Output::Initramfs(path) => self.initramfs(path),
+            Output::Sbom(path) => self.sbom(path),
         }
     }
 

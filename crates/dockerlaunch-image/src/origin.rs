@@ -12,6 +12,9 @@ pub const LIBRARIES: &str = "libraries";
 /// What the build itself says about the image.
 pub const DESCRIPTION: &str = "description";
 
+/// The terms under which packages' files are in the image.
+pub const LICENCE: &str = "licences";
+
 /// Archives of images that the user gave.
 pub const PRELOAD: &str = "preload";
 

@@ -4,9 +4,11 @@ use std::io;
 use std::sync::Arc;
 
 use crate::closure::{self, Closure, Library, Needing, library_path, loader_path};
+use crate::duplicates;
 use crate::elf::{self, ElfFacts};
 use crate::error::{BuildError, Hints};
 use crate::flags;
+use crate::licences;
 use crate::origin::{DESCRIPTION, EXTRA, LIBRARIES, Origin, PRELOAD, Source};
 use crate::preload::Preload;
 use crate::progress::{Event, Progress};
@@ -145,7 +147,8 @@ pub(crate) struct Trees {
 
 /// The files of packages that these components name.
 pub(crate) fn patterns(components: &[&Component]) -> Result<Vec<glob::Pattern>, RecipeError> {
-    components.iter().flat_map(|component| &component.files).map(|file| pattern(&file.from)).collect()
+    let files = components.iter().flat_map(|component| &component.files);
+    files.map(|file| pattern(&file.from)).chain(licences::patterns().into_iter().map(Ok)).collect()
 }
 
 fn pattern(from: &str) -> Result<glob::Pattern, RecipeError> {
@@ -215,6 +218,8 @@ pub(crate) fn cook(
             kitchen.add_flags(component, list, &mut tree)?;
         }
     }
+    licences::add(&mut tree, kitchen.resolver)?;
+    let mut tree = duplicates::as_links(&tree).map_err(RecipeError::from)?;
     let users = Arc::new(Origin::plain(PRELOAD, Source::User));
     for Preload { name, content } in kitchen.preload {
         place_file(&mut tree, &format!("{PRELOADED}/{name}"), 0o644, content.clone(), &users)?;
@@ -472,7 +477,7 @@ impl Kitchen<'_, '_> {
 }
 
 /// A package as the place where files come from.
-fn source(open: &OpenPackage, paths: Vec<String>) -> Source {
+pub(crate) fn source(open: &OpenPackage, paths: Vec<String>) -> Source {
     let package = &open.package;
     Source::Package {
         name: package.name.clone(),

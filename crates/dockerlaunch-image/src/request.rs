@@ -276,6 +276,8 @@ pub enum Output {
     Initramfs(PathBuf),
     /// The unpacked root file system.
     Dir(PathBuf),
+    /// The bill of materials, as SPDX 2.3 in JSON.
+    Sbom(PathBuf),
 }
 
 impl Output {
@@ -288,6 +290,7 @@ impl Output {
             Self::Tar(_) => "tar",
             Self::Initramfs(_) => "initramfs",
             Self::Dir(_) => "dir",
+            Self::Sbom(_) => "sbom",
         }
     }
 
@@ -299,7 +302,8 @@ impl Output {
             | Self::Docker(path)
             | Self::Tar(path)
             | Self::Initramfs(path)
-            | Self::Dir(path) => path,
+            | Self::Dir(path)
+            | Self::Sbom(path) => path,
         }
     }
 }
@@ -317,7 +321,7 @@ impl FromStr for Output {
         let bad = || ParseOptionError {
             what: "unknown output",
             value: text.to_owned(),
-            expected: "oci:DIR, docker:FILE, tar:FILE, initramfs:FILE or dir:DIR",
+            expected: "oci:DIR, docker:FILE, tar:FILE, initramfs:FILE, dir:DIR or sbom:FILE",
         };
         let (kind, path) = text.split_once(':').ok_or_else(bad)?;
         if path.is_empty() {
@@ -334,6 +338,7 @@ impl FromStr for Output {
             "tar" => Ok(Self::Tar(path)),
             "initramfs" => Ok(Self::Initramfs(path)),
             "dir" => Ok(Self::Dir(path)),
+            "sbom" => Ok(Self::Sbom(path)),
             _ => Err(bad()),
         }
     }

@@ -263,7 +263,9 @@ fn the_contents_say_where_each_file_comes_from() {
     let fixture = Fixture::new();
     let contents = contents(&fixture.request(), &Silent).unwrap();
     assert_eq!(fixture.left_over(), Vec::<String>::new(), "nothing is written");
-    let [bundle, description] = contents.entries.as_slice() else { panic!("{:?}", contents.entries) };
+    let [bundle, description, licence] = contents.entries.as_slice() else {
+        panic!("{:?}", contents.entries)
+    };
     assert_eq!(bundle.path, "usr/lib/dockerlaunch/etc/ssl/certs/ca-certificates.crt");
     assert_eq!(bundle.class, Class::File);
     let origin = bundle.origin.as_ref().unwrap();
@@ -280,6 +282,10 @@ fn the_contents_say_where_each_file_comes_from() {
     assert_eq!(
         (description.class, &description.origin.as_ref().unwrap().source),
         (Class::Metadata, &Source::Build)
+    );
+    assert_eq!(
+        (licence.path.as_str(), licence.class),
+        ("usr/lib/dockerlaunch/licences/ca-certificates", Class::Licence)
     );
     let report = build(&fixture.request(), &Silent).unwrap();
     assert_eq!(report.tree_digest, contents.tree_digest);

@@ -27,6 +27,8 @@ pub(crate) struct Cli {
 enum Command {
     /// Build the image from signed distribution packages (needs no root)
     Build(Box<commands::build::BuildArgs>),
+    /// Say what an image holds, file by file: where from, why, and what leaving it out costs (writes nothing)
+    Explain(Box<commands::explain::ExplainArgs>),
     /// Write down which packages an image is made of, for `build --locked`
     Lock(Box<commands::lock::LockArgs>),
     /// Start Docker, without any container engine; returns when Docker answers
@@ -103,6 +105,7 @@ impl Cli {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
             Command::Build(args) => commands::build::run(&args),
+            Command::Explain(args) => commands::explain::run(&args),
             Command::Lock(args) => commands::lock::run(&args),
             Command::Up(args) => commands::up::run(&args),
             // Not to be taken for the command's own status.

@@ -4,6 +4,7 @@ pub(crate) mod build;
 pub(crate) mod check;
 pub(crate) mod down;
 pub(crate) mod exec;
+pub(crate) mod explain;
 pub(crate) mod lock;
 pub(crate) mod logs;
 pub(crate) mod ps;

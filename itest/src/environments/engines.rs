@@ -54,9 +54,11 @@ pub(super) fn podman(components: &str) -> Result<Started> {
 }
 
 fn start(client: Client, outer: Instance, options: &[&str], outside: String) -> Result<Started> {
-    let load: Vec<&str> = client.iter().copied().chain(["load", "-i", "/exchange/image.tar"]).collect();
-    let loaded = outer.exec(&load, b"")?.success()?;
-    ensure!(loaded.contains(IMAGE), "load said: {loaded}");
+    let load: Vec<&str> =
+        client.iter().copied().chain(["load", "--quiet", "--input", "/exchange/image.tar"]).collect();
+    let loaded = outer.exec(&load, b"")?.exits(0)?;
+    ensure!(loaded.text().contains(IMAGE), "load said: {}", loaded.text());
+    ensure!(loaded.stderr.trim().is_empty(), "load complained: {}", loaded.stderr);
     let outer = Arc::new(outer);
     let inner =
         Nested::run_by(client, Arc::clone(&outer), "scenarios", IMAGE, options, &[])?.with_base_image()?;

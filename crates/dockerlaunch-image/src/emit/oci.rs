@@ -46,7 +46,8 @@ impl Emitter<'_> {
             Compression::Gzip(_) => MediaType::ImageLayerGzip,
             Compression::Zstd(_) => MediaType::ImageLayerZstd,
         };
-        let manifest = manifest(&config, &media_type, &layers).map_err(EmitError::Config)?;
+        let annotations = self.config.annotations();
+        let manifest = manifest(&config, &media_type, &layers, annotations).map_err(EmitError::Config)?;
         Ok(Packed { arch, config, manifest, layers })
     }
 }
@@ -155,7 +156,12 @@ fn sorted_json(document: &impl serde::Serialize) -> Result<Vec<u8>, AnyError> {
     Ok(serde_json::to_vec(&serde_json::to_value(document)?)?)
 }
 
-fn manifest(config: &[u8], media_type: &MediaType, layers: &[(&str, Layer)]) -> Result<Vec<u8>, AnyError> {
+fn manifest(
+    config: &[u8],
+    media_type: &MediaType,
+    layers: &[(&str, Layer)],
+    annotations: HashMap<String, String>,
+) -> Result<Vec<u8>, AnyError> {
     let config: Descriptor =
         descriptor(MediaType::ImageConfig, Digest::of(config), config.len() as u64)?.build()?;
     let layers = layers
@@ -167,6 +173,7 @@ fn manifest(config: &[u8], media_type: &MediaType, layers: &[(&str, Layer)]) -> 
         .media_type(MediaType::ImageManifest)
         .config(config)
         .layers(layers)
+        .annotations(annotations)
         .build()?;
     sorted_json(&manifest)
 }

@@ -1,6 +1,6 @@
 //! Which layer a file lies in: a new version of one component leaves the layers of the others as they are.
 
-use crate::origin::{DESCRIPTION, EXTRA, LIBRARIES, Origin, PRELOAD, Source};
+use crate::origin::{DESCRIPTION, EXTRA, LIBRARIES, LICENCE, Origin, PRELOAD, Source};
 use crate::tree::Tree;
 
 /// What one layer holds.
@@ -26,7 +26,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("extra", &[PRELOAD, EXTRA]),
     ("launcher", &["launcher"]),
     // It names the version of each package, so it changes with any of them.
-    ("description", &[DESCRIPTION]),
+    ("description", &[DESCRIPTION, LICENCE]),
 ];
 
 /// Packages of the engine that have a layer of their own, as they are large and have versions of their own.
@@ -111,7 +111,7 @@ mod tests {
     fn every_component_of_the_table_is_there() {
         let spec = crate::spec::Spec::embedded().unwrap();
         for name in LAYERS.iter().flat_map(|(_, components)| *components) {
-            let ours = [LIBRARIES, DESCRIPTION, PRELOAD, EXTRA].contains(name);
+            let ours = [LIBRARIES, LICENCE, DESCRIPTION, PRELOAD, EXTRA].contains(name);
             assert!(ours || spec.component(name).is_ok(), "{name}");
         }
     }

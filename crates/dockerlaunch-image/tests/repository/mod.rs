@@ -231,6 +231,7 @@ fn deb(version: &str, filler: usize) -> Vec<u8> {
         (format!("{certificates}/b.crt"), "bbb\n".to_owned()),
         (format!("{certificates}/a.crt"), format!("version {version}\n")),
         (format!("{certificates}/z.crt"), noise),
+        ("usr/share/doc/ca-certificates/copyright".to_owned(), "MPL-2.0\n".to_owned()),
         // Almost what a component asks for.
         ("usr/bin/xzz".to_owned(), String::new()),
     ] {

@@ -25,7 +25,7 @@ pub(crate) struct BuildArgs {
     /// Name that the image carries in oci: and docker: outputs
     #[arg(long, value_name = "NAME[:TAG]", default_value_t = ImageName::default())]
     tag: ImageName,
-    /// What to write: oci:DIR, docker:FILE, tar:FILE, initramfs:FILE or dir:DIR; repeatable
+    /// What to write: oci:DIR, docker:FILE, tar:FILE, initramfs:FILE, dir:DIR or sbom:FILE; repeatable
     #[arg(short, long, value_name = "KIND:PATH", required = true)]
     output: Vec<Output>,
     /// Print a report for programs instead of one line an output
