@@ -32,6 +32,7 @@ pub mod runner;
 pub mod sandbox;
 pub mod scenarios;
 pub mod security;
+pub mod small_files;
 pub mod sources;
 mod stream;
 pub mod suite;
