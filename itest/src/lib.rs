@@ -27,6 +27,7 @@ pub mod nodes;
 pub mod outside;
 pub mod places;
 pub mod product;
+pub mod prove;
 pub mod results;
 pub mod runner;
 pub mod sandbox;

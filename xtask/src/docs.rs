@@ -13,6 +13,7 @@ const TABLES: &[(&str, &[&str])] = &[
     ("docs/configuration.md: the variables", &["dockerlaunch-plan", "--test", "docs"]),
     ("docs/pains.md: the tests", &["dockerlaunch-plan", "--test", "pains", "the_page"]),
     ("docs/scenarios.md: the results", &["itest", "--lib", "results::"]),
+    ("docs/requirements.md: the results", &["itest", "--lib", "prove::page::"]),
 ];
 
 pub(crate) fn run() -> Result<ExitCode> {
