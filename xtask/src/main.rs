@@ -27,7 +27,7 @@ cargo xtask scenario [--in NAME,…] [--list | --record] [PART OF A NAME…]
     --record   writes the results to docs/scenarios.md
 cargo xtask prove [--full] [--list | --record | --sample N] [PART OF A PATH | COMPONENT…]
     Takes each file of the image away alone and runs its scenario, which must fail as the data claims; records what is opened
-    --full     also what is not in the default profile
+    --full     also what is not in the default profile; a component that you name is proved without it
     --list     names files, scenarios and symptoms
     --record   writes the results to docs/requirements.md; without names, it proves all of it, as with --full
     --sample   so many files, others each day

@@ -134,8 +134,7 @@ impl Recorded {
             }
         }
         for (class, paths) in earlier.exempt {
-            // Those of the default image are known anew.
-            self.exempt.entry(class).or_insert(paths);
+            self.exempt.entry(class).or_default().extend(paths);
         }
     }
 

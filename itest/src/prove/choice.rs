@@ -79,17 +79,15 @@ impl Choice {
         self.patterns.is_empty() && self.sample.is_none()
     }
 
-    /// The images, by the component that they have besides those of the default profile.
+    /// The default image, and those with another component: all, or those that are named.
     pub(super) fn images(&self) -> Result<Vec<String>> {
-        let mut images = vec![String::new()];
-        if self.full {
-            let spec = Spec::embedded()?;
-            let usual = spec.select("default", &[], &[], None)?;
-            let is_usual = |name: &str| usual.iter().any(|component| component.name == name);
-            let extra = spec.components.iter().filter(|extra| !extra.host && !is_usual(&extra.name));
-            images.extend(extra.map(|component| component.name.clone()));
-        }
-        Ok(images)
+        let spec = Spec::embedded()?;
+        let usual = spec.select("default", &[], &[], None)?;
+        let is_usual = |name: &str| usual.iter().any(|component| component.name == name);
+        let extra = spec.components.iter().filter(|extra| !extra.host && !is_usual(&extra.name));
+        let extra = extra.map(|component| component.name.clone());
+        let wanted = extra.filter(|name| self.full || self.patterns.contains(name));
+        Ok(std::iter::once(String::new()).chain(wanted).collect())
     }
 }
 
@@ -120,6 +118,8 @@ mod tests {
         assert!(choice.has(0, 9, &file("usr/lib/dockerlaunch/bin/other", "ps"), ""));
         assert!(!choice.has(0, 9, &file("usr/lib/dockerlaunch/bin/dockerd", "engine"), ""));
         assert!(choice.has(0, 9, &file("usr/lib/dockerlaunch/lib/libnftables.so.1", "libraries"), "ps"));
+        assert_eq!(choice.images().expect("fine"), [""]);
+        assert_eq!(parse("nft git").expect("fine").images().expect("fine"), ["", "nft"]);
         assert!(!choice.is_whole() && parse("--full").expect("fine").is_whole());
     }
 
