@@ -10,8 +10,7 @@ use crate::up::{Instance, Options};
 pub fn both_backends() -> Result<()> {
     let scenario = networks::SCENARIOS.iter().find(|scenario| scenario.name == "networks::published_port");
     let published_port = scenario.context("no such scenario")?.run;
-    for (value, name, path) in
-        [("1", "iptables-legacy", "iptables-legacy/iptables"), ("", "iptables-nft", "bin/iptables")]
+    for (value, name, directory) in [("1", "iptables-legacy", "iptables-legacy"), ("", "iptables-nft", "bin")]
     {
         let mut instance = Instance::start_with(
             "firewall",
@@ -20,8 +19,17 @@ pub fn both_backends() -> Result<()> {
         let environment: &dyn Environment = &instance;
         published_port(environment)?;
         let log = environment.log_tail();
-        let list = environment.exec(&[&format!("/usr/lib/dockerlaunch/{path}"), "-t", "nat", "-S"], b"")?;
-        ensure!(list.success()?.contains("-j MASQUERADE"), "{name} has no rules of dockerd; its log:\n{log}");
+        let run = |name: &str, args: &[&str], input: &[u8]| {
+            let program = format!("/usr/lib/dockerlaunch/{directory}/{name}");
+            environment.exec(&[&[program.as_str()], args].concat(), input)?.success()
+        };
+        let list = run("iptables", &["-t", "nat", "-S"], b"")?;
+        ensure!(list.contains("-j MASQUERADE"), "{name} has no rules of dockerd; its log:\n{log}");
+        for tables in ["iptables", "ip6tables"] {
+            run(tables, &["-S"], b"")?;
+            let saved = run(&format!("{tables}-save"), &[], b"")?;
+            run(&format!("{tables}-restore"), &[], saved.as_bytes())?;
+        }
         instance.tear_down()?;
     }
     Ok(())

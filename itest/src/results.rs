@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::environments::{PLACES, Place, Started, hole, scenarios};
-use crate::product;
+use crate::{Environment, product};
 
 /// How a scenario ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,15 +42,9 @@ pub struct Recorded {
 impl Recorded {
     /// Asks for day and versions.
     pub fn look(&mut self, started: &Started) -> Result<()> {
-        let format = "{{.ServerVersion}} {{.KernelVersion}} {{.CgroupVersion}}";
-        let info = started.environment().docker(&["info", "--format", format])?;
-        let mut words = info.split(' ').map(str::to_owned);
-        let mut next = || words.next().with_context(|| format!("`docker info` says: {info}"));
-        (self.docker, self.kernel, self.cgroups) = (next()?, next()?, next()?);
-        // What follows is the machine's builder's.
-        self.kernel = self.kernel.split('.').take(2).collect::<Vec<_>>().join(".");
+        [self.docker, self.kernel, self.cgroups] = versions(started.environment())?;
         self.outside.clone_from(&started.outside);
-        self.date = jiff::Timestamp::now().strftime("%Y-%m-%d").to_string();
+        self.date = today();
         Ok(())
     }
 
@@ -59,6 +53,23 @@ impl Recorded {
         [Verdict::Ok, Verdict::Hole, Verdict::Failed]
             .map(|verdict| self.results.values().filter(|result| **result == verdict).count())
     }
+}
+
+/// Of the engine, of the kernel, and of the cgroups that the engine sees.
+pub(crate) fn versions(environment: &dyn Environment) -> Result<[String; 3]> {
+    let format = "{{.ServerVersion}} {{.KernelVersion}} {{.CgroupVersion}}";
+    let info = environment.docker(&["info", "--format", format])?;
+    let mut words = info.split(' ').map(str::to_owned);
+    let mut next = || words.next().with_context(|| format!("`docker info` says: {info}"));
+    let [docker, kernel, cgroups] = [next()?, next()?, next()?];
+    // What follows is the machine's builder's.
+    let kernel = kernel.split('.').take(2).collect::<Vec<_>>().join(".");
+    Ok([docker, kernel, cgroups])
+}
+
+/// For documents.
+pub(crate) fn today() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%d").to_string()
 }
 
 type Book = BTreeMap<String, Recorded>;

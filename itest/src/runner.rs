@@ -199,7 +199,7 @@ fn run_one(lines: &Lines, scenario: &Scenario, started: &Started, fared: &mut Fa
 }
 
 /// What a scenario that failed left behind must not be in the way of the next one.
-fn sweep(environment: &dyn Environment) -> Result<()> {
+pub(crate) fn sweep(environment: &dyn Environment) -> Result<()> {
     environment.try_docker(&["swarm", "leave", "--force"])?;
     let containers = environment.docker(&["ps", "--all", "--quiet"])?;
     let containers: Vec<&str> = containers.split_whitespace().collect();

@@ -20,6 +20,7 @@ pub mod optional;
 pub mod registry;
 pub mod reports;
 pub mod restart;
+pub mod rules;
 pub mod running;
 pub mod security;
 pub mod storage;
@@ -50,6 +51,7 @@ pub const SCENARIOS: &[&[Scenario]] = &[
     images::SCENARIOS,
     running::SCENARIOS,
     networks::SCENARIOS,
+    rules::SCENARIOS,
     storage::SCENARIOS,
     limits::SCENARIOS,
     supervising::SCENARIOS,

@@ -212,7 +212,7 @@ impl Suite {
 }
 
 /// The days since 1970, or what [`TODAY`] says.
-fn today() -> Result<u64> {
+pub(crate) fn today() -> Result<u64> {
     const DAY: u64 = 24 * 60 * 60;
     match std::env::var(TODAY) {
         Ok(day) => day.parse().map_err(|_| anyhow!("{TODAY}={day}: it must be a number, as a run prints it")),

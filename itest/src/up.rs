@@ -14,6 +14,9 @@ use crate::{image, interrupt, product, suite};
 /// Where the exchange directory is mounted inside.
 const EXCHANGE: &str = "/exchange";
 
+/// Names an image that is unpacked already, to test one without building it.
+pub(crate) const ROOTFS: &str = "FROM_SCRATCH_ROOTFS";
+
 /// One named instance; dropping it takes it down with all its state.
 #[derive(Debug)]
 pub struct Instance {
@@ -139,12 +142,7 @@ impl Instance {
         up.envs(self.variables.iter().map(|(name, value)| (name, value)));
         up.args(["--network", "none", "-v"])
             .arg(format!("{}:{EXCHANGE}", self.exchange.outside.display()))
-            // An image that is unpacked already, to test one without building it.
-            .args(
-                std::env::var_os("FROM_SCRATCH_ROOTFS")
-                    .iter()
-                    .flat_map(|dir| ["--rootfs".as_ref(), dir.as_os_str()]),
-            )
+            .args(std::env::var_os(ROOTFS).iter().flat_map(|dir| ["--rootfs".as_ref(), dir.as_os_str()]))
             .args(&self.options[0])
             .arg("--")
             .args(&self.options[1]);

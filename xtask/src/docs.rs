@@ -13,10 +13,11 @@ use crate::process::{command, output, workspace};
 
 /// The tests that compare the documents with the code write them, when asked to.
 const TABLES: &[(&str, &[&str])] = &[
-    ("README.md, docs/requirements.md: the requirements", &["dockerlaunch-image", "--lib", "table::"]),
+    ("README.md, docs/components.md: the requirements", &["dockerlaunch-image", "--lib", "table::"]),
     ("docs/configuration.md: the variables", &["dockerlaunch-plan", "--test", "docs"]),
     ("docs/pains.md: the tests", &["dockerlaunch-plan", "--test", "pains", "the_page"]),
     ("docs/scenarios.md: the results", &["itest", "--lib", "results::"]),
+    ("docs/requirements.md: the results", &["itest", "--lib", "prove::page::"]),
 ];
 
 pub(crate) fn run(image: bool) -> Result<ExitCode> {

@@ -1,4 +1,4 @@
-//! The project's chores: `cargo xtask test | scenario | bench | docs | pictures | size`.
+//! The project's chores: `cargo xtask test | scenario | prove | bench | docs | pictures | size`.
 
 use std::process::ExitCode;
 
@@ -25,6 +25,12 @@ cargo xtask scenario [--in NAME,…] [--list | --record] [PART OF A NAME…]
     Runs what users do with Docker in the environments named; `--in all` is each of them, `up` without it
     --list     names all scenarios and environments, and what they prove
     --record   writes the results to docs/scenarios.md
+cargo xtask prove [--full] [--list | --record | --sample N] [PART OF A PATH | COMPONENT…]
+    Takes each file of the image away alone and runs its scenario, which must fail as the data claims; records what is opened
+    --full     also what is not in the default profile; a component that you name is proved without it
+    --list     names files, scenarios and symptoms
+    --record   writes the results to docs/requirements.md; without names, it proves all of it, as with --full
+    --sample   so many files, others each day
 cargo xtask bench [--rounds N] [NAME…]
     Ours and the same engine without us in turn, medians of ten, beside the bars of the design. The whole of it, in ten rounds,
     writes docs/bench/ and the table of docs/bench.md anew, and takes a quarter of an hour on a machine that does nothing else
@@ -54,7 +60,7 @@ fn run(mut words: Vec<String>) -> Result<ExitCode> {
     }
     match words.remove(0).as_str() {
         "test" => test::run(&test::Options::parse(words)?),
-        "scenario" => scenario::run(&words),
+        name @ ("scenario" | "prove") => scenario::run(name, &words),
         "bench" => bench::run(&bench::Options::parse(words)?),
         "docs" => match words[..] {
             [] => docs::run(false),

@@ -1,4 +1,4 @@
-//! `cargo xtask scenario`: gets what the chosen scenarios and environments need, then becomes itest's runner of them.
+//! `cargo xtask scenario` and `cargo xtask prove`: gets what the chosen scenarios need, then becomes itest's runner of them.
 
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
@@ -9,11 +9,12 @@ use crate::process::{command, output, target};
 use crate::provision::{self, Need};
 use crate::tiers::TIERS;
 
-pub(crate) fn run(words: &[String]) -> Result<ExitCode> {
+/// Becomes this program of itest's.
+pub(crate) fn run(program: &str, words: &[String]) -> Result<ExitCode> {
     // The whole workspace decides on the features of its libraries: alone, the runner would be compiled anew.
-    output(&mut command(&["cargo", "build", "--locked", "--workspace", "--bin", "scenario"]))?;
+    output(&mut command(&["cargo", "build", "--locked", "--workspace", "--bin", program]))?;
     let runner = || {
-        let mut runner = Command::new(target().join("debug/scenario"));
+        let mut runner = Command::new(target().join("debug").join(program));
         runner.args(words).stdin(Stdio::null());
         runner
     };
@@ -29,7 +30,7 @@ pub(crate) fn run(words: &[String]) -> Result<ExitCode> {
         }
     }
     // In our place, so that a signal meant for us reaches it.
-    Err(runner().exec()).context("starting the runner of scenarios")
+    Err(runner().exec()).context("starting it")
 }
 
 /// What itest calls so. A program's package is the one that a tier names.

@@ -165,6 +165,7 @@ pub(crate) const TIERS: &[Tier] = &[
             Step::Scenarios("root_up"),
             Step::Scenarios("root_storage"),
             Step::Scenarios("root_extras"),
+            Step::Scenarios("prove"),
             Step::Scenarios("scenario"),
             Step::Scenarios("sandbox"),
             Step::Scenarios("faults"),

@@ -215,6 +215,8 @@ mod tests {
             "why",
             "leave-out",
             "proof",
+            "symptom",
+            "untouched",
             "to",
             "public",
             "local",
@@ -237,6 +239,20 @@ mod tests {
                 for key in value.iter().filter_map(toml::Value::as_table).flat_map(toml::Table::keys) {
                     assert!(KEYS.contains(&key.as_str()), "components/{file}.toml: unknown key `{key}`");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn what_happens_without_a_file_is_claimed_of_each() {
+        for component in Spec::embedded().unwrap().components.iter().filter(|component| !component.host) {
+            let launchers = component.launchers.iter().map(|file| (&file.to, &file.reason));
+            let files = component.files.iter().map(|file| (&file.to, &file.reason));
+            let texts = component.texts.iter().map(|file| (&file.to, &file.reason));
+            let lists = component.flag_lists.iter().map(|file| (&file.to, &file.reason));
+            for (to, reason) in launchers.chain(files).chain(texts).chain(lists) {
+                let symptom = reason.symptom.as_deref().unwrap_or_default();
+                assert!(symptom.len() > 10, "{}: `{to}` has no symptom", component.name);
             }
         }
     }

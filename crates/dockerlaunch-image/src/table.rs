@@ -128,6 +128,6 @@ mod tests {
 
     #[test]
     fn the_page_of_requirements_says_what_the_components_say() {
-        says("docs/requirements.md", &files(Spec::embedded().expect("spec")));
+        says("docs/components.md", &files(Spec::embedded().expect("spec")));
     }
 }

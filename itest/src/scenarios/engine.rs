@@ -4,7 +4,6 @@ use anyhow::{Result, ensure};
 
 use super::{Scenario, scenario};
 use crate::Environment;
-use crate::image::BOX;
 
 /// The area's table.
 pub const SCENARIOS: &[Scenario] = &[
@@ -17,11 +16,6 @@ pub const SCENARIOS: &[Scenario] = &[
         "engine::info",
         "storage driver, runtime and data root are what they should be, and nothing warns",
         info,
-    ),
-    scenario(
-        "engine::files_of_etc",
-        "the socket's group, the system's name and the order of name lookups come from files of /etc",
-        files_of_etc,
     ),
     scenario("engine::no_shell", "the image holds no shell", no_shell),
 ];
@@ -52,18 +46,6 @@ fn info(env: &dyn Environment) -> Result<()> {
     for piece in ["memory limit", "pids limit", "IPv4 forwarding", "bridge-nf-call-iptables"] {
         ensure!(!warnings.contains(piece), "docker info warns: {warnings}");
     }
-    Ok(())
-}
-
-fn files_of_etc(env: &dyn Environment) -> Result<()> {
-    let script = "stat -c %g /run/docker.sock; grep hosts: /system/nsswitch.conf";
-    let run = ["run", "--rm", "-v", "/var/run:/run", "-v", "/etc:/system:ro", BOX, "sh", "-c", script];
-    let said = env.docker(&run)?;
-    let (group, lookups) = said.split_once('\n').unwrap_or_default();
-    ensure!(group.parse::<u32>().is_ok_and(|group| group > 0), "the socket's group is {group}");
-    ensure!(lookups.contains("files dns"), "{lookups}");
-    let system = env.docker(&["info", "--format", "{{.OperatingSystem}}"])?;
-    ensure!(!system.contains("unknown"), "the system is `{system}`");
     Ok(())
 }
 

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use dockerlaunch_image::spec::Spec;
 
 use super::{Scenario, scenario};
 use crate::command::{Outcome, eventually};
@@ -61,16 +60,6 @@ pub const SCENARIOS: &[Scenario] = &[
         "networks::hosts_and_nameservers",
         "`--add-host`, `--dns` and their like are in the container's files",
         hosts_and_nameservers,
-    ),
-    scenario(
-        "networks::rules_of_the_user",
-        "rules in DOCKER-USER may name protocols, lists of ports and addresses, limits and rejections",
-        rules_of_the_user,
-    ),
-    scenario(
-        "networks::plugins_of_iptables",
-        "iptables finds each match and target that the image's data names",
-        plugins_of_iptables,
     ),
 ];
 
@@ -258,53 +247,5 @@ fn hosts_and_nameservers(env: &dyn Environment) -> Result<()> {
     }
     let servers = seen.lines().filter(|line| line.starts_with("nameserver")).count();
     ensure!(servers == 1, "other nameservers are there too: {seen}");
-    Ok(())
-}
-
-/// The kernel may lack what a rule needs, and iptables says so; what is not ours to have must not be what is missing.
-fn rules_of_the_user(env: &dyn Environment) -> Result<()> {
-    for rule in [
-        "-p gre -j RETURN",
-        "-p tcp -m multiport --dports 80,443 -j RETURN",
-        "-m iprange --src-range 10.1.0.1-10.1.0.9 -j DROP",
-        "-m conntrack --ctstate ESTABLISHED -m comment --comment itest -j RETURN",
-        "-m limit --limit 1/s -j LOG --log-prefix itest",
-        "-p tcp -j REJECT --reject-with tcp-reset",
-    ] {
-        let run = |action: &str| {
-            let words = ["iptables", action, "DOCKER-USER"];
-            env.exec(&words.into_iter().chain(rule.split(' ')).collect::<Vec<_>>(), b"")
-        };
-        let added = run("-I")?;
-        if added.status == 0 {
-            run("-C")?.success()?;
-            run("-D")?.success()?;
-        } else {
-            ensure!(added.stderr.contains("missing kernel module"), "{rule}: {}", added.stderr);
-        }
-    }
-    Ok(())
-}
-
-fn plugins_of_iptables(env: &dyn Environment) -> Result<()> {
-    let component = Spec::embedded()?.component("iptables")?;
-    let names = component.files.iter().flat_map(|file| &file.names);
-    let plugins: Vec<String> = names
-        .filter_map(|name| {
-            name.strip_prefix("lib")?.strip_suffix(".so").map(|plugin| plugin.replace('_', " "))
-        })
-        .collect();
-    ensure!(plugins.len() > 50, "{plugins:?}");
-    // Names of targets are in capitals; `standard` is ACCEPT and its like.
-    let script = format!(
-        "while read family name; do program=iptables; [ $family != ip6t ] || program=ip6tables; \
-         case $name in standard) set -- -j ACCEPT;; [A-Z]*) set -- -j $name;; *) set -- -m $name;; esac; \
-         /usr/lib/dockerlaunch/bin/$program \"$@\" -h > /dev/null || echo \"no $name\"; done <<END\n{}\nEND",
-        plugins.join("\n")
-    );
-    let libraries = "XTABLES_LIBDIR=/usr/lib/dockerlaunch/xtables";
-    let run = ["run", "--rm", "-e", libraries, "-v", "/usr:/usr:ro", BOX, "sh", "-c", &script];
-    let outcome = env.try_docker(&run)?;
-    ensure!(outcome.status == 0 && outcome.text().is_empty(), "{outcome:?}");
     Ok(())
 }

@@ -52,8 +52,15 @@ pub struct Reason {
     pub why: String,
     /// Whether and how it can be left out.
     pub leave_out: String,
-    /// The scenario that fails without it.
+    /// The scenario or test that fails without it; several, with commas between, where not each runs everywhere.
     pub proof: String,
+    /// What that failure shows; `{name}` stands for the name of the file, `{extension}` for that of an extension of iptables.
+    /// Links without one are names for people, which are not proved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub symptom: Option<String>,
+    /// Why no scenario opens it, where that is so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub untouched: Option<String>,
 }
 
 /// Where the launcher's binary goes.

@@ -279,9 +279,12 @@ fn died(dir: &InstanceDir) -> anyhow::Error {
     with_log(Hinted::new("PID 1 of the instance has ended before Docker answered"), dir).into()
 }
 
-/// What tells why an engine has ended, among everything else that it writes.
-const TELLING: &[&str] =
-    &["unknown flag", "unknown shorthand", "failed to start", "level=fatal", "error: ", "hint: "];
+/// Whether a line tells why an engine has ended: what programs say last they say plainly, not with the time in front as
+/// they go, nor as the launcher does.
+fn is_telling(line: &str) -> bool {
+    let goes_on = line.trim().is_empty() || line.starts_with("time=") || line.starts_with("dockerlaunch: ");
+    line.contains("level=fatal") || !goes_on
+}
 
 /// Adds what the log says, as it goes with everything else: the lines that tell why, or else the last ones.
 fn with_log(error: Hinted, dir: &InstanceDir) -> Hinted {
@@ -291,8 +294,7 @@ fn with_log(error: Hinted, dir: &InstanceDir) -> Hinted {
     if lines.is_empty() {
         return error.hint("it has written nothing; see whether the image is for this machine");
     }
-    let mut telling: Vec<&str> =
-        lines.iter().copied().filter(|l| TELLING.iter().any(|t| l.contains(t))).collect();
+    let mut telling: Vec<&str> = lines.iter().copied().filter(|line| is_telling(line)).collect();
     telling.dedup();
     telling.truncate(TAIL);
     let error =
@@ -327,6 +329,21 @@ pub(crate) fn check_rootfs(rootfs: &Path) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_words_of_programs_tell_why() {
+        for line in [
+            "Can't create ID mappings: open /etc/subuid: no such file or directory",
+            "dockerd: error while loading shared libraries: libm.so.6: cannot open shared object file",
+            "time=\"2026\" level=fatal msg=\"no\"",
+            "error: the engine ended with status 127",
+        ] {
+            assert!(is_telling(line), "{line}");
+        }
+        for line in ["", "dockerlaunch: cgroup    v2", "time=\"2026\" level=info msg=\"containerd booted\""] {
+            assert!(!is_telling(line), "{line}");
+        }
+    }
 
     #[test]
     fn iptables_of_another_root_finds_its_own_extensions() {
