@@ -48,6 +48,8 @@ const NESTED: &[Need] = &[
     Need::Busybox,
     Need::Bookworm,
     Need::Registry,
+    Need::GitServer,
+    Need::Program("ssh-keygen", "openssh-client"),
     OPENSSL,
     Need::Program("script", "bsdutils"),
 ];
@@ -74,6 +76,8 @@ const SCENARIOS: &[Need] = &[
     Need::Kernel,
     Need::FileServer,
     Need::Registry,
+    Need::GitServer,
+    Need::Program("ssh-keygen", "openssh-client"),
     Need::Spdx,
     OPENSSL,
 ];
