@@ -82,6 +82,7 @@ fn locate_or_build() -> Result<PathBuf> {
     }
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
+    without_the_package(&mut build);
     build.current_dir(workspace()).args(["build", "--locked"]);
     let binary = if need::all_of_it() {
         build.args(["--release", "--package", "from-scratch"]);
@@ -94,6 +95,15 @@ fn locate_or_build() -> Result<PathBuf> {
     command::run_within(&mut build, b"", std::time::Duration::from_secs(1200))?.success()?;
     ensure!(binary.is_file(), "`{}` was not built", binary.display());
     Ok(binary)
+}
+
+/// Cargo tells a program that it runs which package that is of, and build scripts that look at these variables (ring's) run
+/// again when they change, with all that depends on them.
+fn without_the_package(cargo: &mut Command) {
+    let of_a_package = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+    for (name, _) in env::vars_os().filter(|(name, _)| name.to_str().is_some_and(of_a_package)) {
+        cargo.env_remove(name);
+    }
 }
 
 /// Short and stable for this clone: what a killed run left behind is found again and cleared by the next one, and two

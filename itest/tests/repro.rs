@@ -29,7 +29,7 @@ fn main() -> ExitCode {
         .test("repro_oci", &[], || compare("oci"))
         .test("repro_initramfs", &[], || compare("initramfs"))
         .test("repro_sbom", &[], || compare("sbom.json"))
-        .test("repro_lock", &[], || {
+        .long("repro_lock", &[], || {
             built().and_then(|(one, _)| sources::lock(&one.join("image.tar"), &one.join("cache")))
         })
         .long("repro_engine_tarball", &[Need::Program("dpkg-deb")], || {
@@ -39,7 +39,7 @@ fn main() -> ExitCode {
         .long("repro_arm64", &[Need::Program("qemu-aarch64")], || sources::ARM64.image())
         .long("repro_armhf", &[Need::Program("qemu-arm")], || sources::ARMHF.image())
         .long("repro_riscv64", &[Need::Program("qemu-riscv64")], || sources::RISCV64.image())
-        .test("repro_accepted::by_skopeo", &[Need::Program("skopeo")], accepted::skopeo)
+        .long("repro_accepted::by_skopeo", &[Need::Program("skopeo")], accepted::skopeo)
         .long("repro_accepted::by_umoci", &[Need::Root, Need::Program("umoci")], accepted::umoci)
         .longest("repro_accepted::by_spdx_tools", &[Need::Spdx], accepted::spdx)
         .long("repro_embedded::over_a_base", &[Need::Root, Need::Bookworm], || {

@@ -38,6 +38,12 @@ pub(crate) fn command(words: &[impl AsRef<OsStr>]) -> Command {
     let (program, arguments) = words.split_first().expect("a command has a first word");
     let mut command = Command::new(program);
     command.args(arguments).current_dir(workspace()).stdin(Stdio::null());
+    // Cargo tells us which package we are of, and build scripts that look at that (ring's) run again when it changes, with
+    // all that depends on them. itest does the same.
+    let of_a_package = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(of_a_package)) {
+        command.env_remove(name);
+    }
     command
 }
 
