@@ -33,7 +33,7 @@ fn main() -> ExitCode {
         .test("security::listeners_and_files", PERL, || security::listeners_and_files(&*UP.get()?))
         .test("security::no_setuid_file", &[], security::no_setuid_file)
         .test("small_files::read_by_the_engine", &[], small_files::read_by_the_engine)
-        .scenarios(Turns { days: 6, ahead: 0 }, &UP, SCENARIOS)
+        .scenarios(Turns { days: 8, ahead: 0 }, &UP, SCENARIOS)
         .long("userns::remapped", &[], userns::remapped)
         .long("swarm::two_nodes", CABLE, nodes::two_nodes)
         .run(|| UP.take().map_or(Ok(()), take_down))
