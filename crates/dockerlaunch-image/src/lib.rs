@@ -29,8 +29,6 @@ mod error;
 pub mod explain;
 mod fetch;
 mod flags;
-#[doc(hidden)]
-pub mod fuzzing;
 mod licences;
 mod lint;
 mod lock;

@@ -45,12 +45,12 @@ git config --global user.name itest
 git config --global user.email itest@example.invalid
 git config --global init.defaultBranch master
 repository() { # NAME [SUBMODULE]
-    mkdir -p /work/$1 && cd /work/$1 && git init -q
+    mkdir -p /repositories/$1 && cd /repositories/$1 && git init -q
     echo "of $1" > word
     [ $1 != outer ] || cp /files/Dockerfile .
     [ -z "$2" ] || printf '[submodule "%s"]\n\tpath = %s\n\turl = ../%s.git\n' $2 $2 $2 > .gitmodules
     git add .
-    [ -z "$2" ] || git update-index --add --cacheinfo 160000,$(git -C /work/$2 rev-parse HEAD),$2
+    [ -z "$2" ] || git update-index --add --cacheinfo 160000,$(git -C /repositories/$2 rev-parse HEAD),$2
     git commit -q -m $1
     git update-server-info
     cp -r .git /srv/$1.git && git -C /srv/$1.git config core.bare true

@@ -7,7 +7,7 @@ use object::elf::{self, FileHeader32, FileHeader64, Verdaux, Verdef, Vernaux, Ve
 use object::read::elf::{Dyn as _, FileHeader, ProgramHeader as _};
 use object::{Endianness, FileKind, Pod, ReadRef as _};
 
-use super::ElfError;
+use super::{ElfError, segments};
 
 /// The versions that a file names.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -64,9 +64,7 @@ impl Tables<'_> {
 
 fn read<Elf: FileHeader<Endian = Endianness>>(bytes: &[u8]) -> Result<Versions, String> {
     let text = |error: object::Error| error.to_string();
-    let header = Elf::parse(bytes).map_err(text)?;
-    let endian = header.endian().map_err(text)?;
-    let segments = header.program_headers(endian, bytes).map_err(text)?;
+    let (endian, _, segments) = segments::<Elf>(bytes)?;
     let loaded = segments
         .iter()
         .filter(|segment| segment.p_type(endian) == elf::PT_LOAD)
