@@ -132,7 +132,11 @@ pub const HOLES: &[Hole] = &[
         reason: "Docker 20.10's own `exec` ends with 126, not 127, where there is no such program",
     },
     Hole { place: "embedded", scenario: "engine::no_shell", reason: "the base brings a shell of its own" },
+    Hole { place: "vm", scenario: "running::copy", reason: OLD_KERNEL },
+    Hole { place: "vm", scenario: "storage::a_thousand_files", reason: OLD_KERNEL },
 ];
+
+const OLD_KERNEL: &str = "`docker cp` of a directory fails: this engine sets its mode with fchmodat2(2), which Linux has since 6.6";
 
 /// Why this scenario cannot pass there.
 pub fn hole(place: &str, scenario: &str) -> Option<&'static str> {

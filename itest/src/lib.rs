@@ -29,6 +29,7 @@ pub mod outside;
 pub mod places;
 pub mod product;
 pub mod prove;
+pub mod public_names;
 pub mod results;
 pub mod runner;
 pub mod sandbox;

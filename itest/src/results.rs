@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::environments::{PLACES, Place, Started, hole, scenarios};
@@ -48,6 +48,17 @@ impl Recorded {
         Ok(())
     }
 
+    /// The results of a whole run, with these in their place.
+    fn among(mut self, whole: &Self) -> Result<Self> {
+        let versions = |run: &Self| [&run.docker, &run.kernel, &run.cgroups, &run.outside].map(String::clone);
+        let (here, there) = (versions(&self), versions(whole));
+        ensure!(here == there, "this part ran with {}, the whole with {}", here.join(", "), there.join(", "));
+        for (scenario, verdict) in &whole.results {
+            self.results.entry(scenario.clone()).or_insert(*verdict);
+        }
+        Ok(self)
+    }
+
     /// How many passed, are holes, and failed.
     pub fn counts(&self) -> [usize; 3] {
         [Verdict::Ok, Verdict::Hole, Verdict::Failed]
@@ -84,10 +95,19 @@ fn read() -> Result<Book> {
     serde_json::from_str(&text).with_context(|| format!("`{}`", path.display()))
 }
 
-/// Puts this run in the place of an earlier one of the same environment, and writes the page anew.
-pub fn record(place: &str, run: &Recorded) -> Result<()> {
+/// Puts this run in the place of an earlier one of the same environment, or among the results of one if it was of a part, and
+/// writes the page anew.
+///
+/// # Errors
+/// A part is of other versions than the whole.
+pub fn record(place: &str, run: &Recorded, in_part: bool) -> Result<()> {
     let mut book = read()?;
-    book.insert(place.to_owned(), run.clone());
+    let mut run = run.clone();
+    if in_part {
+        let whole = book.get(place).with_context(|| format!("{place}: record a whole run first"))?;
+        run = run.among(whole).with_context(|| format!("{place}: record a whole run again"))?;
+    }
+    book.insert(place.to_owned(), run);
     book.retain(|name, _| PLACES.iter().any(|place| place.name == name));
     fs::write(document("scenarios.json"), serde_json::to_string_pretty(&book)? + "\n")?;
     fs::write(document("scenarios.md"), page(&book))?;
@@ -165,6 +185,21 @@ mod tests {
             let page = fs::read_to_string(&path).expect("docs/scenarios.md");
             assert!(page == wanted, "docs/scenarios.md is out of date: run `cargo xtask docs`");
         }
+    }
+
+    #[test]
+    fn a_part_joins_a_whole_of_the_same_versions() {
+        let run = |kernel: &str, results: &[(&str, Verdict)]| Recorded {
+            kernel: kernel.to_owned(),
+            results: results.iter().map(|(name, verdict)| ((*name).to_owned(), *verdict)).collect(),
+            ..Recorded::default()
+        };
+        let whole = run("6.1", &[("a", Verdict::Failed), ("b", Verdict::Ok)]);
+        let part = [("a", Verdict::Ok)];
+        let joined = run("6.1", &part).among(&whole).expect("the same versions");
+        assert_eq!(joined.counts(), [2, 0, 0]);
+        let error = run("6.18", &part).among(&whole).expect_err("another kernel").to_string();
+        assert!(error.contains("6.18") && error.contains("6.1,"), "{error}");
     }
 
     #[test]

@@ -75,7 +75,7 @@ fn run_all(choice: &Choice) -> Result<ExitCode> {
         // At once: what comes after it may be interrupted.
         if choice.task == Task::Record && interrupt::signal().is_none() {
             ensure!(fared.left_out == 0, "{}: nothing is recorded of a run in parts", place.name);
-            results::record(place.name, &fared.recorded)?;
+            results::record(place.name, &fared.recorded, choice.in_part)?;
         }
         all.push(fared);
     }

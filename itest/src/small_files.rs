@@ -32,3 +32,13 @@ pub fn read_by_the_engine() -> Result<()> {
     ensure!(group == "2375", "the socket belongs to group {group}");
     instance.tear_down()
 }
+
+/// An image without the list of the engine's flags asks the engine, in a system where nothing is mounted yet.
+pub fn without_the_list_of_flags() -> Result<()> {
+    let variables = [("DOCKERD_DEBUG", "true")];
+    let options = Options { up: &["--without", "flags"], variables: &variables, ..Options::default() };
+    let mut instance = Instance::start_bare("flags", &options)?;
+    let debugs = (&instance as &dyn Environment).docker(&["info", "--format", "{{.Debug}}"])?;
+    ensure!(debugs == "true", "the engine was told to debug, and says {debugs}");
+    instance.tear_down()
+}

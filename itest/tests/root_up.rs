@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use itest::suite::{Shared, Suite, Turns};
 use itest::up::Instance;
-use itest::{Need, SCENARIOS, host_check, host_command, nodes, security, small_files, userns};
+use itest::{Need, SCENARIOS, host_check, host_command, nodes, public_names, security, small_files, userns};
 
 static UP: Shared<Instance> = Shared::new(|| Instance::start("root"));
 
@@ -32,7 +32,9 @@ fn main() -> ExitCode {
         .test("security::host_out_of_sight", PERL, || security::host_out_of_sight(&*UP.get()?))
         .test("security::listeners_and_files", PERL, || security::listeners_and_files(&*UP.get()?))
         .test("security::no_setuid_file", &[], security::no_setuid_file)
+        .test("public_names::lead_to_programs", &[], || public_names::lead_to_programs(&*UP.get()?))
         .test("small_files::read_by_the_engine", &[], small_files::read_by_the_engine)
+        .test("small_files::without_the_list_of_flags", &[], small_files::without_the_list_of_flags)
         .scenarios(Turns { days: 8, ahead: 0 }, &UP, SCENARIOS)
         .long("userns::remapped", &[], userns::remapped)
         .long("swarm::two_nodes", CABLE, nodes::two_nodes)

@@ -4,9 +4,8 @@ use serde::Serialize;
 
 use crate::build::PackageRecord;
 use crate::digest::Digest;
-use crate::origin::{DESCRIPTION, Origin};
+use crate::origin::{DESCRIPTION, LICENCE, Origin, Source};
 use crate::tree::{Kind, Tree};
-use crate::{LICENCES, PRIVATE_DIR};
 
 /// All that an image holds.
 #[derive(Debug, Clone, Serialize)]
@@ -58,7 +57,7 @@ pub enum Class {
     File,
     /// Another name of a file.
     Link,
-    /// What the image says about itself.
+    /// What the image says about itself, or a program of it about itself.
     Metadata,
     /// The terms under which a file is there.
     Licence,
@@ -66,7 +65,6 @@ pub enum Class {
 
 /// The files and links of a tree.
 pub(crate) fn entries(tree: &Tree) -> Vec<Entry> {
-    let licences = format!("{PRIVATE_DIR}/{LICENCES}/");
     tree.iter()
         .filter_map(|(path, node)| {
             let origin = tree.origin(path).cloned();
@@ -74,10 +72,10 @@ pub(crate) fn entries(tree: &Tree) -> Vec<Entry> {
                 Kind::Dir => return None,
                 Kind::Symlink(target) => (Class::Link, None, Some(target.clone())),
                 Kind::File(content) => {
-                    let described = origin.as_ref().is_some_and(|origin| origin.component == DESCRIPTION);
-                    let class = match path {
-                        _ if path.starts_with(&licences) => Class::Licence,
-                        _ if described => Class::Metadata,
+                    let class = match &origin {
+                        Some(origin) if origin.component == LICENCE => Class::Licence,
+                        Some(origin) if origin.component == DESCRIPTION => Class::Metadata,
+                        Some(Origin { source: Source::Program { .. }, .. }) => Class::Metadata,
                         _ => Class::File,
                     };
                     (class, Some(content.digest()), None)

@@ -80,7 +80,7 @@ pub(crate) const CLI_PLUGIN_DIR: &str = "usr/libexec/docker/cli-plugins";
 /// Where archives of images lie below [`PRIVATE_DIR`], for the launcher to load.
 pub(crate) const PRELOADED: &str = "images";
 
-/// Where the licence texts of packages lie below [`PRIVATE_DIR`].
+/// The file below [`PRIVATE_DIR`] with the licence texts of packages.
 pub(crate) const LICENCES: &str = "licences";
 
 /// The program interpreter of every dynamic executable in the image.

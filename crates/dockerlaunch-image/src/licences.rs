@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::deb::Entry;
 use crate::error::BuildError;
 use crate::origin::{LICENCE, Origin, Source};
-use crate::recipe::{self, RecipeError};
+use crate::recipe::RecipeError;
 use crate::resolve::Resolver;
 use crate::tree::{Content, Kind, Tree};
 use crate::{LICENCES, PRIVATE_DIR};
@@ -26,7 +26,14 @@ pub(crate) fn patterns() -> Vec<glob::Pattern> {
         .collect()
 }
 
-/// Adds the text of every package that a file of the tree is out of, and the common ones that those name.
+/// What a line starts with that says whose text follows.
+const HEADING: &str = "==== ";
+
+const PREFACE: &str = "The terms under which the files of this image may be passed on, as the packages state them that the files \
+come from.\n`image.json` beside this file says which packages those are, and in which version.\n";
+
+/// Adds the text of every package that a file of the tree is out of, and the common ones that those name, as one file: what
+/// several packages share is in it once.
 pub(crate) fn add(tree: &mut Tree, resolver: &mut Resolver<'_>) -> Result<(), BuildError> {
     let packages: BTreeSet<String> = tree
         .iter()
@@ -35,22 +42,56 @@ pub(crate) fn add(tree: &mut Tree, resolver: &mut Resolver<'_>) -> Result<(), Bu
             _ => None,
         })
         .collect();
+    let mut texts = Texts::default();
     let mut named = BTreeSet::new();
     for package in &packages {
         let holder = holder(package, resolver)?;
-        if let Some(content) = place(tree, package, &holder, &format!("{DOC}/{holder}/copyright"), resolver)?
-        {
-            named.extend(common(&String::from_utf8_lossy(content.bytes())));
+        if let Some(text) = text(&holder, &format!("{DOC}/{holder}/copyright"), resolver) {
+            named.extend(common(&text));
+            texts.add(package, text);
         }
     }
-    if named.is_empty() || !resolver.exists(COMMON_PACKAGE) {
+    if !named.is_empty() && resolver.exists(COMMON_PACKAGE) {
+        resolver.open(&[COMMON_PACKAGE])?;
+        for name in named {
+            let path = format!("{COMMON}/{name}");
+            if let Some(text) = text(COMMON_PACKAGE, &path, resolver) {
+                texts.add(&format!("/{path}"), text);
+            }
+        }
+    }
+    if texts.0.is_empty() {
         return Ok(());
     }
-    resolver.open(&[COMMON_PACKAGE])?;
-    for name in named {
-        place(tree, &format!("common/{name}"), COMMON_PACKAGE, &format!("{COMMON}/{name}"), resolver)?;
-    }
+    let origin = Arc::new(Origin::plain(LICENCE, Source::Build));
+    let path = format!("{PRIVATE_DIR}/{LICENCES}");
+    let content = Content::new(texts.file().into_bytes());
+    tree.place(&path, 0o644, Kind::File(content), &origin).map_err(RecipeError::from)?;
     Ok(())
+}
+
+/// Texts in the order in which they were added, each with the names that it belongs to.
+#[derive(Default)]
+struct Texts(Vec<(Vec<String>, String)>);
+
+impl Texts {
+    fn add(&mut self, name: &str, text: String) {
+        match self.0.iter_mut().find(|(_, known)| *known == text) {
+            Some((names, _)) => names.push(name.to_owned()),
+            None => self.0.push((vec![name.to_owned()], text)),
+        }
+    }
+
+    fn file(&self) -> String {
+        let texts = self.0.iter();
+        let texts = texts.map(|(names, text)| format!("\n{HEADING}{}\n\n{}\n", names.join(" "), text.trim_end()));
+        PREFACE.to_owned() + &texts.collect::<String>()
+    }
+}
+
+/// The names over each text of such a file.
+pub(crate) fn headings(file: &str) -> impl Iterator<Item = impl Iterator<Item = &str>> {
+    file.lines().filter_map(|line| line.strip_prefix(HEADING)).map(|names| names.split(' '))
 }
 
 /// The package with the text: packages of one source may share a directory of documentation, which belongs to one.
@@ -69,19 +110,9 @@ fn holder(package: &str, resolver: &mut Resolver<'_>) -> Result<String, BuildErr
     Ok(other)
 }
 
-fn place(
-    tree: &mut Tree,
-    to: &str,
-    package: &str,
-    from: &str,
-    resolver: &Resolver<'_>,
-) -> Result<Option<Content>, RecipeError> {
-    let Some(open) = resolver.get(package) else { return Ok(None) };
-    let Some((found, _, Some(content))) = open.contents.resolve(from) else { return Ok(None) };
-    let origin = Origin::plain(LICENCE, recipe::source(open, vec![found.to_owned()]));
-    let path = format!("{PRIVATE_DIR}/{LICENCES}/{to}");
-    tree.place(&path, 0o644, Kind::File(content.clone()), &Arc::new(origin))?;
-    Ok(Some(content.clone()))
+fn text(package: &str, path: &str, resolver: &Resolver<'_>) -> Option<String> {
+    let (_, _, content) = resolver.get(package)?.contents.resolve(path)?;
+    Some(String::from_utf8_lossy(content?.bytes()).into_owned())
 }
 
 /// The common texts that a package's own text names.
@@ -105,5 +136,17 @@ mod tests {
             the directory /usr/share/common-licenses/ and `/usr/share/common-licenses/Apache-2.0`";
         assert_eq!(common(text), ["GPL-2", "LGPL-2.1", "Apache-2.0"]);
         assert_eq!(common("none"), [""; 0]);
+    }
+
+    #[test]
+    fn packages_that_share_a_text_share_a_heading() {
+        let mut texts = Texts::default();
+        for (package, text) in [("libssl", "A\n"), ("git", "B\nsee above\n"), ("openssl", "A\n")] {
+            texts.add(package, text.to_owned());
+        }
+        let file = texts.file();
+        assert!(file.ends_with("\n\n==== libssl openssl\n\nA\n\n==== git\n\nB\nsee above\n"), "{file}");
+        let headings: Vec<Vec<&str>> = headings(&file).map(Iterator::collect).collect();
+        assert_eq!(headings, [vec!["libssl", "openssl"], vec!["git"]]);
     }
 }

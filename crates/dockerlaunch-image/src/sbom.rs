@@ -1,6 +1,6 @@
 //! The image's bill of materials, as SPDX 2.3 in JSON: packages, files, and which file is made of which package.
 //!
-//! It says nothing that is not known: licences are in the image as texts (`licences/`), and nobody has judged them here.
+//! It says nothing that is not known: licences are in the image as texts (`licences`), and nobody has judged them here.
 
 use std::fmt::Write as _;
 

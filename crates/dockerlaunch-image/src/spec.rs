@@ -249,8 +249,7 @@ mod tests {
             let launchers = component.launchers.iter().map(|file| (&file.to, &file.reason));
             let files = component.files.iter().map(|file| (&file.to, &file.reason));
             let texts = component.texts.iter().map(|file| (&file.to, &file.reason));
-            let lists = component.flag_lists.iter().map(|file| (&file.to, &file.reason));
-            for (to, reason) in launchers.chain(files).chain(texts).chain(lists) {
+            for (to, reason) in launchers.chain(files).chain(texts) {
                 let symptom = reason.symptom.as_deref().unwrap_or_default();
                 assert!(symptom.len() > 10, "{}: `{to}` has no symptom", component.name);
             }

@@ -108,6 +108,9 @@ impl Asked {
                 },
             }
         }
+        if asked.words.is_empty() {
+            return Err("no module is named; give its name or alias".to_owned());
+        }
         Ok(asked)
     }
 
@@ -180,6 +183,7 @@ mod tests {
             assert!(parse(option).unwrap_err().contains(option), "{option}");
         }
         assert_eq!(parse("x -S").unwrap_err(), "option `-S` needs a value");
+        assert!(parse("-q").unwrap_err().contains("no module is named"));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::AsRawFd;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use dockerlaunch_plan::config::{Config, EngineCommand};
@@ -108,8 +108,9 @@ fn in_memory(text: &str) -> io::Result<File> {
 /// running could hold that open.
 fn ask(command: &mut Command, limit: Duration) -> io::Result<Output> {
     handoff::without_loader(command);
-    let (mut out, mut err) = (in_memory("")?, in_memory("")?);
-    command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(err.try_clone()?);
+    // /dev/null may not be there yet.
+    let (input, mut out, mut err) = (in_memory("")?, in_memory("")?, in_memory("")?);
+    command.stdin(input).stdout(out.try_clone()?).stderr(err.try_clone()?);
     let mut child = command.spawn()?;
     let deadline = Instant::now() + limit;
     let status = loop {

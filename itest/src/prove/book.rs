@@ -98,8 +98,7 @@ impl Recorded {
 
     /// How many are exempt of all regular files, in percent: other names of files are none of their own.
     pub(super) fn exempt_share(&self) -> f64 {
-        let exempt: usize =
-            self.exempt.iter().filter(|(class, _)| *class != "link").map(|(_, paths)| paths.len()).sum();
+        let exempt: usize = self.exempt.values().map(BTreeSet::len).sum();
         100.0 * exempt as f64 / (exempt + self.files.len()).max(1) as f64
     }
 

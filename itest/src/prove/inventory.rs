@@ -48,6 +48,9 @@ pub struct Requirement {
 /// What is told where a program's interpreter is missing.
 const NO_INTERPRETER: &str = "the file is there, but the loader or interpreter that it names is not";
 
+/// The test that calls every program by each of its names.
+const PUBLIC_NAMES: &str = "public_names::lead_to_programs";
+
 impl Inventory {
     /// Builds the image and asks what is in it.
     pub fn build(components: &str) -> Result<Self> {
@@ -70,8 +73,7 @@ impl Inventory {
         for entry in &contents.entries {
             let class = match entry.class {
                 Class::File => None,
-                // A name that the engine or another file needs, which its component says; those elsewhere are for people.
-                Class::Link if entry.path.starts_with(PRIVATE_DIR) && symptom(entry).is_some() => None,
+                Class::Link if symptom(entry).is_some() => None,
                 Class::Link => Some("link"),
                 Class::Metadata => Some("metadata"),
                 Class::Licence => Some("licence"),
@@ -101,10 +103,21 @@ fn requirement(entry: &Entry, by_path: &BTreeMap<&str, &Entry>) -> Requirement {
     let owner = owner(entry, by_path);
     let reason = owner.and_then(|owner| owner.origin.as_ref()?.reason.as_ref());
     let is_library = owner.is_some_and(|owner| owner.path != entry.path);
-    let symptom = match (is_library, entry.path == INTERPRETER.trim_start_matches('/')) {
-        (true, true) => Some(NO_INTERPRETER.to_owned()),
-        (true, false) => Some(format!("error while loading shared libraries: {}", file_name(&entry.path))),
-        (false, _) => symptom(entry),
+    // Names outside the private directory are for people and scripts: their programs stand for themselves.
+    let is_public_name = entry.class == Class::Link && !entry.path.starts_with(PRIVATE_DIR);
+    let symptom = if is_public_name {
+        Some(format!("`/{}` is not in the instance", entry.path))
+    } else if !is_library {
+        symptom(entry)
+    } else if entry.path == INTERPRETER.trim_start_matches('/') {
+        Some(NO_INTERPRETER.to_owned())
+    } else {
+        Some(format!("error while loading shared libraries: {}", file_name(&entry.path)))
+    };
+    let proofs = match reason {
+        _ if is_public_name => vec![PUBLIC_NAMES.to_owned()],
+        Some(reason) => reason.proof.split(", ").map(str::to_owned).collect(),
+        None => Vec::new(),
     };
     let origin = entry.origin.as_ref();
     Requirement {
@@ -112,9 +125,7 @@ fn requirement(entry: &Entry, by_path: &BTreeMap<&str, &Entry>) -> Requirement {
         component: origin.map(|origin| origin.component.clone()).unwrap_or_default(),
         package: origin.map(|origin| package(&origin.source)).unwrap_or_default(),
         through: owner.filter(|_| is_library).map(|owner| owner.path.clone()),
-        proofs: reason
-            .map(|reason| reason.proof.split(", ").map(str::to_owned).collect())
-            .unwrap_or_default(),
+        proofs,
         symptom,
         untouched: reason.filter(|_| !is_library).and_then(|reason| reason.untouched.clone()),
     }

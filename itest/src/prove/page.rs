@@ -7,14 +7,13 @@ use super::book::{Recorded, Row};
 const CLASSES: &[(&str, &str)] = &[
     (
         "link",
-        "another name of a file that is proved, by which people or dockerd call it; those that dockerd cannot do without are \
-              proved like files",
+        "another name of a file that is proved",
     ),
     (
         "licence",
         "the terms under which a package's files may be passed on: the law needs it, no program does",
     ),
-    ("metadata", "what the image says about itself, for people and scanners"),
+    ("metadata", "what the image says about itself: nothing fails without it"),
 ];
 
 pub(super) fn page(run: &Recorded) -> String {

@@ -10,7 +10,9 @@ use anyhow::{Context, Result, anyhow, bail};
 use crate::environments::scenarios;
 use crate::suite::told;
 use crate::up::{Instance, Options, ROOTFS};
-use crate::{Environment, Scenario, command, firewall, interrupt, need, runner, small_files, userns};
+use crate::{
+    Environment, Scenario, command, firewall, interrupt, need, public_names, runner, small_files, userns,
+};
 
 /// A test that brings an instance of its own; its name is without that of its suite.
 #[derive(Debug)]
@@ -22,6 +24,7 @@ pub struct Test {
 /// Those that can prove a file.
 const TESTS: &[Test] = &[
     Test { name: "firewall::both_backends_pain_1", run: firewall::both_backends },
+    Test { name: "public_names::lead_to_programs", run: public_names::in_a_new_instance },
     Test { name: "small_files::read_by_the_engine", run: small_files::read_by_the_engine },
     Test { name: "userns::remapped", run: userns::remapped },
 ];

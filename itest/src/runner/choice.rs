@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::{Result, anyhow, bail, ensure};
+use anyhow::{Result, anyhow, bail};
 
 use crate::Scenario;
 use crate::environments::{PLACES, Place};
@@ -31,6 +31,8 @@ pub struct Choice {
     pub scenarios: Vec<&'static Scenario>,
     /// To do what.
     pub task: Task,
+    /// Only some of the scenarios are meant.
+    pub in_part: bool,
 }
 
 impl Choice {
@@ -59,17 +61,12 @@ impl Choice {
                 _ => patterns.push(word),
             }
         }
-        ensure!(
-            task != Task::Record || patterns.is_empty(),
-            "`--record` is for whole environments: leave out `{}`",
-            patterns.join(" ")
-        );
         if places.is_empty() {
             places.extend(places_called("up")?);
         }
         let mut seen = BTreeSet::new();
         places.retain(|place: &&Place| seen.insert(place.name));
-        Ok(Choice { places, scenarios: matching(&patterns)?, task })
+        Ok(Choice { places, scenarios: matching(&patterns)?, task, in_part: !patterns.is_empty() })
     }
 }
 
@@ -134,7 +131,9 @@ mod tests {
         let (places, scenarios) = chosen("--in=all");
         assert_eq!(places.len(), PLACES.len());
         assert_eq!(scenarios.len(), super::scenarios().count());
-        assert_eq!(parse("--record --in up").expect("fine").task, Task::Record);
+        let recorded = |words| parse(words).map(|choice| (choice.task, choice.in_part)).expect("fine");
+        assert_eq!(recorded("--record --in up"), (Task::Record, false));
+        assert_eq!(recorded("--record init"), (Task::Record, true));
     }
 
     #[test]
@@ -145,7 +144,6 @@ mod tests {
             ("runing", &["`runing`", "nearest is `running`", "\n  engine::version\n"]),
             ("running::exit_code_of_run", &["nearest is `running::exit_codes_of_run`"]),
             ("--lst", &["no option `--lst`: the nearest is `--list`"]),
-            ("--record init", &["leave out `init`"]),
         ] {
             let error = parse(words).expect_err(words).to_string();
             for word in told {

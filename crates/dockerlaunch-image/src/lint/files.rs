@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::duplicates::WORTH_A_LINK;
 use crate::origin::{EXTRA, LICENCE, PRELOAD, Source};
 use crate::tree::{Kind, Node, Tree};
-use crate::{CLI_PLUGIN_DIR, LICENCES, PRIVATE_DIR};
+use crate::{CLI_PLUGIN_DIR, LICENCES, PRIVATE_DIR, licences};
 
 /// Far above what any profile holds; only a mistake gets here.
 const SIZE_LIMIT: u64 = 500_000_000;
@@ -72,8 +72,13 @@ pub(super) fn without_licence(tree: &Tree) -> Vec<String> {
             _ => None,
         })
         .collect();
-    let missing = |name: &&str| tree.get(&format!("{PRIVATE_DIR}/{LICENCES}/{name}")).is_none();
-    packages.into_iter().filter(missing).map(str::to_owned).collect()
+    let file = tree.get(&format!("{PRIVATE_DIR}/{LICENCES}"));
+    let text = match file.map(|node| &node.kind) {
+        Some(Kind::File(content)) => String::from_utf8_lossy(content.bytes()).into_owned(),
+        _ => String::new(),
+    };
+    let told: BTreeSet<&str> = licences::headings(&text).flatten().collect();
+    packages.difference(&told).map(|name| (*name).to_owned()).collect()
 }
 
 pub(super) fn duplicates(tree: &Tree) -> Vec<String> {

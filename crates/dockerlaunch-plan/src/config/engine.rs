@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::argv::{Given, given, without};
+use super::variables::CERT_FILE;
 use super::{HANDED_OVER, options, removed};
 use crate::Problem;
 use crate::rules::containerd::Containerd;
@@ -45,6 +46,12 @@ pub struct EngineCommand {
 }
 
 impl EngineCommand {
+    /// Of the variables, those without which the programs beside the engine do not work: git, iptables.
+    pub fn tools_env(&self) -> impl Iterator<Item = (&str, &str)> {
+        const TOOLS: &[&str] = &["PATH", "XTABLES_LIBDIR", "GIT_TEMPLATE_DIR", "GIT_SSL_CAINFO", CERT_FILE];
+        self.env.iter().map(|(name, value)| (name.as_str(), value.as_str())).filter(|(name, _)| TOOLS.contains(name))
+    }
+
     /// The arguments without the sockets that we hand over.
     pub fn without_sockets(&self) -> Vec<String> {
         let mut args = self.args.clone();

@@ -99,7 +99,8 @@ impl Loop<'_> {
 fn spawn_job(command: &[OsString], engine: &EngineCommand) -> io::Result<i32> {
     let (program, args) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
     let mut job = handoff::command(program, args, &[])?;
-    job.envs(engine.env.iter().filter(|(k, _)| k == "PATH").map(|(k, v)| (k, v)));
+    // The programs that it finds on this PATH must work.
+    job.envs(engine.tools_env());
     // The engine that it has brought along is here, whatever a CI system says of the one that others use.
     if let Some(socket) = sockets::published() {
         job.env(HOST, format!("unix://{socket}")).env_remove(TLS_VERIFY).env_remove(CERT_PATH);
