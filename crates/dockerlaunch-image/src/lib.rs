@@ -29,7 +29,10 @@ mod error;
 pub mod explain;
 mod fetch;
 mod flags;
+#[doc(hidden)]
+pub mod fuzzing;
 mod licences;
+mod limited;
 mod lint;
 mod lock;
 mod name;
