@@ -57,7 +57,7 @@ pub use config::ImageConfig;
 pub use contents::{Class, Contents, Entry};
 pub use deb::UnpackError;
 pub use digest::Digest;
-pub use document::DocumentError;
+pub use document::{DocumentError, write_whole};
 pub use elf::ElfError;
 pub use emit::EmitError;
 pub use error::{BuildError, Hints};

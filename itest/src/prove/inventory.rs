@@ -106,7 +106,7 @@ fn requirement(entry: &Entry, by_path: &BTreeMap<&str, &Entry>) -> Requirement {
     // Names outside the private directory are for people and scripts: their programs stand for themselves.
     let is_public_name = entry.class == Class::Link && !entry.path.starts_with(PRIVATE_DIR);
     let symptom = if is_public_name {
-        Some(format!("`/{}` is not in the instance", entry.path))
+        Some(format!("cannot start `/{}` in the instance", entry.path))
     } else if !is_library {
         symptom(entry)
     } else if entry.path == INTERPRETER.trim_start_matches('/') {
