@@ -134,7 +134,7 @@ fn with_loader_variables() -> Result<()> {
 /// The seed's recipe; and what the base brings still works beside a running engine.
 fn in_base(name: &'static str, base: &str, programs: BasePrograms) -> Result<()> {
     let outer = OUTER.get()?;
-    embedded::build(&outer, name, base, "custom-dind")?;
+    embedded::build(&outer, name, base, "custom-dind", false)?;
     let nested = Nested::run(Arc::clone(&outer), name, "custom-dind", &[])?.with_base_image()?;
     nested.runs_a_container()?;
     for (command, printed) in programs {
