@@ -34,7 +34,7 @@ fn main() -> ExitCode {
         .long("outside::addresses_of_nobody_else_pain_12", &[], || outside::pools(OUTER.get()?))
         .long("outside::names_pain_13", &[], || outside::names(OUTER.get()?))
         .long("outside::neighbours_pain_51", &[], || outside::neighbours(OUTER.get()?))
-        .scenarios(Turns { days: 16, ahead: 1 }, &NESTED, SCENARIOS)
+        .scenarios(Turns { days: 20, ahead: 1 }, &NESTED, SCENARIOS)
         .run(|| {
             drop(NESTED.take());
             OUTER.take().and_then(Arc::into_inner).map_or(Ok(()), |mut outer| outer.tear_down())
