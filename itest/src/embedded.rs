@@ -18,8 +18,11 @@ pub fn import_bookworm(outer: &Instance) -> Result<()> {
     Ok(std::fs::remove_file(archive)?)
 }
 
+/// As the README says, so that whoever enters the container finds git, iptables and the like.
+const TOOLS: &str = "ENV PATH=$PATH:/usr/lib/dockerlaunch/bin XTABLES_LIBDIR=/usr/lib/dockerlaunch/xtables GIT_TEMPLATE_DIR=\n";
+
 /// Export the files, add them to a base, build: `tag` is to be run privileged.
-pub fn build(outer: &Instance, name: &str, base: &str, tag: &str) -> Result<()> {
+pub fn build(outer: &Instance, name: &str, base: &str, tag: &str, with_tools: bool) -> Result<()> {
     let environment: &dyn Environment = outer;
     let context = environment.exchange().directory(&format!("{name}-context"))?;
     let created = environment.docker(&["create", IMAGE])?;
@@ -27,10 +30,11 @@ pub fn build(outer: &Instance, name: &str, base: &str, tag: &str) -> Result<()> 
     environment.remove(&[&created])?;
     nothing_outside_usr(&files)?;
     context.write("files.tar", files)?;
+    let tools = if with_tools { TOOLS } else { "" };
     context.write(
         "Dockerfile",
         format!(
-            "FROM {base}\nADD files.tar /\nENTRYPOINT [\"/usr/bin/dockerlaunch\", \"/usr/bin/docker\"]\n\
+            "FROM {base}\nADD files.tar /\n{tools}ENTRYPOINT [\"/usr/bin/dockerlaunch\", \"/usr/bin/docker\"]\n\
              VOLUME /var/lib/docker\nCMD [\"-d\", \"-s\", \"overlay\"]\n"
         ),
     )?;

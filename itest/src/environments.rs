@@ -183,7 +183,7 @@ fn nested(components: &str) -> Result<Started> {
 fn embedded(components: &str) -> Result<Started> {
     let outer = Arc::new(nested::outer_with("scenarios-embedded", &[], components)?);
     embedded::import_bookworm(&outer)?;
-    embedded::build(&outer, "scenarios", "bookworm", "embedded")?;
+    embedded::build(&outer, "scenarios", "bookworm", "embedded", true)?;
     let inner = Nested::run(Arc::clone(&outer), "scenarios", "embedded", &[])?.with_base_image()?;
     let outside = format!("our Docker {}, in a Debian base", server_version(&*outer)?);
     Ok(Started::new(inner, Some(outer), outside))

@@ -34,7 +34,7 @@ fn main() -> ExitCode {
         .long("outside::addresses_of_nobody_else_pain_12", &[], || outside::pools(OUTER.get()?))
         .long("outside::names_pain_13", &[], || outside::names(OUTER.get()?))
         .long("outside::neighbours_pain_51", &[], || outside::neighbours(OUTER.get()?))
-        .scenarios(Turns { days: 16, ahead: 1 }, &NESTED, SCENARIOS)
+        .scenarios(Turns { days: 20, ahead: 1 }, &NESTED, SCENARIOS)
         .run(|| {
             drop(NESTED.take());
             OUTER.take().and_then(Arc::into_inner).map_or(Ok(()), |mut outer| outer.tear_down())
@@ -134,7 +134,7 @@ fn with_loader_variables() -> Result<()> {
 /// The seed's recipe; and what the base brings still works beside a running engine.
 fn in_base(name: &'static str, base: &str, programs: BasePrograms) -> Result<()> {
     let outer = OUTER.get()?;
-    embedded::build(&outer, name, base, "custom-dind")?;
+    embedded::build(&outer, name, base, "custom-dind", false)?;
     let nested = Nested::run(Arc::clone(&outer), name, "custom-dind", &[])?.with_base_image()?;
     nested.runs_a_container()?;
     for (command, printed) in programs {

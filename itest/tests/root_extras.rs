@@ -17,6 +17,6 @@ static UP: Shared<Instance> = Shared::new(|| {
 
 fn main() -> ExitCode {
     Suite::new("root_extras", &[Need::Root, Need::Busybox])
-        .scenarios(Turns { days: 8, ahead: 0 }, &UP, EXTRAS)
+        .scenarios(Turns { days: 10, ahead: 0 }, &UP, EXTRAS)
         .run(|| UP.take().and_then(Arc::into_inner).map_or(Ok(()), |mut instance| instance.tear_down()))
 }

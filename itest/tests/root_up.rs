@@ -35,7 +35,7 @@ fn main() -> ExitCode {
         .test("public_names::lead_to_programs", &[], || public_names::lead_to_programs(&*UP.get()?))
         .test("small_files::read_by_the_engine", &[], small_files::read_by_the_engine)
         .test("small_files::without_the_list_of_flags", &[], small_files::without_the_list_of_flags)
-        .scenarios(Turns { days: 8, ahead: 0 }, &UP, SCENARIOS)
+        .scenarios(Turns { days: 10, ahead: 0 }, &UP, SCENARIOS)
         .long("userns::remapped", &[], userns::remapped)
         .long("swarm::two_nodes", CABLE, nodes::two_nodes)
         .run(|| UP.take().map_or(Ok(()), take_down))

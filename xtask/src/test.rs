@@ -201,20 +201,37 @@ impl Runner {
             ],
             Step::Tests(_) => vec![],
             Step::Scenarios(name) => vec![cargo(&["test", "--locked", "--workspace", "--test", name])],
-            Step::Fuzz => fuzz(if options.full { 60 } else { 5 })?,
+            Step::Fuzz => fuzz(options.full)?,
         })
     }
 }
 
 /// A run of each fuzz target. The parsers are safe code: without a sanitizer the pinned toolchain does, and is faster.
-fn fuzz(seconds: u32) -> Result<Vec<Command>> {
-    let listed = output(&mut command(&["cargo", "fuzz", "list"]))?;
-    let run = |target: &str| {
-        let mut run = command(&["cargo", "fuzz", "run", "--sanitizer", "none", target, "--"]);
-        run.arg(format!("-max_total_time={seconds}")).arg("-rss_limit_mb=1024");
-        run
-    };
-    Ok(listed.lines().map(run).collect())
+fn fuzz(full: bool) -> Result<Vec<Command>> {
+    const LAUNCHER: &str = "fuzz";
+    // Compiling what reads packages and their signatures takes longer than CI has.
+    const BUILDER: &str = "crates/dockerlaunch-image/fuzz";
+    let (directories, seconds) = if full { (&[LAUNCHER, BUILDER][..], 60) } else { (&[LAUNCHER][..], 5) };
+    let mut runs = Vec::new();
+    for directory in directories {
+        let listed = output(&mut command(&["cargo", "fuzz", "list", "--fuzz-dir", directory]))?;
+        runs.extend(listed.lines().map(|target| {
+            let mut run = command(&[
+                "cargo",
+                "fuzz",
+                "run",
+                "--fuzz-dir",
+                directory,
+                "--sanitizer",
+                "none",
+                target,
+                "--",
+            ]);
+            run.arg(format!("-max_total_time={seconds}")).arg("-rss_limit_mb=1024");
+            run
+        }));
+    }
+    Ok(runs)
 }
 
 /// nextest's filter for a prefix, as `.config/nextest.toml` has it. The programs of itest are suites of their own.

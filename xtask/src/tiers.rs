@@ -24,7 +24,7 @@ pub(crate) enum Step {
     Tests(&'static str),
     /// A test binary of the scenario harness.
     Scenarios(&'static str),
-    /// Each target in `fuzz/`: five seconds, a minute with `--full`.
+    /// Each target in `fuzz/`: five seconds. With `--full` a minute, and the builder's in its own crate too.
     Fuzz,
 }
 

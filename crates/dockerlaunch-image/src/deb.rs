@@ -4,8 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::path::PathBuf;
 
+use object::read::archive::ArchiveFile;
+
 use crate::cache::Cache;
 use crate::error::Hints;
+use crate::limited::Limited;
 use crate::progress::{Progress, Stoppable};
 use crate::source::Package;
 use crate::tree::Content;
@@ -136,7 +139,7 @@ pub(crate) fn contents(
         path: cache.blob(package.digest),
     })?;
     let read = |wanted: &dyn Fn(&str) -> bool| {
-        read_data(Stoppable { bytes: &deb, progress }, wanted)
+        read_data(&deb, progress, wanted)
             .map(|entries| Contents { entries })
             .map_err(|source| UnpackError::Archive { package: package.name.clone(), source })
     };
@@ -151,14 +154,17 @@ pub(crate) fn contents(
 
 /// Reads the data part of a package.
 pub(crate) fn read_data(
-    deb: impl Read,
+    deb: &[u8],
+    progress: &dyn Progress,
     wanted: &dyn Fn(&str) -> bool,
 ) -> io::Result<BTreeMap<String, Entry>> {
-    let mut archive = ar::Archive::new(deb);
-    while let Some(member) = archive.next_entry() {
-        let member = member?;
-        let name = String::from_utf8_lossy(member.header().identifier()).trim_end_matches('/').to_owned();
-        match name.as_str() {
+    let damaged = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+    for member in ArchiveFile::parse(deb).map_err(damaged)?.members() {
+        let member = member.map_err(damaged)?;
+        let name = String::from_utf8_lossy(member.name());
+        let bytes = member.data(deb).map_err(damaged)?;
+        let member = Stoppable { bytes, progress };
+        match name.trim_end_matches('/') {
             "data.tar" => return read_tar(member, wanted),
             "data.tar.xz" => return read_tar(liblzma::read::XzDecoder::new(member), wanted),
             "data.tar.gz" => return read_tar(flate2::read::GzDecoder::new(member), wanted),
@@ -171,7 +177,7 @@ pub(crate) fn read_data(
 
 fn read_tar(reader: impl Read, wanted: &dyn Fn(&str) -> bool) -> io::Result<BTreeMap<String, Entry>> {
     let mut entries = BTreeMap::new();
-    let mut archive = tar::Archive::new(reader);
+    let mut archive = tar::Archive::new(Limited::new(reader));
     for entry in archive.entries()? {
         let mut entry = entry?;
         let path = merge_usr(normalise(&String::from_utf8_lossy(&entry.path_bytes())));
@@ -184,6 +190,9 @@ fn read_tar(reader: impl Read, wanted: &dyn Fn(&str) -> bool) -> io::Result<BTre
                 if wanted(&path) {
                     let mut bytes = Vec::new();
                     entry.read_to_end(&mut bytes)?;
+                    if bytes.len() as u64 != entry.size() {
+                        return Err(io::ErrorKind::UnexpectedEof.into());
+                    }
                     content = Some(Content::new(bytes));
                 }
                 Entry::File { mode, content }
@@ -204,6 +213,7 @@ fn read_tar(reader: impl Read, wanted: &dyn Fn(&str) -> bool) -> io::Result<BTre
 mod tests {
     use super::*;
     use crate::digest::Digest;
+    use crate::limited::bomb;
     use crate::progress::{Halted, Silent};
     use proptest::prelude::*;
 
@@ -253,7 +263,7 @@ mod tests {
             }),
         ] {
             let entries =
-                read_data(deb(member, &bytes).as_slice(), &|path| path.starts_with("usr/bin/")).unwrap();
+                read_data(&deb(member, &bytes), &Silent, &|path| path.starts_with("usr/bin/")).unwrap();
             let contents = Contents { entries };
             let program = Content::new(*b"program");
             for path in ["usr/bin/real", "usr/bin/soft", "usr/bin/hard", "usr/bin/old"] {
@@ -297,10 +307,19 @@ mod tests {
     }
 
     #[test]
+    fn a_bomb_does_not_go_off() {
+        let bomb = deb("data.tar.zst", &bomb("./usr/bin/x"));
+        for wanted in [true, false] {
+            let error = read_data(&bomb, &Silent, &|_| wanted).unwrap_err().to_string();
+            assert!(error.contains("unpacks to more than"), "{error}");
+        }
+    }
+
+    #[test]
     fn what_is_no_package_is_an_error() {
-        assert!(read_data(b"".as_slice(), &|_| true).is_err());
-        assert!(read_data(deb("control.tar", b"").as_slice(), &|_| true).is_err());
-        assert!(read_data(deb("data.tar.xz", b"nonsense").as_slice(), &|_| true).is_err());
+        assert!(read_data(b"", &Silent, &|_| true).is_err());
+        assert!(read_data(&deb("control.tar", b""), &Silent, &|_| true).is_err());
+        assert!(read_data(&deb("data.tar.xz", b"nonsense"), &Silent, &|_| true).is_err());
     }
 
     #[test]
@@ -313,8 +332,8 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-            let _ = read_data(bytes.as_slice(), &|_| true);
-            let _ = read_data(deb("data.tar", &bytes).as_slice(), &|_| true);
+            let _ = read_data(&bytes, &Silent, &|_| true);
+            let _ = read_data(&deb("data.tar", &bytes), &Silent, &|_| true);
         }
     }
 }

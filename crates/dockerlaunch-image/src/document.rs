@@ -1,7 +1,7 @@
 //! TOML files that people give to a build: what is wrong with one is told with its line and column.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Write as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -63,6 +63,20 @@ pub(crate) fn read(path: &Path) -> Result<String, DocumentError> {
         return Err(fail(io::Error::new(io::ErrorKind::FileTooLarge, "it is longer than 4 MB")));
     }
     Ok(text)
+}
+
+/// Writes a text, whole or not at all.
+///
+/// # Errors
+///
+/// When that fails; then what was there before still is.
+pub fn write_whole(path: &Path, text: &str) -> io::Result<()> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let mut file = tempfile::NamedTempFile::new_in(directory.unwrap_or(Path::new(".")))?;
+    file.write_all(text.as_bytes())?;
+    file.as_file().set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
 }
 
 /// A document with the place of everything in it.

@@ -84,7 +84,8 @@ impl Texts {
 
     fn file(&self) -> String {
         let texts = self.0.iter();
-        let texts = texts.map(|(names, text)| format!("\n{HEADING}{}\n\n{}\n", names.join(" "), text.trim_end()));
+        let texts =
+            texts.map(|(names, text)| format!("\n{HEADING}{}\n\n{}\n", names.join(" "), text.trim_end()));
         PREFACE.to_owned() + &texts.collect::<String>()
     }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::Path;
 
 use serde::de::Error as _;
@@ -200,12 +200,7 @@ impl Lock {
     ///
     /// When that fails.
     pub fn write(&self, path: &Path) -> io::Result<()> {
-        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let mut file = tempfile::NamedTempFile::new_in(directory.unwrap_or(Path::new(".")))?;
-        file.write_all(self.to_text().as_bytes())?;
-        file.as_file().set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
-        file.persist(path).map_err(|error| error.error)?;
-        Ok(())
+        document::write_whole(path, &self.to_text())
     }
 
     /// The text of the file.

@@ -188,16 +188,20 @@ fn private(path: &str) -> String {
 
 impl Kitchen<'_, '_> {
     fn check_launcher(&self) -> Result<(), BuildError> {
-        let facts = self.inspect("the launcher", self.launcher)?;
+        let facts = elf::inspect("the launcher", self.launcher).map_err(RecipeError::Launcher)?;
+        let facts = self.of_this_arch("the launcher", facts)?;
         if facts.is_static() { Ok(()) } else { Err(RecipeError::LauncherNotStatic.into()) }
     }
 
     fn inspect(&self, name: &str, bytes: &[u8]) -> Result<ElfFacts, BuildError> {
-        let facts = elf::inspect(name, bytes)?;
+        Ok(self.of_this_arch(name, elf::inspect(name, bytes)?)?)
+    }
+
+    fn of_this_arch(&self, name: &str, facts: ElfFacts) -> Result<ElfFacts, RecipeError> {
         if facts.machine == self.arch.elf_machine() {
             Ok(facts)
         } else {
-            Err(RecipeError::WrongArch { name: name.to_owned(), arch: self.arch.name() }.into())
+            Err(RecipeError::WrongArch { name: name.to_owned(), arch: self.arch.name() })
         }
     }
 

@@ -88,13 +88,24 @@ impl Spec {
             .map_err(|(file, message)| SpecError::Parse { file: file.clone(), message: message.clone() })
     }
 
+    /// The profile of this name.
+    ///
+    /// # Errors
+    ///
+    /// When there is none, with the nearest one.
+    pub fn profile(&self, name: &str) -> Result<&Profile, SpecError> {
+        let known = || self.profiles.keys().map(String::as_str);
+        self.profiles.get(name).ok_or_else(|| unknown("profile", name, known()))
+    }
+
     /// The component of that name.
     ///
     /// # Errors
     ///
     /// When there is none; the error names the nearest.
     pub fn component(&self, name: &str) -> Result<&Component, SpecError> {
-        let known = || self.components.iter().map(|component| component.name.as_str());
+        let in_images = self.components.iter().filter(|component| !component.host);
+        let known = || in_images.clone().map(|component| component.name.as_str());
         self.components
             .iter()
             .find(|component| component.name == name)
@@ -116,10 +127,7 @@ impl Spec {
         if let Some(names) = only {
             return names.iter().map(|name| self.component(name)).collect();
         }
-        let base = self
-            .profiles
-            .get(profile)
-            .ok_or_else(|| unknown("profile", profile, self.profiles.keys().map(String::as_str)))?;
+        let base = self.profile(profile)?;
         for name in with {
             if self.component(name)?.host {
                 return Err(SpecError::HostSide { name: name.clone() });

@@ -9,6 +9,8 @@ use toml::Spanned;
 
 use crate::deb::normalise;
 use crate::document::{self, Document, DocumentError};
+use crate::error::Hints as _;
+use crate::spec::{Spec, SpecError};
 use crate::tree::Content;
 
 /// The file's name, when none is given, in the working directory.
@@ -56,11 +58,11 @@ pub struct ExtraFile {
 #[serde(deny_unknown_fields)]
 struct Text {
     suite: Option<String>,
-    profile: Option<String>,
+    profile: Option<Spanned<String>>,
     #[serde(default)]
-    with: Vec<String>,
+    with: Vec<Spanned<String>>,
     #[serde(default)]
-    without: Vec<String>,
+    without: Vec<Spanned<String>>,
     #[serde(default)]
     env: BTreeMap<Spanned<String>, String>,
     #[serde(default)]
@@ -100,6 +102,7 @@ impl SpecFile {
     ) -> Result<Self, DocumentError> {
         let document = Document { path, text, remedy: REMEDY };
         let mut told: Text = document.parse()?;
+        check_names(&document, &told)?;
         let mut env = BTreeMap::new();
         for (name, value) in std::mem::take(&mut told.env) {
             let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
@@ -113,9 +116,9 @@ impl SpecFile {
         }
         let mut files: Vec<ExtraFile> = Vec::new();
         for file in std::mem::take(&mut told.file) {
-            let to = place(file.to.get_ref()).filter(|to| files.iter().all(|other| other.to != *to));
+            let to = place(file.to.get_ref()).filter(|to| files.iter().all(|other| !overlap(&other.to, to)));
             let to = to.ok_or_else(|| {
-                let hint = "write a path from `/` on without `.` and `..`, each once: to = \"/etc/docker/daemon.json\"";
+                let hint = "write a path from `/` on without `.` and `..`, each once and none below another: to = \"/etc/docker/daemon.json\"";
                 let message = format!("`{}` is no place for a file", file.to.get_ref().escape_debug());
                 document.fault(file.to.span(), message, hint.to_owned())
             })?;
@@ -135,6 +138,8 @@ impl SpecFile {
             files.push(ExtraFile { to, mode, content: Content::new(content) });
         }
         let Text { suite, profile, with, without, labels, .. } = told;
+        let plain = |names: Vec<Spanned<String>>| names.into_iter().map(Spanned::into_inner).collect();
+        let (profile, with, without) = (profile.map(Spanned::into_inner), plain(with), plain(without));
         Ok(Self { suite, profile, with, without, env, labels, files })
     }
 }
@@ -151,11 +156,43 @@ fn read_file(path: &Path) -> Result<Vec<u8>, String> {
     fs::read(path).map_err(told)
 }
 
+/// Whether there are such a profile and such components.
+fn check_names(document: &Document<'_>, told: &Text) -> Result<(), DocumentError> {
+    let fault = |span, error: SpecError| {
+        let hint = error.hints().join("; ");
+        document.fault(span, error.to_string(), hint)
+    };
+    // Where the data of the program itself is broken the build says so.
+    let Ok(spec) = Spec::embedded() else { return Ok(()) };
+    if let Some(profile) = &told.profile {
+        spec.profile(profile.get_ref()).map_err(|error| fault(profile.span(), error))?;
+    }
+    for name in told.with.iter().chain(&told.without) {
+        spec.component(name.get_ref()).map_err(|error| fault(name.span(), error))?;
+    }
+    Ok(())
+}
+
+/// Directories of every system: engines and kernels mount into them or make files in them.
+const DIRECTORIES: &[&str] = &[
+    "bin", "boot", "dev", "etc", "home", "lib", "lib64", "mnt", "opt", "proc", "root", "run", "sbin", "srv",
+    "sys", "tmp", "usr", "var",
+];
+
 /// A path in the image as trees have it.
 fn place(text: &str) -> Option<String> {
     let path = text.strip_prefix('/')?;
     let plain = path == normalise(path) && !path.is_empty() && !path.chars().any(char::is_control);
-    plain.then(|| path.to_owned())
+    let mounted = ["dev/", "proc/", "sys/"].iter().any(|directory| path.starts_with(directory));
+    (plain && !mounted && !DIRECTORIES.contains(&path)).then(|| path.to_owned())
+}
+
+/// Whether one is the other, or is below it.
+fn overlap(one: &str, other: &str) -> bool {
+    let below = |path: &str, of: &str| {
+        path.strip_prefix(of).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    below(one, other) || below(other, one)
 }
 
 /// Only what the lints of an image allow.
@@ -167,7 +204,6 @@ fn mode(text: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Hints as _;
 
     fn parse(text: &str) -> Result<SpecFile, DocumentError> {
         SpecFile::parse(Path::new("from-scratch.toml"), text, &|name| match name {
@@ -240,6 +276,16 @@ mode = "0755"
             ("[[file]]\nfrom = \"a\"\nto = \"/../a\"".to_owned(), ":3:6: `/../a` is no place", "from `/` on"),
             ("[[file]]\nfrom = \"a\"\nto = \"a\"".to_owned(), ":3:6: `a` is no place", "from `/` on"),
             ("[[file]]\nfrom = \"a\"\nto = \"/\"".to_owned(), ":3:6: `/` is no place", "from `/` on"),
+            ("[[file]]\nfrom = \"a\"\nto = \"/etc\"".to_owned(), ":3:6: `/etc` is no place", "from `/` on"),
+            (
+                "[[file]]\nfrom = \"a\"\nto = \"/sys/x\"".to_owned(),
+                ":3:6: `/sys/x` is no place",
+                "from `/` on",
+            ),
+            (file("[[file]]\nfrom = \"b\"\nto = \"/a/b\""), ":6:6: `/a/b` is no place", "below another"),
+            ("profile = \"defualt\"".to_owned(), ":1:11: unknown profile `defualt`", "default"),
+            ("with = [\"cli\",\n\"clii\"]".to_owned(), ":2:1: unknown component `clii`", "cli"),
+            ("without = [\"gti\"]".to_owned(), ":1:12: unknown component `gti`", "git"),
         ] {
             let error = parse(&text).expect_err(&text);
             assert!(error.to_string().contains(expected), "{error}");

@@ -283,10 +283,7 @@ fn the_contents_say_where_each_file_comes_from() {
         (description.class, &description.origin.as_ref().unwrap().source),
         (Class::Metadata, &Source::Build)
     );
-    assert_eq!(
-        (licence.path.as_str(), licence.class),
-        ("usr/lib/dockerlaunch/licences", Class::Licence)
-    );
+    assert_eq!((licence.path.as_str(), licence.class), ("usr/lib/dockerlaunch/licences", Class::Licence));
     let report = build(&fixture.request(), &Silent).unwrap();
     assert_eq!(report.tree_digest, contents.tree_digest);
 }

@@ -58,7 +58,9 @@ fn start(client: Client, outer: Instance, options: &[&str], outside: String) -> 
         client.iter().copied().chain(["load", "--quiet", "--input", "/exchange/image.tar"]).collect();
     let loaded = outer.exec(&load, b"")?.exits(0)?;
     ensure!(loaded.text().contains(IMAGE), "load said: {}", loaded.text());
-    ensure!(loaded.stderr.trim().is_empty(), "load complained: {}", loaded.stderr);
+    // That podman has no plugins for networks of its own says nothing of our archive.
+    let complaint = loaded.stderr.lines().find(|line| !line.contains("Error validating CNI config file"));
+    ensure!(complaint.is_none_or(|line| line.trim().is_empty()), "load complained: {}", loaded.stderr);
     let outer = Arc::new(outer);
     let inner =
         Nested::run_by(client, Arc::clone(&outer), "scenarios", IMAGE, options, &[])?.with_base_image()?;

@@ -96,7 +96,7 @@ impl Recorded {
         }
     }
 
-    /// How many are exempt of all regular files, in percent: other names of files are none of their own.
+    /// How many are exempt of all files and links, in percent.
     pub(super) fn exempt_share(&self) -> f64 {
         let exempt: usize = self.exempt.values().map(BTreeSet::len).sum();
         100.0 * exempt as f64 / (exempt + self.files.len()).max(1) as f64

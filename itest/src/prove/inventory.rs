@@ -105,8 +105,11 @@ fn requirement(entry: &Entry, by_path: &BTreeMap<&str, &Entry>) -> Requirement {
     let is_library = owner.is_some_and(|owner| owner.path != entry.path);
     // Names outside the private directory are for people and scripts: their programs stand for themselves.
     let is_public_name = entry.class == Class::Link && !entry.path.starts_with(PRIVATE_DIR);
-    let symptom = if is_public_name {
-        Some(format!("`/{}` is not in the instance", entry.path))
+    // `up` starts an image by it.
+    let symptom = if entry.path == "usr/bin/dockerlaunch" {
+        Some("is no image that can be started".to_owned())
+    } else if is_public_name {
+        Some(format!("cannot start `/{}`", entry.path))
     } else if !is_library {
         symptom(entry)
     } else if entry.path == INTERPRETER.trim_start_matches('/') {

@@ -5,10 +5,7 @@ use super::book::{Recorded, Row};
 
 /// Why classes of files are exempt.
 const CLASSES: &[(&str, &str)] = &[
-    (
-        "link",
-        "another name of a file that is proved",
-    ),
+    ("link", "another name of a file that is proved"),
     (
         "licence",
         "the terms under which a package's files may be passed on: the law needs it, no program does",

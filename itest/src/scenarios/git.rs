@@ -142,11 +142,12 @@ impl<'a> Server<'a> {
         let remote = url.replace(':', "%3A").replace('/', "%2F").replace('@', "%40");
         // The engine takes the end of the client's input for its end.
         let script = format!(
-            "mkfifo /in; /usr/bin/docker system dial-stdio < /in & exec 3> /in; \
+            "mkfifo /in; /usr/lib/dockerlaunch/bin/docker system dial-stdio < /in & exec 3> /in; \
              printf 'POST /build?remote=%s&t=of-repository HTTP/1.1\r\nHost: docker\r\nConnection: close\r\n\
              Content-Length: 0\r\n\r\n' '{remote}' >&3; wait"
         );
-        let run = ["run", "--rm", "-v", "/usr:/usr", "-v", "/var/run:/var/run", BOX, "sh", "-c", &script];
+        let program = "/usr/lib/dockerlaunch:/usr/lib/dockerlaunch:ro";
+        let run = ["run", "--rm", "-v", program, "-v", "/var/run:/var/run", BOX, "sh", "-c", &script];
         self.env.docker(&run)
     }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use crate::elf::ElfError;
 use crate::error::Hints;
 use crate::origin::EXTRA;
 use crate::tree::Conflict;
@@ -76,6 +77,9 @@ pub enum RecipeError {
         /// What happened instead.
         reason: String,
     },
+    /// The launcher is no executable.
+    #[error("what is to be the launcher is no executable")]
+    Launcher(#[source] ElfError),
     /// The launcher does not run on its own.
     #[error("the launcher is not a static executable")]
     LauncherNotStatic,
@@ -102,7 +106,7 @@ impl Hints for RecipeError {
                     .to_owned(),
                 "leave the component out with `--without NAME`".to_owned(),
             ],
-            Self::WrongArch { .. } | Self::LauncherNotStatic => {
+            Self::WrongArch { .. } | Self::Launcher(_) | Self::LauncherNotStatic => {
                 vec!["give a static launcher for the image's architecture with `--launcher FILE`".to_owned()]
             }
             Self::Flags { .. } => vec![

@@ -1,6 +1,6 @@
 //! The package index of a suite: fetched as its Release file lists it, and read.
 
-use std::io::Read;
+use std::io::{self, Read};
 
 use super::archive::Opened;
 use super::error::SourceError;
@@ -8,6 +8,7 @@ use super::packages::PackageIndex;
 use super::release::IndexEntry;
 use crate::digest::Digest;
 use crate::fetch::{FetchError, Fetcher, Wanted};
+use crate::limited::Limited;
 use crate::request::Arch;
 
 /// The packages of an opened suite.
@@ -19,7 +20,8 @@ pub(super) fn read(opened: &Opened, arch: Arch, fetcher: &Fetcher<'_>) -> Result
         Some(bytes) => bytes,
         None => {
             let (kind, packed) = fetch(opened, &path, plain, arch, fetcher)?;
-            let bytes = decompress(opened, kind, &packed)?;
+            let bytes = decompress(kind, &packed)
+                .map_err(|source| SourceError::Decompress { url: opened.url.clone(), source })?;
             if let Some(entry) = plain {
                 keep(opened, entry, &bytes, fetcher)?;
             }
@@ -63,14 +65,13 @@ fn fetch(
     fetcher.cache.read_blob(entry.digest).map(|packed| (kind, packed)).ok_or_else(missing)
 }
 
-fn decompress(opened: &Opened, kind: &str, packed: &[u8]) -> Result<Vec<u8>, SourceError> {
+fn decompress(kind: &str, packed: &[u8]) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let result = match kind {
-        "xz" => liblzma::read::XzDecoder::new(packed).read_to_end(&mut bytes),
-        "gz" => flate2::read::GzDecoder::new(packed).read_to_end(&mut bytes),
-        _ => std::io::Cursor::new(packed).read_to_end(&mut bytes),
-    };
-    result.map_err(|source| SourceError::Decompress { url: opened.url.clone(), source })?;
+    match kind {
+        "xz" => Limited::new(liblzma::read::XzDecoder::new(packed)).read_to_end(&mut bytes),
+        "gz" => Limited::new(flate2::read::GzDecoder::new(packed)).read_to_end(&mut bytes),
+        _ => Limited::new(packed).read_to_end(&mut bytes),
+    }?;
     Ok(bytes)
 }
 
@@ -84,4 +85,22 @@ fn keep(opened: &Opened, entry: IndexEntry, bytes: &[u8], fetcher: &Fetcher<'_>)
     let path = fetcher.cache.blob(entry.digest);
     let written = fetcher.cache.write_blob(entry.digest, bytes);
     Ok(written.map_err(|source| FetchError::Cache { path, source })?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limited::UNPACKED_LIMIT;
+
+    #[test]
+    fn a_bomb_does_not_go_off() {
+        let zeros = || io::repeat(0).take(2 * UNPACKED_LIMIT);
+        let (mut xz, mut gz) = (Vec::new(), Vec::new());
+        liblzma::read::XzEncoder::new(zeros(), 0).read_to_end(&mut xz).unwrap();
+        flate2::read::GzEncoder::new(zeros(), flate2::Compression::fast()).read_to_end(&mut gz).unwrap();
+        for (kind, packed) in [("xz", xz), ("gz", gz)] {
+            let error = decompress(kind, &packed).unwrap_err().to_string();
+            assert!(error.contains("unpacks to more than"), "{kind}: {error}");
+        }
+    }
 }

@@ -49,7 +49,10 @@ impl EngineCommand {
     /// Of the variables, those without which the programs beside the engine do not work: git, iptables.
     pub fn tools_env(&self) -> impl Iterator<Item = (&str, &str)> {
         const TOOLS: &[&str] = &["PATH", "XTABLES_LIBDIR", "GIT_TEMPLATE_DIR", "GIT_SSL_CAINFO", CERT_FILE];
-        self.env.iter().map(|(name, value)| (name.as_str(), value.as_str())).filter(|(name, _)| TOOLS.contains(name))
+        self.env
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .filter(|(name, _)| TOOLS.contains(name))
     }
 
     /// The arguments without the sockets that we hand over.

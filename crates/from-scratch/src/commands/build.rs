@@ -36,7 +36,7 @@ pub(crate) struct BuildArgs {
 /// What goes into the image, and where it comes from: shared by `build` and `up`.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct SourceArgs {
-    /// What the image is made of, in place of these options (default: from-scratch.toml, if it is here)
+    /// File that says what the image is made of, where these options do not (default: from-scratch.toml, if it is here)
     #[arg(long, value_name = "FILE", help_heading = "Image")]
     file: Option<PathBuf>,
     /// Distribution suite that the packages come from (default: forky)
@@ -61,7 +61,7 @@ pub(crate) struct SourceArgs {
     #[arg(long, value_name = "[ARCH=]FILE", help_heading = "Image")]
     launcher: Vec<LauncherFile>,
     /// Engine and client from a static tarball (the layout of Docker's docker-VERSION.tgz) in place of the packages'
-    #[arg(long, value_name = "FILE|URL", requires = "engine_sha256", help_heading = "Packages")]
+    #[arg(long, value_name = "FILE|URL", value_parser = parse_engine, requires = "engine_sha256", help_heading = "Packages")]
     engine: Option<String>,
     /// Digest that the tarball must have
     #[arg(long, value_name = "HEX", requires = "engine", help_heading = "Packages")]
@@ -104,7 +104,7 @@ impl SourceArgs {
     /// The requests that these options make, without outputs: one an architecture.
     pub(crate) fn requests(&self) -> anyhow::Result<Vec<BuildRequest>> {
         let file = self.spec_file()?;
-        let lock = self.locked.as_deref().map(Lock::read).transpose()?;
+        let lock = self.locked.as_deref().map(read_lock).transpose()?;
         let suite =
             self.suite.clone().or(file.suite).or_else(|| lock.as_ref().map(|lock| lock.suite.clone()));
         let preload = preload(&self.preload)?;
@@ -150,10 +150,24 @@ impl SourceArgs {
     fn spec_file(&self) -> anyhow::Result<SpecFile> {
         match &self.file {
             Some(path) => Ok(SpecFile::read(path)?),
-            None if Path::new(SPEC_FILE).exists() => Ok(SpecFile::read(Path::new(SPEC_FILE))?),
+            None if Path::new(SPEC_FILE).symlink_metadata().is_ok() => {
+                let file = SpecFile::read(Path::new(SPEC_FILE))?;
+                eprintln!("image    as `{SPEC_FILE}` of this directory says");
+                Ok(file)
+            }
             None => Ok(SpecFile::default()),
         }
     }
+}
+
+fn read_lock(path: &Path) -> anyhow::Result<Lock> {
+    if path.symlink_metadata().is_ok() {
+        return Ok(Lock::read(path)?);
+    }
+    Err(Hinted::new(format!("there is no lockfile `{}`", path.display()))
+        .hint("make one with `from-scratch lock` and the options of the build")
+        .hint("`--locked FILE` takes one of another name")
+        .into())
 }
 
 /// The components of a spec file but those that the command line says the opposite of, and the command line's.
@@ -191,6 +205,15 @@ fn parse_mirror(text: &str) -> Result<String, String> {
     match host {
         Some(host) if !host.is_empty() && !host.starts_with('/') => Ok(text.to_owned()),
         _ => Err("a mirror is an address such as http://mirror.example/debian".to_owned()),
+    }
+}
+
+fn parse_engine(text: &str) -> Result<String, String> {
+    match text.split_once("://") {
+        Some((scheme, _)) if !["http", "https"].contains(&scheme) => Err(format!(
+            "`{scheme}` is not supported: give a path, or an address that begins with http:// or https://"
+        )),
+        _ => Ok(text.to_owned()),
     }
 }
 

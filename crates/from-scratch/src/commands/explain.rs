@@ -4,9 +4,10 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use dockerlaunch_image::{BuildError, Contents, Hints as _, explain};
+use dockerlaunch_image::{BuildError, Contents, Hints as _, explain, write_whole};
 
 use super::build::SourceArgs;
+use super::lock::check_place;
 use crate::progress::BuildProgress;
 use crate::report::Hinted;
 
@@ -28,6 +29,9 @@ pub(crate) struct ExplainArgs {
 
 pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     let progress = BuildProgress::new()?;
+    if let Some(path) = &args.svg {
+        check_place(path)?;
+    }
     let contents = match dockerlaunch_image::contents(&args.source.request()?, &progress) {
         Err(error @ BuildError::Cancelled) => {
             eprintln!("{error}");
@@ -59,10 +63,10 @@ fn told(contents: &Contents, subject: Option<&str>, json: bool) -> anyhow::Resul
 }
 
 fn draw(contents: &Contents, path: &Path) -> anyhow::Result<()> {
-    std::fs::write(path, explain::treemap(contents)).map_err(|error| {
+    write_whole(path, &explain::treemap(contents)).map_err(|error| {
         Hinted::new(format!("cannot write `{}`", path.display()))
             .because(error)
-            .hint("name a file in a directory that you can write to")
+            .hint("name a file where you can write and where there is room")
             .into()
     })
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use dockerlaunch_image::{BuildError, LOCK_FILE, Lock};
+use dockerlaunch_image::{BuildError, DocumentError, LOCK_FILE, Lock};
 
 use crate::commands::build::SourceArgs;
 use crate::progress::BuildProgress;
@@ -30,6 +30,7 @@ pub(crate) fn run(args: &LockArgs) -> anyhow::Result<ExitCode> {
             .into());
     }
     let former = former(&args.output, args.update)?;
+    check_place(&args.output)?;
     let progress = BuildProgress::new()?;
     let mut images = Vec::new();
     for request in args.source.requests()? {
@@ -63,7 +64,14 @@ pub(crate) fn run(args: &LockArgs) -> anyhow::Result<ExitCode> {
 fn former(path: &Path, update: bool) -> anyhow::Result<Option<Lock>> {
     match (path.symlink_metadata().is_ok(), update) {
         (false, false) => Ok(None),
-        (true, true) => Ok(Some(Lock::read(path)?)),
+        // Nobody needs what cannot be read: it is written anew whole.
+        (true, true) => Lock::read(path).map(Some).or_else(|error| match error {
+            DocumentError::Invalid { .. } => {
+                eprintln!("warning: {error}\nwarning: it is written anew");
+                Ok(None)
+            }
+            error => Err(error.into()),
+        }),
         (true, false) => Err(Hinted::new(format!("`{}` is there already", path.display()))
             .hint("renew it with `--update`, or write another one with `-o FILE`")
             .into()),
@@ -71,6 +79,21 @@ fn former(path: &Path, update: bool) -> anyhow::Result<Option<Lock>> {
             .hint("leave out `--update` to make one")
             .into()),
     }
+}
+
+/// Whether a file can be written there, before any work is done for it.
+pub(super) fn check_place(path: &Path) -> anyhow::Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if parent.is_dir() {
+        return Ok(());
+    }
+    Err(Hinted::new(format!(
+        "cannot write `{}`: there is no directory `{}`",
+        path.display(),
+        parent.display()
+    ))
+    .hint(format!("make it: `mkdir -p {}`", parent.display()))
+    .into())
 }
 
 fn write(path: &Path, lock: &Lock) -> anyhow::Result<()> {

@@ -1,0 +1,7 @@
+//! A file of image/components.
+#![no_main]
+
+use dockerlaunch_image::fuzzing;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: &str| fuzzing::component(input));
