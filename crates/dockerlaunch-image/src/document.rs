@@ -1,6 +1,6 @@
 //! TOML files that people give to a build: what is wrong with one is told with its line and column.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read, Write as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -65,12 +65,15 @@ pub(crate) fn read(path: &Path) -> Result<String, DocumentError> {
     Ok(text)
 }
 
-/// Writes a text, whole or not at all.
+/// Writes a text, whole or not at all. What is no regular file, such as `/dev/stdout`, is written into and not replaced.
 ///
 /// # Errors
 ///
-/// When that fails; then what was there before still is.
+/// When that fails; then a file that was there before still is.
 pub fn write_whole(path: &Path, text: &str) -> io::Result<()> {
+    if fs::symlink_metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+        return fs::write(path, text);
+    }
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let mut file = tempfile::NamedTempFile::new_in(directory.unwrap_or(Path::new(".")))?;
     file.write_all(text.as_bytes())?;
@@ -157,6 +160,19 @@ mod tests {
         assert!(message.starts_with("x.toml:2:1: unknown field `wiht`"), "{message}");
         assert_eq!(hints, ["did you mean `with`?"]);
         assert_eq!(error("zzz = 1\n").1, ["the keys here are: profile, with"]);
+    }
+
+    #[test]
+    fn a_file_is_replaced_and_a_link_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let (file, link) = (directory.path().join("file"), directory.path().join("link"));
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        for (path, text) in [(&file, "one"), (&file, "two"), (&link, "three")] {
+            write_whole(path, text).unwrap();
+            assert_eq!(fs::read_to_string(&file).unwrap(), text);
+        }
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert!(write_whole(&directory.path().join("gone/file"), "x").is_err());
     }
 
     #[test]

@@ -294,6 +294,20 @@ mod tests {
     }
 
     #[test]
+    fn an_engine_is_a_path_or_an_address() {
+        for right in ["docker.tgz", "./a/b", "http://x/y.tgz", "https://x/y.tgz"] {
+            assert_eq!(parse_engine(right).unwrap(), right);
+        }
+        assert!(parse_engine("ftp://x/y.tgz").unwrap_err().contains("`ftp` is not supported"));
+    }
+
+    #[test]
+    fn a_missing_lockfile_has_a_remedy() {
+        let told = report::render(&read_lock(Path::new("/nowhere/image.lock")).unwrap_err());
+        assert!(told.contains("`from-scratch lock`"), "{told}");
+    }
+
+    #[test]
     fn a_report_is_a_line_an_output_or_json() {
         let written = |json: Option<&str>| {
             let mut text = Vec::new();

@@ -102,3 +102,26 @@ fn write(path: &Path, lock: &Lock) -> anyhow::Result<()> {
         refused.hint("choose a place that you can write to, with `-o FILE`").into()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report;
+
+    #[test]
+    fn a_lockfile_that_cannot_be_read_is_no_trap() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("image.lock");
+        assert!(former(&path, true).is_err() && former(&path, false).unwrap().is_none());
+        std::fs::write(&path, "<<<<<<< HEAD").unwrap();
+        assert!(former(&path, true).unwrap().is_none());
+        assert!(former(&path, false).is_err());
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_is_told_with_a_remedy() {
+        assert!(check_place(Path::new("image.lock")).is_ok());
+        let told = report::render(&check_place(Path::new("/nowhere/image.lock")).unwrap_err());
+        assert!(told.contains("mkdir -p /nowhere"), "{told}");
+    }
+}
