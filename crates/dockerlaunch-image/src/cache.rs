@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! blobs/sha256/HEX      verified downloads, decompressed indexes, layers
-//! parts/HEX             downloads under way, each locked by its process
+//! parts/HEX             downloads under way, each locked by its process; files without a name that a build unpacks into
 //! releases/HEX/         the last InRelease of a suite, with its Last-Modified
 //! layers/HEX.json       compressed layers by tree digest and compression
 //! ```
@@ -46,7 +46,7 @@ impl Cache {
     }
 
     pub(crate) fn part(&self, digest: Digest) -> PathBuf {
-        self.root.join("parts").join(digest.hex())
+        self.scratch().join(digest.hex())
     }
 
     pub(crate) fn release(&self, url: &str) -> PathBuf {
@@ -56,6 +56,11 @@ impl Cache {
     /// Where a record about `key` is kept; `kind` is the directory.
     pub(crate) fn record(&self, kind: &str, key: &str) -> PathBuf {
         self.root.join(kind).join(format!("{}.json", Digest::of(key.as_bytes()).hex()))
+    }
+
+    /// The directory for files without a name, which are gone with the build.
+    pub(crate) fn scratch(&self) -> PathBuf {
+        self.root.join("parts")
     }
 
     /// A blob's bytes, when it is here and still is what its name says.

@@ -94,7 +94,9 @@ fn find_all(
             continue;
         };
         library.needed_by.insert(needing.path);
-        let facts = elf::inspect(&soname, library.content.bytes())?;
+        let bytes = library.content.bytes().map_err(RecipeError::Read)?;
+        let facts = elf::inspect(&soname, &bytes)?;
+        drop(bytes);
         let path = if is_loader { loader_path() } else { library_path(&soname) };
         let child = Needing { path, package: library.package.clone(), facts };
         open.extend(child.facts.needed.iter().map(|name| (name.clone(), child.clone())));

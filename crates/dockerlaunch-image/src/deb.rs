@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use object::read::archive::ArchiveFile;
 
@@ -39,9 +39,7 @@ impl Hints for UnpackError {
     fn hints(&self) -> Vec<String> {
         match self {
             Self::Archive { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
-                vec![
-                    "free some space (about 500 MB), or name another place with `--cache-dir DIR`".to_owned(),
-                ]
+                vec!["free some space (about 1 GB), or name another place with `--cache-dir DIR`".to_owned()]
             }
             Self::Archive { .. } => {
                 vec!["try another suite with `--suite NAME`, or report the package".to_owned()]
@@ -139,7 +137,7 @@ pub(crate) fn contents(
         path: cache.blob(package.digest),
     })?;
     let read = |wanted: &dyn Fn(&str) -> bool| {
-        read_data(&deb, progress, wanted)
+        read_data(&deb, &cache.scratch(), progress, wanted)
             .map(|entries| Contents { entries })
             .map_err(|source| UnpackError::Archive { package: package.name.clone(), source })
     };
@@ -152,9 +150,10 @@ pub(crate) fn contents(
     read(&|path| wanted(path) || targets.contains(path))
 }
 
-/// Reads the data part of a package.
+/// Reads the data part of a package; what is large goes into files without a name in `scratch`.
 pub(crate) fn read_data(
     deb: &[u8],
+    scratch: &Path,
     progress: &dyn Progress,
     wanted: &dyn Fn(&str) -> bool,
 ) -> io::Result<BTreeMap<String, Entry>> {
@@ -162,20 +161,24 @@ pub(crate) fn read_data(
     for member in ArchiveFile::parse(deb).map_err(damaged)?.members() {
         let member = member.map_err(damaged)?;
         let name = String::from_utf8_lossy(member.name());
-        let bytes = member.data(deb).map_err(damaged)?;
-        let member = Stoppable { bytes, progress };
+        let inner = member.data(deb).map_err(damaged)?;
+        let member = Stoppable { inner, progress };
         match name.trim_end_matches('/') {
-            "data.tar" => return read_tar(member, wanted),
-            "data.tar.xz" => return read_tar(liblzma::read::XzDecoder::new(member), wanted),
-            "data.tar.gz" => return read_tar(flate2::read::GzDecoder::new(member), wanted),
-            "data.tar.zst" => return read_tar(zstd::Decoder::new(member)?, wanted),
+            "data.tar" => return read_tar(member, scratch, wanted),
+            "data.tar.xz" => return read_tar(liblzma::read::XzDecoder::new(member), scratch, wanted),
+            "data.tar.gz" => return read_tar(flate2::read::GzDecoder::new(member), scratch, wanted),
+            "data.tar.zst" => return read_tar(zstd::Decoder::new(member)?, scratch, wanted),
             _ => {}
         }
     }
     Err(io::Error::new(io::ErrorKind::InvalidData, "it has no data.tar that can be read"))
 }
 
-fn read_tar(reader: impl Read, wanted: &dyn Fn(&str) -> bool) -> io::Result<BTreeMap<String, Entry>> {
+fn read_tar(
+    reader: impl Read,
+    scratch: &Path,
+    wanted: &dyn Fn(&str) -> bool,
+) -> io::Result<BTreeMap<String, Entry>> {
     let mut entries = BTreeMap::new();
     let mut archive = tar::Archive::new(Limited::new(reader));
     for entry in archive.entries()? {
@@ -188,12 +191,11 @@ fn read_tar(reader: impl Read, wanted: &dyn Fn(&str) -> bool) -> io::Result<BTre
                 let mode = entry.header().mode()? & 0o7777;
                 let mut content = None;
                 if wanted(&path) {
-                    let mut bytes = Vec::new();
-                    entry.read_to_end(&mut bytes)?;
-                    if bytes.len() as u64 != entry.size() {
+                    let kept = Content::keep(&mut entry, scratch)?;
+                    if kept.size() != entry.size() {
                         return Err(io::ErrorKind::UnexpectedEof.into());
                     }
-                    content = Some(Content::new(bytes));
+                    content = Some(kept);
                 }
                 Entry::File { mode, content }
             }
@@ -234,6 +236,10 @@ mod tests {
         builder.into_inner().unwrap()
     }
 
+    fn read(deb: &[u8], wanted: &dyn Fn(&str) -> bool) -> io::Result<BTreeMap<String, Entry>> {
+        read_data(deb, &std::env::temp_dir(), &Silent, wanted)
+    }
+
     fn deb(member: &str, data: &[u8]) -> Vec<u8> {
         let mut builder = ar::Builder::new(Vec::new());
         for (name, bytes) in [("debian-binary", b"2.0\n".as_slice()), (member, data)] {
@@ -262,8 +268,7 @@ mod tests {
                 packed
             }),
         ] {
-            let entries =
-                read_data(&deb(member, &bytes), &Silent, &|path| path.starts_with("usr/bin/")).unwrap();
+            let entries = read(&deb(member, &bytes), &|path| path.starts_with("usr/bin/")).unwrap();
             let contents = Contents { entries };
             let program = Content::new(*b"program");
             for path in ["usr/bin/real", "usr/bin/soft", "usr/bin/hard", "usr/bin/old"] {
@@ -310,16 +315,16 @@ mod tests {
     fn a_bomb_does_not_go_off() {
         let bomb = deb("data.tar.zst", &bomb("./usr/bin/x"));
         for wanted in [true, false] {
-            let error = read_data(&bomb, &Silent, &|_| wanted).unwrap_err().to_string();
+            let error = read(&bomb, &|_| wanted).unwrap_err().to_string();
             assert!(error.contains("unpacks to more than"), "{error}");
         }
     }
 
     #[test]
     fn what_is_no_package_is_an_error() {
-        assert!(read_data(b"", &Silent, &|_| true).is_err());
-        assert!(read_data(&deb("control.tar", b""), &Silent, &|_| true).is_err());
-        assert!(read_data(&deb("data.tar.xz", b"nonsense"), &Silent, &|_| true).is_err());
+        assert!(read(b"", &|_| true).is_err());
+        assert!(read(&deb("control.tar", b""), &|_| true).is_err());
+        assert!(read(&deb("data.tar.xz", b"nonsense"), &|_| true).is_err());
     }
 
     #[test]
@@ -332,8 +337,8 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-            let _ = read_data(&bytes, &Silent, &|_| true);
-            let _ = read_data(&deb("data.tar", &bytes), &Silent, &|_| true);
+            let _ = read(&bytes, &|_| true);
+            let _ = read(&deb("data.tar", &bytes), &|_| true);
         }
     }
 }

@@ -6,6 +6,7 @@
 mod versions;
 
 use std::borrow::Cow;
+use std::io;
 
 use object::elf::{self, FileHeader32, FileHeader64};
 use object::read::elf::{Dyn as _, FileHeader, ProgramHeader, SectionHeader as _};
@@ -14,6 +15,7 @@ use object::{Endian as _, Endianness, FileKind, ReadRef as _};
 pub(crate) use versions::{Versions, versions};
 
 use crate::error::Hints;
+use crate::file_content::Content;
 use crate::{INTERPRETER, LIBRARY_DIR};
 
 /// An executable cannot be read or adapted.
@@ -72,9 +74,9 @@ impl ElfFacts {
     }
 }
 
-/// Whether these are the bytes of an ELF file.
-pub(crate) fn is_elf(bytes: &[u8]) -> bool {
-    bytes.starts_with(&elf::ELFMAG)
+/// Whether this is an ELF file, by its first bytes.
+pub(crate) fn is_elf(content: &Content) -> io::Result<bool> {
+    Ok(content.head(elf::ELFMAG.len() as u64)? == elf::ELFMAG)
 }
 
 /// Either class of ELF files: a 32-bit architecture has its own.
@@ -372,7 +374,11 @@ mod tests {
 
     #[test]
     fn other_files_are_refused() {
-        assert!(!is_elf(b"#!/bin/sh"));
+        for (bytes, expected) in
+            [(sample(), true), (b"#!/bin/sh".to_vec(), false), (b"\x7fEL".to_vec(), false)]
+        {
+            assert_eq!(is_elf(&Content::new(bytes)).unwrap(), expected);
+        }
         assert!(inspect("x", b"\x7fELF").is_err());
         assert!(relocate("x", b"text").is_err());
     }

@@ -102,7 +102,7 @@ impl Hints for FetchError {
             ],
             Self::Offline { .. } => vec!["run once without `--offline`".to_owned()],
             Self::Cache { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
-                vec!["free some space (about 500 MB), or name another place with `--cache-dir DIR`".to_owned()]
+                vec!["free some space (about 1 GB), or name another place with `--cache-dir DIR`".to_owned()]
             }
             Self::Cache { .. } => vec!["name a writable place with `--cache-dir DIR`".to_owned()],
             Self::NoCacheDir => vec!["name a place with `--cache-dir DIR`".to_owned()],

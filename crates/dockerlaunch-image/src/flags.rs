@@ -1,6 +1,6 @@
 //! Asks a program of the image which flags it takes: the one thing out of a package that is executed, and only its `--help`.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Read, Seek};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -34,7 +34,7 @@ fn ask(tree: &Tree, program: &str, directory: &Path) -> io::Result<String> {
         {
             let file = directory.join(path);
             fs::create_dir_all(file.parent().unwrap_or(directory))?;
-            fs::write(&file, content.bytes())?;
+            io::copy(&mut content.reader(), &mut File::create_new(&file)?)?;
             fs::set_permissions(&file, fs::Permissions::from_mode(0o755))?;
         }
     }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::file_content::Content;
 use crate::lock::Lock;
 use crate::progress::Silent;
 use crate::spec::Component;
@@ -10,7 +11,7 @@ use crate::{deb, elf, upstream};
 
 /// A distribution package.
 pub fn package(bytes: &[u8]) {
-    let _ = deb::read_data(bytes, &Silent, &|_| true);
+    let _ = deb::read_data(bytes, &std::env::temp_dir(), &Silent, &|_| true);
 }
 
 /// An executable or a library; what can be adapted can be read afterwards.
@@ -27,7 +28,7 @@ pub fn executable(bytes: &[u8]) {
 
 /// A tarball of the engine.
 pub fn tarball(bytes: &[u8]) {
-    let _ = upstream::unpack("x", bytes);
+    let _ = upstream::unpack("x", bytes, &std::env::temp_dir());
 }
 
 /// A file of `image/components`.
@@ -37,7 +38,7 @@ pub fn component(text: &str) {
 
 /// A spec file.
 pub fn spec_file(text: &str) {
-    let _ = SpecFile::parse(Path::new("x"), text, &|name| Ok(name.as_bytes().to_vec()));
+    let _ = SpecFile::parse(Path::new("x"), text, &|name| Ok(Content::new(name.as_bytes())));
 }
 
 /// A lockfile; what is written is read as it was.

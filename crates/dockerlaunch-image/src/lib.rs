@@ -28,6 +28,7 @@ mod emit;
 mod error;
 pub mod explain;
 mod fetch;
+mod file_content;
 mod flags;
 #[doc(hidden)]
 pub mod fuzzing;

@@ -113,7 +113,8 @@ fn holder(package: &str, resolver: &mut Resolver<'_>) -> Result<String, BuildErr
 
 fn text(package: &str, path: &str, resolver: &Resolver<'_>) -> Option<String> {
     let (_, _, content) = resolver.get(package)?.contents.resolve(path)?;
-    Some(String::from_utf8_lossy(content?.bytes()).into_owned())
+    let bytes = content?.bytes().ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// The common texts that a package's own text names.

@@ -1,12 +1,14 @@
 //! Images of the user that come with ours: the launcher loads them at the first start.
 
-use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::Path;
 
 use dockerlaunch_plan::facts::image_archive::{BLOCK, INDEXES, digests, header};
 
-use crate::tree::Content;
+use crate::file_content::{Content, Reader};
+
+/// No list of images is as long.
+const INDEX_LIMIT: u64 = 16 << 20;
 
 /// An archive of images, as `docker save` or an OCI tool writes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,15 +26,13 @@ impl Preload {
     ///
     /// When it cannot be read, or is no plain tar that names images.
     pub fn read(path: &Path) -> io::Result<Self> {
-        let bytes = fs::read(path)?;
-        if !names_images(&bytes) {
-            let why = match bytes.get(..4) {
-                Some(
-                    [0x1f, 0x8b, ..]
-                    | [0x28, 0xb5, 0x2f, 0xfd]
-                    | [0xfd, b'7', b'z', b'X']
-                    | [b'B', b'Z', b'h', _],
-                ) => "it is compressed",
+        let content = Content::of_file(path)?;
+        if !names_images(content.reader())? {
+            let why = match content.head(4)?.as_slice() {
+                [0x1f, 0x8b, ..]
+                | [0x28, 0xb5, 0x2f, 0xfd]
+                | [0xfd, b'7', b'z', b'X']
+                | [b'B', b'Z', b'h', _] => "it is compressed",
                 _ => {
                     "it is no archive of images: there is neither a manifest.json nor an index.json that names one"
                 }
@@ -41,28 +41,35 @@ impl Preload {
         }
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let name = if name.ends_with(".tar") { name } else { name + ".tar" };
-        Ok(Self { name, content: Content::new(bytes) })
+        Ok(Self { name, content })
     }
 }
 
-fn names_images(tar: &[u8]) -> bool {
-    let mut rest = tar;
-    while let Some((block, content)) = rest.split_first_chunk::<BLOCK>() {
-        let Some((name, size)) = header(block) else { return false };
-        let Ok(size) = usize::try_from(size) else { return false };
-        if INDEXES.contains(&&*name) {
-            let text = content.get(..size).and_then(|bytes| std::str::from_utf8(bytes).ok());
-            if text.is_some_and(|text| !digests(text).is_empty()) {
-                return true;
-            }
+fn names_images(mut tar: Reader<'_>) -> io::Result<bool> {
+    let mut block = [0; BLOCK];
+    loop {
+        match tar.read_exact(&mut block) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
+            other => other?,
         }
-        rest = content.get(size.next_multiple_of(BLOCK)..).unwrap_or_default();
+        let Some((name, size)) = header(&block) else { return Ok(false) };
+        if INDEXES.contains(&&*name) && size < INDEX_LIMIT {
+            let mut text = Vec::new();
+            tar.by_ref().take(size).read_to_end(&mut text)?;
+            if std::str::from_utf8(&text).is_ok_and(|text| !digests(text).is_empty()) {
+                return Ok(true);
+            }
+            tar.skip(size.next_multiple_of(BLOCK as u64) - size);
+        } else {
+            tar.skip(size.checked_next_multiple_of(BLOCK as u64).unwrap_or(u64::MAX));
+        }
     }
-    false
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn archive(name: &str, content: &str) -> Vec<u8> {

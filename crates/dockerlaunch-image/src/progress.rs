@@ -61,16 +61,16 @@ pub(crate) fn stop_if_cancelled(progress: &dyn Progress) -> io::Result<()> {
     if progress.cancelled() { Err(io::Error::other(Stopped)) } else { Ok(()) }
 }
 
-/// Reads bytes until the user asks to stop: one file can take half a minute to compress.
-pub(crate) struct Stoppable<'a> {
-    pub(crate) bytes: &'a [u8],
+/// Reads until the user asks to stop: one file can take half a minute to compress.
+pub(crate) struct Stoppable<'a, R> {
+    pub(crate) inner: R,
     pub(crate) progress: &'a dyn Progress,
 }
 
-impl Read for Stoppable<'_> {
+impl<R: Read> Read for Stoppable<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         stop_if_cancelled(self.progress)?;
-        self.bytes.read(buffer)
+        self.inner.read(buffer)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The recipe: components and unpacked packages make the image's tree.
 
-use std::io;
+use std::borrow::Cow;
+use std::io::{self, Read};
 use std::sync::Arc;
 
 use crate::closure::{self, Closure, Library, Needing, library_path, loader_path};
@@ -182,6 +183,10 @@ fn add_cli_plugin(tree: &mut Tree, to: &str, origin: &Arc<Origin>) -> Result<(),
     place_link_at(tree, &format!("{CLI_PLUGIN_DIR}/{name}"), target, origin)
 }
 
+fn bytes(content: &Content) -> Result<Cow<'_, [u8]>, RecipeError> {
+    content.bytes().map_err(RecipeError::Read)
+}
+
 fn private(path: &str) -> String {
     format!("{PRIVATE_DIR}/{path}")
 }
@@ -241,7 +246,7 @@ impl Kitchen<'_, '_> {
             let Some((_, mode, Some(content))) = open.contents.resolve(path) else { continue };
             found.push(path.clone());
             if file.join {
-                joined.extend_from_slice(content.bytes());
+                joined.push(content);
                 continue;
             }
             let to = if file.to.ends_with('/') {
@@ -257,7 +262,11 @@ impl Kitchen<'_, '_> {
             return Err(missing(&file.from).into());
         }
         if file.join {
-            place_file(tree, &file.to, 0o644, Content::new(joined), &origin(found))?;
+            let mut all: Box<dyn Read> = Box::new(io::empty());
+            for content in joined {
+                all = Box::new(all.chain(content.reader()));
+            }
+            place_file(tree, &file.to, 0o644, self.resolver.keep(all)?, &origin(found))?;
         }
         if let Some(name) = left.first() {
             return Err(missing(&file.from.replace(&name_of(&file.from), name)).into());
@@ -297,15 +306,16 @@ impl Kitchen<'_, '_> {
     ) -> Result<Content, BuildError> {
         let must_be_static =
             || RecipeError::NotStatic { path: file.from.clone(), package: package.to_owned() };
-        if !elf::is_elf(content.bytes()) {
+        if !elf::is_elf(content).map_err(RecipeError::Read)? {
             return if file.must_be_static { Err(must_be_static().into()) } else { Ok(content.clone()) };
         }
-        let facts = self.inspect(path, content.bytes())?;
+        let original = bytes(content)?;
+        let facts = self.inspect(path, &original)?;
         if file.must_be_static && !facts.is_static() {
             return Err(must_be_static().into());
         }
         let adapted = if facts.interpreter.is_some() || facts.runpath.is_some() {
-            Content::new(elf::relocate(path, content.bytes())?)
+            self.resolver.keep(elf::relocate(path, &original)?.as_slice())?
         } else {
             content.clone()
         };
@@ -317,10 +327,15 @@ impl Kitchen<'_, '_> {
     fn add_extra(&self, tree: &mut Tree) -> Result<(), RecipeError> {
         let origin = Arc::new(Origin::plain(EXTRA, Source::User));
         for ExtraFile { to, mode, content } in self.extra {
-            if elf::is_elf(content.bytes())
-                && !elf::inspect(to, content.bytes()).is_ok_and(|facts| facts.is_static())
-            {
-                return Err(RecipeError::ExtraNotStatic { path: to.clone() });
+            if elf::is_elf(content).map_err(RecipeError::Read)? {
+                let path = to.clone();
+                match elf::inspect(to, &bytes(content)?) {
+                    Ok(facts) if facts.machine != self.arch.elf_machine() => {
+                        return Err(RecipeError::ExtraWrongArch { path, arch: self.arch.name() });
+                    }
+                    Ok(facts) if facts.is_static() => {}
+                    _ => return Err(RecipeError::ExtraNotStatic { path }),
+                }
             }
             tree.place(to, *mode, Kind::File(content.clone()), &origin)?;
         }
@@ -355,10 +370,11 @@ impl Kitchen<'_, '_> {
             place(&loader_path(), 0o755, loader.content.clone(), loader)?;
         }
         for (soname, library) in closure.libraries {
-            let facts = self.inspect(&soname, library.content.bytes())?;
+            let original = bytes(&library.content)?;
+            let facts = self.inspect(&soname, &original)?;
             // A library's own DT_RUNPATH would switch the executable's DT_RPATH off for what it needs.
             let content = if facts.runpath.is_some() {
-                Content::new(elf::relocate(&soname, library.content.bytes())?)
+                self.resolver.keep(elf::relocate(&soname, &original)?.as_slice())?
             } else {
                 library.content.clone()
             };

@@ -1,13 +1,15 @@
 //! From package names to unpacked packages: newest version, fetched together, unpacked on all cores.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::sync::Mutex;
 
 use crate::deb::{self, Contents};
 use crate::error::BuildError;
-use crate::fetch::{Fetcher, Wanted};
+use crate::fetch::{FetchError, Fetcher, Wanted};
 use crate::progress::Progress;
 use crate::source::{Archive, Package};
+use crate::tree::Content;
 
 /// A package that has been fetched, verified and listed.
 #[derive(Debug)]
@@ -88,6 +90,12 @@ impl<'a> Resolver<'a> {
             self.opened.insert(open.package.name.clone(), open);
         }
         Ok(())
+    }
+
+    /// Keeps what was made of a file.
+    pub(crate) fn keep(&self, bytes: impl Read) -> Result<Content, FetchError> {
+        let path = self.fetcher.cache.scratch();
+        Content::keep(bytes, &path).map_err(|source| FetchError::Cache { path, source })
     }
 
     /// A package that is open.

@@ -3,6 +3,7 @@
 //! It says nothing that is not known: licences are in the image as texts (`licences`), and nobody has judged them here.
 
 use std::fmt::Write as _;
+use std::io;
 
 use serde_json::{Value, json};
 use sha1::{Digest as _, Sha1};
@@ -19,7 +20,7 @@ const LAUNCHER: &str = "SPDXRef-Launcher";
 const UPSTREAM: &str = "SPDXRef-Engine";
 
 /// The document, in the same bytes for the same image.
-pub(crate) fn document(contents: &Contents, tree: &Tree, created: &str) -> serde_json::Result<Vec<u8>> {
+pub(crate) fn document(contents: &Contents, tree: &Tree, created: &str) -> io::Result<Vec<u8>> {
     let name = format!("docker-from-scratch-{}-{}", contents.suite, contents.architecture);
     let files: Vec<(&Entry, &Content)> = contents
         .entries
@@ -29,8 +30,9 @@ pub(crate) fn document(contents: &Contents, tree: &Tree, created: &str) -> serde
             _ => None,
         })
         .collect();
-    let sums: Vec<String> = files.iter().map(|(_, content)| sha1(content.bytes())).collect();
-    let mut packages = vec![image(contents, &sums), launcher()];
+    let sums =
+        files.iter().map(|(_, content)| sha1(content.reader())).collect::<io::Result<Vec<String>>>()?;
+    let mut packages = vec![image(contents, &sums)?, launcher()];
     packages.extend(contents.engine.map(|digest| {
         let mut value = package_entry(UPSTREAM, "docker", NOTHING_SAID);
         value["checksums"] = json!([checksum("SHA256", &digest.hex())]);
@@ -106,16 +108,16 @@ fn package_entry(id: &str, name: &str, version: &str) -> Value {
 }
 
 /// With the one sum over all files that the specification describes.
-fn image(contents: &Contents, sums: &[String]) -> Value {
+fn image(contents: &Contents, sums: &[String]) -> io::Result<Value> {
     let mut sums = sums.to_vec();
     sums.sort();
     let mut image = package_entry(IMAGE, "docker-from-scratch", &contents.tree_digest.to_string());
     image["filesAnalyzed"] = json!(true);
     image["packageVerificationCode"] =
-        json!({ "packageVerificationCodeValue": sha1(sums.concat().as_bytes()) });
+        json!({ "packageVerificationCodeValue": sha1(sums.concat().as_bytes())? });
     image["licenseInfoFromFiles"] = json!([NOTHING_SAID]);
     image["primaryPackagePurpose"] = json!("CONTAINER");
-    image
+    Ok(image)
 }
 
 fn launcher() -> Value {
@@ -125,11 +127,13 @@ fn launcher() -> Value {
 }
 
 /// SPDX wants it of each file, whatever else there is.
-fn sha1(bytes: &[u8]) -> String {
-    Sha1::digest(bytes).iter().fold(String::new(), |mut text, byte| {
+fn sha1(mut bytes: impl io::Read) -> io::Result<String> {
+    let mut hasher = Sha1::new();
+    io::copy(&mut bytes, &mut hasher)?;
+    Ok(hasher.finalize().iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
-    })
+    }))
 }
 
 fn file_entry(entry: &Entry, content: &Content, sha1: &str) -> Value {

@@ -98,7 +98,7 @@ impl SpecFile {
     pub fn parse(
         path: &Path,
         text: &str,
-        read: &dyn Fn(&str) -> Result<Vec<u8>, String>,
+        read: &dyn Fn(&str) -> Result<Content, String>,
     ) -> Result<Self, DocumentError> {
         let document = Document { path, text, remedy: REMEDY };
         let mut told: Text = document.parse()?;
@@ -135,7 +135,7 @@ impl SpecFile {
                 let message = format!("cannot read `{}`: {reason}", file.from.get_ref().escape_debug());
                 document.fault(file.from.span(), message, hint)
             })?;
-            files.push(ExtraFile { to, mode, content: Content::new(content) });
+            files.push(ExtraFile { to, mode, content });
         }
         let Text { suite, profile, with, without, labels, .. } = told;
         let plain = |names: Vec<Spanned<String>>| names.into_iter().map(Spanned::into_inner).collect();
@@ -144,7 +144,7 @@ impl SpecFile {
     }
 }
 
-fn read_file(path: &Path) -> Result<Vec<u8>, String> {
+fn read_file(path: &Path) -> Result<Content, String> {
     let told = |error: std::io::Error| error.to_string();
     let metadata = fs::metadata(path).map_err(told)?;
     if !metadata.is_file() {
@@ -153,7 +153,7 @@ fn read_file(path: &Path) -> Result<Vec<u8>, String> {
     if metadata.len() > FILE_LIMIT {
         return Err("it is longer than 1 GB".to_owned());
     }
-    fs::read(path).map_err(told)
+    Content::of_file(path).map_err(told)
 }
 
 /// Whether there are such a profile and such components.
@@ -208,7 +208,7 @@ mod tests {
     fn parse(text: &str) -> Result<SpecFile, DocumentError> {
         SpecFile::parse(Path::new("from-scratch.toml"), text, &|name| match name {
             "gone" => Err("No such file".to_owned()),
-            name => Ok(name.as_bytes().to_vec()),
+            name => Ok(Content::new(name.as_bytes())),
         })
     }
 

@@ -1,4 +1,4 @@
-//! The image's files, in memory: paths, metadata, content. A tree is the same however, wherever and by whom it is made.
+//! The image's files: paths, metadata, content. A tree is the same however, wherever and by whom it is made.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::digest::Digest;
+pub use crate::file_content::Content;
 use crate::origin::Origin;
 
 /// A file system tree. Paths have no leading slash; parents always exist and sort before their children.
@@ -34,7 +35,7 @@ pub struct Node {
 impl Node {
     pub(crate) fn size(&self) -> u64 {
         match &self.kind {
-            Kind::File(content) => content.bytes().len() as u64,
+            Kind::File(content) => content.size(),
             _ => 0,
         }
     }
@@ -49,48 +50,6 @@ pub enum Kind {
     File(Content),
     /// A symbolic link and what it points to.
     Symlink(String),
-}
-
-/// A file's bytes and their digest.
-#[derive(Clone)]
-pub struct Content {
-    bytes: Arc<[u8]>,
-    digest: Digest,
-}
-
-impl Content {
-    /// Takes bytes and works out their digest.
-    #[must_use]
-    pub fn new(bytes: impl Into<Arc<[u8]>>) -> Self {
-        let bytes = bytes.into();
-        Self { digest: Digest::of(&bytes), bytes }
-    }
-
-    /// The bytes.
-    #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    /// Their digest.
-    #[must_use]
-    pub fn digest(&self) -> Digest {
-        self.digest
-    }
-}
-
-impl PartialEq for Content {
-    fn eq(&self, other: &Self) -> bool {
-        self.digest == other.digest
-    }
-}
-
-impl Eq for Content {}
-
-impl std::fmt::Debug for Content {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} bytes {}", self.bytes.len(), self.digest)
-    }
 }
 
 /// Two different things were to stand at one path.
@@ -227,7 +186,7 @@ impl Tree {
             } else if kind.is_file() {
                 let executable = entry.metadata()?.permissions().mode() & 0o111 != 0;
                 let mode = if executable { 0o755 } else { 0o644 };
-                self.add_file(&path, mode, Content::new(fs::read(entry.path())?)).map_err(taken)?;
+                self.add_file(&path, mode, Content::of_file(&entry.path())?).map_err(taken)?;
             }
         }
         Ok(())

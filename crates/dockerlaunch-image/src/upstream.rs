@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
 use crate::error::Hints;
@@ -130,7 +130,7 @@ impl Programs {
 }
 
 impl Engine {
-    /// Fetches or reads the tarball, checks it and unpacks it in memory.
+    /// Fetches or reads the tarball, checks it and unpacks it.
     pub(crate) fn open(&self, fetcher: &Fetcher<'_>) -> Result<Programs, crate::BuildError> {
         let bytes = if self.location.contains("://") { self.fetch(fetcher)? } else { self.read()? };
         let found = Digest::of(&bytes);
@@ -138,7 +138,7 @@ impl Engine {
             let (location, expected) = (self.location.clone(), self.digest);
             return Err(UpstreamError::WrongDigest { location, expected, found }.into());
         }
-        Ok(unpack(&self.location, &bytes)?)
+        Ok(unpack(&self.location, &bytes, &fetcher.cache.scratch())?)
     }
 
     fn read(&self) -> Result<Vec<u8>, UpstreamError> {
@@ -168,7 +168,7 @@ fn too_long() -> io::Error {
     io::Error::new(io::ErrorKind::FileTooLarge, "it is longer than any release of Docker")
 }
 
-pub(crate) fn unpack(location: &str, bytes: &[u8]) -> Result<Programs, UpstreamError> {
+pub(crate) fn unpack(location: &str, bytes: &[u8], scratch: &Path) -> Result<Programs, UpstreamError> {
     let fail = |source| UpstreamError::Archive { location: location.to_owned(), source };
     let plain: Box<dyn Read + '_> = match bytes {
         [0x1f, 0x8b, ..] => Box::new(flate2::read::MultiGzDecoder::new(bytes)),
@@ -197,13 +197,12 @@ pub(crate) fn unpack(location: &str, bytes: &[u8]) -> Result<Programs, UpstreamE
         }
         let name = path.strip_prefix(DIRECTORY).filter(|name| !name.is_empty() && !name.contains('/'));
         let name = name.ok_or_else(|| wrong("outside of `docker/`"))?.to_owned();
-        // As much is reserved as arrives, and not as the header promises.
-        let mut content = Vec::new();
-        entry.read_to_end(&mut content).map_err(fail)?;
-        if content.len() as u64 != entry.size() {
+        // As much is kept as arrives, and not as the header promises.
+        let content = Content::keep(&mut entry, scratch).map_err(fail)?;
+        if content.size() != entry.size() {
             return Err(fail(io::ErrorKind::UnexpectedEof.into()));
         }
-        if files.insert(name, Content::new(content)).is_some() {
+        if files.insert(name, content).is_some() {
             return Err(wrong("twice"));
         }
     }
@@ -244,8 +243,12 @@ mod tests {
         encoder.finish().unwrap()
     }
 
+    fn opened(bytes: &[u8]) -> Result<Programs, UpstreamError> {
+        unpack("x.tgz", bytes, &std::env::temp_dir())
+    }
+
     fn refused(bytes: &[u8]) -> String {
-        let error = unpack("x.tgz", bytes).unwrap_err();
+        let error = opened(bytes).unwrap_err();
         assert!(!error.hints().is_empty());
         let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
         format!("{error}: {cause}")
@@ -255,8 +258,8 @@ mod tests {
     fn programs_are_found_by_name() {
         let plain = tarball(&[("docker/dockerd", Regular, b"d"), ("./docker/containerd", Regular, b"c")]);
         for bytes in [gzip(&plain), zstd::encode_all(plain.as_slice(), 1).unwrap(), plain.clone()] {
-            let programs = unpack("x.tgz", &bytes).unwrap();
-            assert_eq!(programs.get("dockerd").unwrap().bytes(), b"d");
+            let programs = opened(&bytes).unwrap();
+            assert_eq!(programs.get("dockerd").unwrap().bytes().unwrap(), b"d".as_slice());
             let error = programs.get("dockrd").unwrap_err();
             assert_eq!(error.to_string(), "the engine `x.tgz` has no `docker/dockrd`");
             assert_eq!(error.hints()[0], "it has `docker/dockerd`");

@@ -4,9 +4,8 @@
 mod repository;
 
 use std::fs;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use dockerlaunch_image::{BuildRequest, Event, Output, Progress, build};
+use dockerlaunch_image::{BuildRequest, Output, Preload, Silent, build};
 use repository::{FORKY, Fixture, Suite};
 
 const LAYER: usize = 32_000_000;
@@ -18,28 +17,45 @@ fn status(field: &str) -> u64 {
     line.trim_start_matches(':').trim_end_matches("kB").trim().parse::<u64>().unwrap() * 1024
 }
 
-/// Counts from the moment that the output is begun.
-#[derive(Default)]
-struct AtWriting(AtomicU64);
-
-impl Progress for AtWriting {
-    fn event(&self, event: Event<'_>) {
-        if matches!(event, Event::Step(text) if text.starts_with("writing")) {
-            // Sets the peak back to what is in use now.
-            fs::write("/proc/self/clear_refs", "5").unwrap();
-            self.0.store(status("VmHWM"), Ordering::Relaxed);
-        }
-    }
+/// Sets the peak back to what is in use now, and returns that.
+fn reset() -> u64 {
+    fs::write("/proc/self/clear_refs", "5").unwrap();
+    status("VmHWM")
 }
 
 #[test]
-fn a_docker_archive_is_not_held_in_memory() {
+fn files_are_not_held_in_memory() {
     let fixture = Fixture::of(&Suite { filler: LAYER, ..FORKY });
-    let before = AtWriting::default();
-    let outputs = vec![Output::Docker(fixture.path("out"))];
-    let report = build(&BuildRequest { outputs, ..fixture.request() }, &before).unwrap();
-    assert!(report.outputs[0].size > LAYER as u64);
+    let preloaded = fixture.path("image.tar");
+    fs::write(&preloaded, archive_of_an_image()).unwrap();
+    let outputs = ["docker", "oci", "tar", "dir", "sbom"].map(|kind| {
+        let path = fixture.path(kind);
+        match kind {
+            "docker" => Output::Docker(path),
+            "oci" => Output::Oci(path),
+            "tar" => Output::Tar(path),
+            "dir" => Output::Dir(path),
+            _ => Output::Sbom(path),
+        }
+    });
+    let before = reset();
+    let preload = vec![Preload::read(&preloaded).unwrap()];
+    let request = BuildRequest { outputs: outputs.to_vec(), preload, ..fixture.request() };
+    let report = build(&request, &Silent).unwrap();
+    assert!(report.tree_size > 2 * LAYER as u64);
     // The kernel's own count may be off by some pages.
-    let grown = status("VmHWM").saturating_sub(before.0.into_inner());
+    let grown = status("VmHWM").saturating_sub(before);
     assert!(grown < LAYER as u64 / 2, "{grown} bytes more than before");
+}
+
+/// As long as a layer of the image.
+fn archive_of_an_image() -> Vec<u8> {
+    let mut tar = tar::Builder::new(Vec::new());
+    let manifest = format!(r#"[{{"Config":"{}.json"}}]"#, "ab".repeat(32));
+    for (name, bytes) in [("layer.tar", vec![0; LAYER]), ("manifest.json", manifest.into_bytes())] {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(bytes.len() as u64);
+        tar.append_data(&mut header, name, bytes.as_slice()).unwrap();
+    }
+    tar.into_inner().unwrap()
 }

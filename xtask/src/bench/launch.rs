@@ -16,6 +16,9 @@ const START: f64 = 30.0;
 /// `up` may take this many times what bare dockerd takes, and this many milliseconds more.
 const UP: Bar = Bar::Times { factor: 1.15, plus: 200.0 };
 
+/// Milliseconds of `up` and `down`, one after the other: a test can have an instance of its own.
+const GONE: f64 = 2000.0;
+
 /// MB of the launcher on disk, and of its resident memory as PID 1.
 const LAUNCHER: f64 = 2.5;
 pub(super) const RESIDENT: f64 = 3.0;
@@ -46,9 +49,11 @@ pub(super) fn up(bench: &Bench) -> Result<Vec<Line>> {
     // The bare one is inside another, which is up all the time and does nothing.
     let (instance, around) = (Instance::new(bench, NAME)?, Instance::new(bench, "bench-around")?);
     around.up()?;
+    let mut gone = Vec::new();
     let ours = || {
         let took = seconds(|| instance.up())?;
-        instance.down()?;
+        let ended = seconds(|| instance.down())?;
+        gone.push((took + ended) * 1e3);
         Ok(took * 1e3)
     };
     let bare = || {
@@ -59,7 +64,10 @@ pub(super) fn up(bench: &Bench) -> Result<Vec<Line>> {
         Ok(took * 1e3)
     };
     let (ours, bare) = turns(bench.rounds, ours, bare)?;
-    Ok(vec![Line::new("warm `up` until Docker answers", "ms", ours).beside(bare).bar(UP)])
+    Ok(vec![
+        Line::new("warm `up` until Docker answers", "ms", ours).beside(bare).bar(UP),
+        Line::new("… and `down`, with all that it had", "ms", gone).bar(Bar::AtMost(GONE)),
+    ])
 }
 
 /// As a probe runs them, in the namespaces of a running instance: entering these is part of the time.

@@ -1,6 +1,9 @@
 //! The host's processes, those in its containers among them, and what they weigh.
 
 use std::fs;
+use std::process::Child;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -54,6 +57,18 @@ pub(super) fn share(pid: i32) -> Result<f64> {
 /// MB of the launcher and of nobody else, as its bar has it.
 pub(super) fn resident(pid: i32) -> Result<f64> {
     megabytes(&fs::read_to_string(format!("/proc/{pid}/status"))?, "VmRSS:").context("no VmRSS")
+}
+
+/// MB of resident memory that a child had at most, once it has ended. Looked at so often that only what its last
+/// milliseconds add is missed.
+pub(super) fn peak(child: &mut Child) -> Result<f64> {
+    let status = format!("/proc/{}/status", child.id());
+    let mut peak = None;
+    while child.try_wait()?.is_none() {
+        peak = fs::read_to_string(&status).ok().and_then(|text| megabytes(&text, "VmHWM:")).or(peak);
+        thread::sleep(Duration::from_millis(5));
+    }
+    peak.context("it ended before its memory could be looked at")
 }
 
 /// A field in kB of a file in `/proc`.

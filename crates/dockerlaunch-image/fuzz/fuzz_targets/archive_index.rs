@@ -7,7 +7,7 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
     let _ = Release::parse(text);
-    let index = PackageIndex::new(format!("Package: a\n{text}"), "http://archive");
+    let index = PackageIndex::new(&format!("Package: a\n{text}"), "http://archive");
     for package in index.versions("a") {
         assert!(!package.filename.starts_with('/') && !package.filename.contains("../"));
     }

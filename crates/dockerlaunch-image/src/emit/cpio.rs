@@ -41,15 +41,15 @@ fn write_cpio(
 ) -> io::Result<()> {
     for (number, (path, node)) in (1..).zip(tree.iter()) {
         stop_if_cancelled(progress)?;
-        let (kind, bytes, links): (_, &[u8], _) = match &node.kind {
-            Kind::Dir => (ModeFileType::Directory, b"", 2),
-            Kind::File(content) => (ModeFileType::Regular, content.bytes(), 1),
-            Kind::Symlink(target) => (ModeFileType::Symlink, target.as_bytes(), 1),
+        let (kind, size, links) = match &node.kind {
+            Kind::Dir => (ModeFileType::Directory, 0, 2),
+            Kind::File(content) => (ModeFileType::Regular, content.size(), 1),
+            Kind::Symlink(target) => (ModeFileType::Symlink, target.len() as u64, 1),
         };
         let too_large = |_| {
             io::Error::new(io::ErrorKind::FileTooLarge, format!("/{path} does not fit into a cpio archive"))
         };
-        let size = u32::try_from(bytes.len()).map_err(too_large)?;
+        let size = u32::try_from(size).map_err(too_large)?;
         let mut entry = newc::Builder::new(path)
             .ino(number)
             .mode(node.mode)
@@ -59,7 +59,13 @@ fn write_cpio(
             .mtime(u32::try_from(epoch).unwrap_or(u32::MAX))
             .set_mode_file_type(kind)
             .write(writer, size);
-        io::copy(&mut Stoppable { bytes, progress }, &mut entry)?;
+        match &node.kind {
+            Kind::Dir => {}
+            Kind::File(content) => {
+                io::copy(&mut Stoppable { inner: content.reader(), progress }, &mut entry)?;
+            }
+            Kind::Symlink(target) => entry.write_all(target.as_bytes())?,
+        }
         writer = entry.finish()?;
     }
     newc::trailer(writer)?.flush()

@@ -1,6 +1,6 @@
 //! `dir:` the unpacked root file system. It needs no root; without it all files belong to the user who builds.
 
-use std::fs::{self, Metadata, Permissions};
+use std::fs::{self, File, Metadata, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt, symlink};
 use std::path::Path;
@@ -10,7 +10,7 @@ use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 use super::staging::StagedDir;
 use super::{EmitError, Emitter, Written, write_error};
 use crate::PRIVATE_DIR;
-use crate::progress::{Progress, stop_if_cancelled};
+use crate::progress::{Progress, Stoppable, stop_if_cancelled};
 use crate::tree::{Kind, Tree};
 
 impl Emitter<'_> {
@@ -57,7 +57,10 @@ fn write_tree(tree: &Tree, root: &Path, epoch: u64, progress: &dyn Progress) -> 
         let place = root.join(path);
         match &node.kind {
             Kind::Dir => fs::create_dir(&place)?,
-            Kind::File(content) => fs::write(&place, content.bytes())?,
+            Kind::File(content) => {
+                let mut reader = Stoppable { inner: content.reader(), progress };
+                io::copy(&mut reader, &mut File::create_new(&place)?)?;
+            }
             Kind::Symlink(target) => symlink(target, &place)?,
         }
         if root_user {

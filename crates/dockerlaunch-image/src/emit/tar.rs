@@ -41,8 +41,8 @@ pub(super) fn write_tar(
             }
             Kind::File(content) => {
                 header.set_entry_type(::tar::EntryType::Regular);
-                header.set_size(content.bytes().len() as u64);
-                builder.append_data(&mut header, path, Stoppable { bytes: content.bytes(), progress })?;
+                header.set_size(content.size());
+                builder.append_data(&mut header, path, Stoppable { inner: content.reader(), progress })?;
             }
             Kind::Symlink(target) => {
                 header.set_entry_type(::tar::EntryType::Symlink);

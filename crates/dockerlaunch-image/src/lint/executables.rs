@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 
 use super::files::is_users;
 use crate::elf::{self, ElfFacts, Versions};
-use crate::tree::{Kind, Tree};
+use crate::tree::{Content, Kind, Tree};
 use crate::{INTERPRETER, LIBRARY_DIR};
+
+/// What the kernel reads of a file to find the interpreter (include/uapi/linux/binfmts.h).
+const BINPRM_BUF_SIZE: u64 = 256;
 
 /// The ELF files of a tree.
 pub(super) struct Executables<'a> {
@@ -14,21 +17,24 @@ pub(super) struct Executables<'a> {
 
 impl<'a> Executables<'a> {
     pub(super) fn of(tree: &'a Tree) -> Self {
-        let elves = tree.iter().filter(|(path, _)| !is_users(tree, path)).filter_map(|(path, node)| {
-            match &node.kind {
-                Kind::File(content) if elf::is_elf(content.bytes()) => Some((path, content.bytes())),
-                _ => None,
-            }
-        });
-        let read = |path: &str, bytes| match (elf::inspect(path, bytes), elf::versions(path, bytes)) {
-            (Ok(facts), Ok(versions)) => (facts, versions),
-            // What cannot be read needs a library that is never there: so it is found, under its own name.
-            _ => (
-                ElfFacts { needed: vec!["(unreadable)".to_owned()], ..ElfFacts::default() },
-                Versions::default(),
-            ),
+        let read = |path: &str, content: &Content| -> Option<(ElfFacts, Versions)> {
+            let bytes = content.bytes().ok()?;
+            Some((elf::inspect(path, &bytes).ok()?, elf::versions(path, &bytes).ok()?))
         };
-        Self { all: elves.map(|(path, bytes)| (path, read(path, bytes))).collect() }
+        // What cannot be read needs a library that is never there: so it is found, under its own name.
+        let unreadable = || {
+            let needed = vec!["(unreadable)".to_owned()];
+            (ElfFacts { needed, ..ElfFacts::default() }, Versions::default())
+        };
+        let all =
+            tree.iter().filter(|(path, _)| !is_users(tree, path)).filter_map(|(path, node)| {
+                match &node.kind {
+                    Kind::File(content) if elf::is_elf(content).is_ok_and(|is_elf| !is_elf) => None,
+                    Kind::File(content) => Some((path, read(path, content).unwrap_or_else(unreadable))),
+                    _ => None,
+                }
+            });
+        Self { all: all.collect() }
     }
 
     /// Where a library of that name lies, when it is an ELF file.
@@ -42,14 +48,15 @@ impl<'a> Executables<'a> {
 
 /// A script names its interpreter by an absolute path, which a base image may have or not: ours must.
 pub(super) fn scripts(tree: &Tree) -> Vec<String> {
-    let interpreter = |bytes: &[u8]| {
-        let line = bytes.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
+    let interpreter = |content: &Content| {
+        let head = content.head(BINPRM_BUF_SIZE).ok()?;
+        let line = head.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
         String::from_utf8_lossy(line).split_whitespace().next().map(str::to_owned)
     };
     tree.iter()
         .filter(|(path, node)| node.mode & 0o111 != 0 && !is_users(tree, path))
         .filter_map(|(path, node)| match &node.kind {
-            Kind::File(content) => Some((path, interpreter(content.bytes())?)),
+            Kind::File(content) => Some((path, interpreter(content)?)),
             _ => None,
         })
         .filter(|(_, interpreter)| tree.resolve(interpreter).is_none())

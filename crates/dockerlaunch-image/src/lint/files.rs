@@ -1,5 +1,6 @@
 //! Rules on paths, owners, permissions, origins and content.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::duplicates::WORTH_A_LINK;
@@ -74,9 +75,10 @@ pub(super) fn without_licence(tree: &Tree) -> Vec<String> {
         .collect();
     let file = tree.get(&format!("{PRIVATE_DIR}/{LICENCES}"));
     let text = match file.map(|node| &node.kind) {
-        Some(Kind::File(content)) => String::from_utf8_lossy(content.bytes()).into_owned(),
-        _ => String::new(),
+        Some(Kind::File(content)) => content.bytes().unwrap_or_default(),
+        _ => Cow::default(),
     };
+    let text = String::from_utf8_lossy(&text);
     let told: BTreeSet<&str> = licences::headings(&text).flatten().collect();
     packages.difference(&told).map(|name| (*name).to_owned()).collect()
 }

@@ -61,6 +61,17 @@ pub enum RecipeError {
         /// Where it was to lie.
         path: String,
     },
+    /// An executable of the user's own is for another architecture.
+    #[error("the extra file `/{path}` is not an executable for {arch}")]
+    ExtraWrongArch {
+        /// Where it was to lie.
+        path: String,
+        /// The image's architecture.
+        arch: &'static str,
+    },
+    /// A file that was there is not as it was.
+    #[error("cannot read a file of the image")]
+    Read(#[source] io::Error),
     /// An executable is for another architecture.
     #[error("{name} is not an executable for {arch}")]
     WrongArch {
@@ -115,6 +126,16 @@ impl Hints for RecipeError {
             ],
             Self::ExtraNotStatic { .. } => {
                 vec!["link it statically: the image has no libraries but what Docker needs".to_owned()]
+            }
+            Self::ExtraWrongArch { .. } => vec![
+                "build it for the image's architecture, or the image for its own with `--arch ARCH`"
+                    .to_owned(),
+            ],
+            Self::Read(_) => {
+                vec![
+                    "leave the files and archives that the image gets as they are until it is built"
+                        .to_owned(),
+                ]
             }
             Self::Conflict(conflict) if conflict.components.iter().any(|name| name == EXTRA) => {
                 vec!["give the file another place in the image, or leave the component out".to_owned()]

@@ -28,7 +28,7 @@ pub(super) fn read(opened: &Opened, arch: Arch, fetcher: &Fetcher<'_>) -> Result
             bytes
         }
     };
-    Ok(PackageIndex::new(String::from_utf8_lossy(&bytes).into_owned(), &opened.base))
+    Ok(PackageIndex::new(&String::from_utf8_lossy(&bytes), &opened.base))
 }
 
 /// How it is compressed, and its bytes.
