@@ -157,6 +157,8 @@ fn ask_within(within: Duration, port: u16, argv: &[&str], input: &[u8], terminal
 fn connect(port: u16, request: &Request, input: &[u8]) -> Result<BufReader<TcpStream>> {
     let stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(Duration::from_millis(100)))?;
+    // A machine that takes nothing for so long hangs.
+    stream.set_write_timeout(Some(command::DEADLINE * command::patience()))?;
     send(stream.try_clone()?, request, &[input])?;
     Ok(BufReader::new(stream))
 }

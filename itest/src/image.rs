@@ -32,6 +32,13 @@ pub fn busybox_rootfs() -> Result<Vec<u8>> {
     busybox_tree()?.finish()
 }
 
+/// The same, with a word in `/etc/word` that makes it another one: an engine that has a layer already takes no second one.
+pub fn worded_rootfs(word: &str) -> Result<Vec<u8>> {
+    let mut tree = busybox_tree()?;
+    tree.file("etc/word", 0o644, word.as_bytes())?;
+    tree.finish()
+}
+
 fn busybox_tree() -> Result<Tree> {
     let busybox = product::busybox();
     let program = std::fs::read(&busybox).with_context(|| format!("reading `{}`", busybox.display()))?;

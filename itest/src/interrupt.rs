@@ -19,8 +19,10 @@ thread_local! {
 
 /// From now on a signal ends the programs that run, each as an error, instead of this process.
 pub fn listen() -> Result<()> {
+    if LISTENING.swap(true, Ordering::SeqCst) {
+        return Ok(());
+    }
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
-    LISTENING.store(true, Ordering::SeqCst);
     thread::spawn(move || {
         for signal in &mut signals {
             let is_first = SIGNAL.compare_exchange(0, signal, Ordering::SeqCst, Ordering::SeqCst).is_ok();

@@ -37,7 +37,7 @@ pub mod scenarios;
 pub mod security;
 pub mod small_files;
 pub mod sources;
-mod stream;
+pub mod stream;
 pub mod suite;
 pub mod up;
 pub mod userns;

@@ -4,9 +4,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Result, anyhow};
 
 use crate::environments::{self, PLACES, Place, Started};
+use crate::faults::traces::Traces;
 use crate::results::{self, Recorded, Verdict};
 use crate::scenarios::components;
 use crate::suite::told;
@@ -67,6 +68,7 @@ fn run_all(choice: &Choice) -> Result<ExitCode> {
     interrupt::listen()?;
     let start = Instant::now();
     let mut all = Vec::new();
+    let mut not_recorded = 0;
     for place in &choice.places {
         if interrupt::signal().is_some() {
             break;
@@ -74,8 +76,16 @@ fn run_all(choice: &Choice) -> Result<ExitCode> {
         let fared = run_in(place, choice);
         // At once: what comes after it may be interrupted.
         if choice.task == Task::Record && interrupt::signal().is_none() {
-            ensure!(fared.left_out == 0, "{}: nothing is recorded of a run in parts", place.name);
-            results::record(place.name, &fared.recorded, choice.in_part)?;
+            let recorded = match fared.left_out {
+                0 => results::record(place.name, &fared.recorded, choice.in_part),
+                left_out => Err(anyhow!(
+                    "{left_out} scenarios were left out, and nothing is recorded of a run in parts"
+                )),
+            };
+            if let Err(error) = recorded {
+                println!("{}: not recorded\n  error: {}", place.name, told(&error));
+                not_recorded += 1;
+            }
         }
         all.push(fared);
     }
@@ -83,7 +93,7 @@ fn run_all(choice: &Choice) -> Result<ExitCode> {
         return Ok(ExitCode::from(u8::try_from(128 + signal)?));
     }
     println!();
-    let (mut passed, mut bad, mut holes) = (0, 0, 0);
+    let (mut passed, mut bad, mut holes) = (0, not_recorded, 0);
     for fared in &all {
         let [ok, hole, failed] = fared.recorded.counts();
         let ran = (ok + hole + failed).max(1);
@@ -113,6 +123,18 @@ fn run_in(place: &'static Place, choice: &Choice) -> Fared {
     }
     let scenarios: Vec<_> =
         choice.scenarios.iter().copied().filter(|scenario| place.runs(scenario)).collect();
+    if scenarios.is_empty() {
+        let own = PLACES.iter().filter(|place| choice.scenarios.iter().any(|scenario| place.runs(scenario)));
+        let names: Vec<&str> = own.map(|place| place.name).collect();
+        lines.say(
+            "",
+            "left out",
+            0.0,
+            &format!("of these nothing can run here, but in {}", names.join(", ")),
+        );
+        fared.left_out = choice.scenarios.len();
+        return fared;
+    }
     // With BuildKit in it `docker build` is another program: what wants more of the image gets an image of its own.
     let (extras, usual): (Vec<_>, Vec<_>) = scenarios.into_iter().partition(|one| !one.image.is_empty());
     for scenarios in [usual, extras] {
@@ -127,6 +149,7 @@ fn run_in(place: &'static Place, choice: &Choice) -> Fared {
 fn run_with_one_image(place: &Place, lines: &Lines, scenarios: &[&Scenario], fared: &mut Fared) {
     let start = Instant::now();
     let components = components(scenarios.iter().copied());
+    let before = Traces::look();
     let started = (place.start)(&components).and_then(|started| {
         fared.recorded.look(&started)?;
         Ok(started)
@@ -142,7 +165,7 @@ fn run_with_one_image(place: &Place, lines: &Lines, scenarios: &[&Scenario], far
                 run_one(lines, scenario, &started, fared);
             }
             let begun = Instant::now();
-            let down = started.take_down();
+            let down = started.take_down().and_then(|()| before?.nothing_new());
             lines.say("is down", "", begun.elapsed().as_secs_f64(), "");
             if let Err(error) = down {
                 lines.fail("taking it down", 0.0, &told(&error));
@@ -176,15 +199,16 @@ fn run_one(lines: &Lines, scenario: &Scenario, started: &Started, fared: &mut Fa
             lines.say(scenario.name, "ok", took, "");
             Verdict::Ok
         }
-        (Err(_), Some(reason)) => {
-            lines.say(scenario.name, "hole", took, reason);
+        (Err(error), Some(hole)) if told(error).contains(hole.says) => {
+            lines.say(scenario.name, "hole", took, hole.reason);
             Verdict::Hole
         }
-        (Ok(()), Some(reason)) => {
-            lines.fail(scenario.name, took, &format!("it passes, so this is no hole any more: {reason}"));
+        (Ok(()), Some(hole)) => {
+            let told = format!("it passes, so this is no hole any more: {}", hole.reason);
+            lines.fail(scenario.name, took, &told);
             Verdict::Failed
         }
-        (Err(error), None) => {
+        (Err(error), _) => {
             let log = environment.log_tail();
             lines.fail(scenario.name, took, &format!("{}\n--- the engine's last lines\n{log}", told(error)));
             Verdict::Failed

@@ -214,6 +214,11 @@ fn told_nowhere(env: &dyn Environment) -> Result<()> {
     ] {
         told.push(exec(words)?.exits(0)?);
     }
+    // Its variables are what the user has given it; the rest of what is told of the container is ours.
+    exec(&["dockerlaunch", "healthcheck"])?.exits(0)?;
+    let ours = "{{json .Config.Labels}} {{json .Config.Healthcheck}} {{json .Config.Cmd}} {{json .Config.Entrypoint}} {{json .State}}";
+    told.push(env.try_docker(&["inspect", "--format", ours, "discreet"])?.exits(0)?);
+    told.push(env.try_docker(&["image", "inspect", build::IMAGE])?.exits(0)?);
     told.push(env.try_docker(&["logs", "discreet"])?.exits(0)?);
     for outcome in &told {
         let text = format!("{}{}", outcome.text(), outcome.stderr);

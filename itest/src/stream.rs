@@ -9,13 +9,15 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What has been written so far.
-pub(crate) struct Stream {
+#[derive(Debug)]
+pub struct Stream {
     bytes: Arc<Mutex<Vec<u8>>>,
     reader: JoinHandle<()>,
 }
 
 impl Stream {
-    pub(crate) fn read(mut from: impl Read + Send + 'static) -> Self {
+    /// Begins to read.
+    pub fn read(mut from: impl Read + Send + 'static) -> Self {
         let bytes = Arc::new(Mutex::new(Vec::new()));
         let copy = Arc::clone(&bytes);
         let reader = thread::spawn(move || {
@@ -27,12 +29,13 @@ impl Stream {
         Self { bytes, reader }
     }
 
-    pub(crate) fn so_far(&self) -> Vec<u8> {
+    /// What there is by now.
+    pub fn so_far(&self) -> Vec<u8> {
         self.bytes.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// To the end, unless somebody else, who goes on, has it open too.
-    pub(crate) fn to_the_end(&self) -> Vec<u8> {
+    pub fn to_the_end(&self) -> Vec<u8> {
         let deadline = Instant::now() + PATIENCE;
         while !self.reader.is_finished() && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(1));

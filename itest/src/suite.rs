@@ -8,8 +8,8 @@ use std::time::SystemTime;
 use anyhow::{Result, anyhow};
 use libtest_mimic::{Arguments, Failed, Trial};
 
-use crate::need;
-use crate::{Environment, Need, Scenario};
+use crate::runner::sweep;
+use crate::{Environment, Need, Scenario, interrupt, need};
 
 /// An environment that is started by the first scenario that runs, and by none when they are only listed.
 pub struct Shared<E> {
@@ -86,15 +86,16 @@ impl Suite {
         for scenario in scenarios.iter().copied().flatten() {
             let run = move || {
                 let environment = environment.get()?;
-                (scenario.run)(&*environment).map_err(|error| {
-                    anyhow!(
-                        "{}
---- the engine's last lines
-{}",
-                        told(&error),
-                        environment.log_tail()
-                    )
-                })
+                let result = (scenario.run)(&*environment).map_err(|error| {
+                    let log = environment.log_tail();
+                    anyhow!("{}\n--- the engine's last lines\n{log}", told(&error))
+                });
+                if result.is_err()
+                    && let Err(error) = sweep(&*environment)
+                {
+                    eprintln!("error: clearing up after it: {}", told(&error));
+                }
+                result
             };
             let when = if scenario.long { When::Long } else { When::Scenario };
             self = self.add(when, scenario.name, scenario.needs, run);
@@ -199,14 +200,25 @@ impl Suite {
                 }
             }
         };
+        // After Ctrl-C the rest fails at once, and what runs is taken down as after any failure.
+        if !arguments.list
+            && let Err(error) = interrupt::listen()
+        {
+            eprintln!("error: {}", told(&error));
+            return ExitCode::FAILURE;
+        }
         let conclusion = libtest_mimic::run(&arguments, chosen);
-        match catch_unwind(AssertUnwindSafe(finish)) {
-            Ok(Ok(())) => conclusion.exit_code(),
-            Ok(Err(error)) => {
+        let undoing = interrupt::undoing();
+        let finished = catch_unwind(AssertUnwindSafe(finish));
+        drop(undoing);
+        match (finished, interrupt::signal()) {
+            (Ok(Ok(())), None) => conclusion.exit_code(),
+            (Ok(Ok(())), Some(signal)) => ExitCode::from(u8::try_from(128 + signal).unwrap_or(u8::MAX)),
+            (Ok(Err(error)), _) => {
                 eprintln!("error: taking the environment down: {}", told(&error));
                 ExitCode::FAILURE
             }
-            Err(_) => ExitCode::FAILURE,
+            (Err(_), _) => ExitCode::FAILURE,
         }
     }
 }
@@ -223,7 +235,7 @@ pub(crate) fn today() -> Result<u64> {
 }
 
 fn guarded(run: impl FnOnce() -> Result<()>) -> Result<(), Failed> {
-    run().map_err(|error| Failed::from(told(&error)))
+    interrupt::check().and_then(|()| run()).map_err(|error| Failed::from(told(&error)))
 }
 
 /// The whole chain, a cause a line, without anyhow's backtrace: the way through the harness explains nothing.

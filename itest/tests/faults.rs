@@ -1,16 +1,23 @@
 //! The `root_` tier: what goes wrong from outside, and what must hold all the same.
 
-use std::process::ExitCode;
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::Duration;
 
-use itest::Need;
-use itest::faults::{FAULTS, traces};
+use anyhow::{Context, Result, ensure};
+use itest::command::eventually;
+use itest::faults::traces::{self, Traces};
+use itest::faults::{FAULTS, killing};
 use itest::suite::Suite;
+use itest::{Need, product};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// What the host is looked at with.
 const NEEDS: &[Need] = &[Need::Root, Need::Busybox, Need::Program("ip"), Need::Program("nft")];
 
+const PREFIX: &str = "root_faults";
+
 fn main() -> ExitCode {
-    let mut suite = Suite::new("root_faults", NEEDS);
+    let mut suite = Suite::new(PREFIX, NEEDS).test("interrupted", &[], interrupted);
     for fault in FAULTS.iter().copied().flatten() {
         let run = move || fault.run();
         suite = if fault.often {
@@ -20,4 +27,35 @@ fn main() -> ExitCode {
         };
     }
     suite.run(traces::none_at_the_end)
+}
+
+/// Ctrl-C in a suite of tests: what runs is taken down.
+fn interrupted() -> Result<()> {
+    let before = Traces::look()?;
+    let mut suite = Command::new(std::env::current_exe()?);
+    suite.args(["--exact", &format!("{PREFIX}::{}", killing::UNSUPERVISED)]);
+    let mut suite = suite.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    let ended = end_when_up(&mut suite);
+    if ended.is_err() {
+        let _ = suite.kill();
+        let _ = suite.wait();
+    }
+    ensure!(ended? == Some(130), "the suite does not end as after Ctrl-C");
+    before.nothing_new()
+}
+
+fn end_when_up(suite: &mut Child) -> Result<Option<i32>> {
+    let name = product::instance_name(killing::UNSUPERVISED_PURPOSE);
+    let socket = product::target().join("itest-run/state").join(name).join("docker.sock");
+    eventually("the instance is up", Duration::from_secs(600), || {
+        ensure!(suite.try_wait()?.is_none(), "the suite has ended");
+        Ok(socket.exists())
+    })?;
+    kill_process(Pid::from_raw(suite.id().cast_signed()).context("no pid")?, Signal::INT)?;
+    let mut status = None;
+    eventually("the suite ends", Duration::from_secs(120), || {
+        status = suite.try_wait()?;
+        Ok(status.is_some())
+    })?;
+    Ok(status.and_then(|status| status.code()))
 }

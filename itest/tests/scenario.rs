@@ -1,13 +1,13 @@
 //! The runner of scenarios, interrupted: it takes down what it has started, and leaves nothing behind.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use itest::command::eventually;
+use itest::stream::Stream;
 use itest::suite::Suite;
 use itest::{Need, product};
 use rustix::process::{Pid, Signal, kill_process};
@@ -26,16 +26,15 @@ fn main() -> ExitCode {
 /// Ctrl-C.
 fn in_a_scenario() -> Result<()> {
     let mut runner = Runner::start("up", "zombies::")?;
-    let mut output = BufReader::new(runner.0.stdout.take().context("no output")?);
-    let mut line = String::new();
-    output.read_line(&mut line)?;
-    ensure!(line.contains("is up"), "{line}");
+    let output = Stream::read(runner.0.stdout.take().context("no output")?);
+    eventually("the environment is up", Duration::from_secs(600), || {
+        Ok(String::from_utf8_lossy(&output.so_far()).contains("is up"))
+    })?;
     // It takes half a minute, so this is in the middle.
     std::thread::sleep(Duration::from_secs(2));
     ensure!(runner.ends_after(Signal::INT)? == 130, "after Ctrl-C");
-    let mut rest = String::new();
-    output.read_to_string(&mut rest)?;
-    ensure!(rest.contains("interrupted") && rest.contains("is down"), "it says: {rest}");
+    let said = String::from_utf8_lossy(&output.to_the_end()).into_owned();
+    ensure!(said.contains("interrupted") && said.contains("is down"), "it says: {said}");
     nothing_left("scenarios")
 }
 

@@ -5,6 +5,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
 
+use crate::interrupt;
 use crate::process::{command, is_root, output, target};
 use crate::provision::{self, Need};
 
@@ -13,7 +14,6 @@ mod daily;
 mod engine;
 mod image;
 mod instance;
-mod interrupt;
 mod launch;
 mod line;
 mod machine;
@@ -34,9 +34,6 @@ const ROUNDS: usize = 10;
 
 /// What takes long and hardly varies is done as often as this.
 const FEW: usize = 3;
-
-/// Status of a command that Ctrl-C has ended.
-const INTERRUPTED: u8 = 130;
 
 /// What the command line asked for.
 #[derive(Debug, PartialEq, Eq)]
@@ -136,7 +133,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let scratch = target().join("bench");
     std::fs::create_dir_all(&scratch)?;
     let bench = Bench { from_scratch, scratch, rounds: options.rounds };
-    interrupt::watch()?;
+    interrupt::watch(interrupt::ALL)?;
     instance::clear(&bench)?;
     let measured = Record::begin(&bench).and_then(|mut record| {
         let whole = measure(&bench, options, &mut record)?;
@@ -148,7 +145,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     if interrupt::happened() {
         gone?;
         eprintln!("interrupted: all that was started is gone again, and no document is changed");
-        return Ok(ExitCode::from(INTERRUPTED));
+        return Ok(ExitCode::from(interrupt::STATUS));
     }
     let (record, whole) = measured?;
     gone?;

@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 mod bench;
 mod count;
 mod docs;
+mod interrupt;
 mod pictures;
 mod process;
 mod provision;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use crate::count::{self, Count};
+use crate::interrupt;
 use crate::process::{command, output, show, target, tee};
 use crate::provision::{self, Need};
 use crate::tiers::{PREFIXES, Step, TIERS, Tier};
@@ -72,15 +73,25 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         println!("could not get {}: {error:#}", need.told());
     }
     let runner = Runner::choose(options)?;
+    // The tests take down what they have started, and we wait for that.
+    interrupt::watch(interrupt::CTRL_C)?;
     let mut lines = Vec::new();
     for tier in wanted {
+        if interrupt::happened() {
+            break;
+        }
         let line = run_tier(tier, options, &runner);
         if !options.ci && !options.verbose {
             println!("{}", row(&line));
         }
         lines.push(line);
     }
-    Ok(summary(&lines, options, start.elapsed()))
+    let status = summary(&lines, options, start.elapsed());
+    if interrupt::happened() {
+        println!("interrupted: what was started is gone again, and the tiers after it did not run");
+        return Ok(ExitCode::from(interrupt::STATUS));
+    }
+    Ok(status)
 }
 
 fn run_tier(tier: &'static Tier, options: &Options, runner: &Runner) -> Line {
@@ -123,6 +134,10 @@ fn run_steps(
         }
     }
     for mut command in commands {
+        if interrupt::happened() {
+            failed.get_or_insert("interrupted".to_owned());
+            break;
+        }
         if options.ci {
             command.env("FROM_SCRATCH_CI", "1");
         }

@@ -42,8 +42,8 @@ struct Machine {
     initramfs: PathBuf,
     exchange: Exchange,
     port: u16,
-    /// qemu, and what serves the exchange directory to it.
-    running: Mutex<Option<[Child; 2]>>,
+    /// What serves the exchange directory to qemu, and qemu.
+    running: Mutex<Vec<Child>>,
 }
 
 pub(super) fn start(components: &str) -> Result<Started> {
@@ -59,7 +59,7 @@ pub(super) fn start(components: &str) -> Result<Started> {
     // Free now, and nobody here takes ports at random.
     let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
     let exchange = Exchange { outside: shared, inside: "/exchange".to_owned() };
-    let machine = Machine { scratch, initramfs, exchange, port, running: Mutex::new(None) };
+    let machine = Machine { scratch, initramfs, exchange, port, running: Mutex::default() };
     machine.boot()?;
     let environment: &dyn Environment = &machine;
     environment.docker_with_input(&["import", "-", BOX], &image::busybox_rootfs()?)?.success()?;
@@ -89,7 +89,7 @@ impl Machine {
         files.arg(format!("source={},cache=none,sandbox=chroot", self.exchange.outside.display()));
         let log = File::create(self.scratch.join("virtiofsd.log"))?;
         let files = files.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        self.is_begun(files);
         eventually("the exchange directory is served", Duration::from_secs(10), || Ok(socket.exists()))?;
         let append = "SHELL=/itest/sh -- run -- /itest/job";
         let machine = vm::machine(&self.initramfs, &self.serial(), append)?;
@@ -106,13 +106,17 @@ impl Machine {
         qemu.arg("-chardev").arg(format!("socket,id=exchange,path={}", socket.display()));
         qemu.args(["-device", "vhost-user-fs-pci,chardev=exchange,tag=exchange"]);
         let qemu = qemu.stdin(Stdio::null()).stdout(Stdio::null()).spawn().context("starting qemu")?;
-        *running = Some([qemu, files]);
-        drop(running);
+        self.is_begun(qemu);
         eventually("the machine's agent answers", BOOT, || {
             ensure!(self.is_running()?, "the machine has ended");
             Ok(agent::is_there(self.port))
         })
         .with_context(|| self.log_tail())
+    }
+
+    /// From now on [`Machine::kill`] ends it, whatever happens next.
+    fn is_begun(&self, child: Child) {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).push(child);
     }
 
     fn serial(&self) -> PathBuf {
@@ -121,13 +125,13 @@ impl Machine {
 
     fn is_running(&self) -> Result<bool> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some([qemu, _]) = &mut *running else { return Ok(false) };
+        let Some(qemu) = running.get_mut(1) else { return Ok(false) };
         Ok(qemu.try_wait()?.is_none())
     }
 
     fn kill(&self) -> Result<()> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        for mut child in running.take().into_iter().flatten() {
+        for mut child in running.drain(..).rev() {
             // One that has ended is killed all the same: it has not been waited for.
             child.kill()?;
             child.wait()?;

@@ -14,7 +14,7 @@ pub(crate) const FAITHFUL: &str = "faithful";
 /// An image that was loaded, a container that was created, a network, a volume whose file is on the disk, and a container
 /// with a restart policy.
 pub(crate) fn make(env: &dyn Environment) -> Result<()> {
-    let archive = image::docker_archive(&image::busybox_rootfs()?, "told:1")?;
+    let archive = image::docker_archive(&image::worded_rootfs("told")?, "told:1")?;
     env.docker_with_input(&["load"], &archive)?.success()?;
     env.docker(&["create", "--name", "told", BOX, "sh", "-c", "exit 7"])?;
     env.docker(&["network", "create", "told"])?;
@@ -27,7 +27,9 @@ pub(crate) fn make(env: &dyn Environment) -> Result<()> {
 /// All of it is there, and works.
 pub(crate) fn is_there(env: &dyn Environment) -> Result<()> {
     let look = || {
-        env.docker(&["run", "--rm", "told:1", "/bin/true"]).context("the image that was loaded")?;
+        let read = ["run", "--rm", "told:1", "cat", "/etc/word"];
+        let word = env.docker(&read).context("the image that was loaded")?;
+        ensure!(word == "told", "the image that was loaded has another word: {word}");
         env.try_docker(&["start", "--attach", "told"])?.exits(7).context("the container that was created")?;
         env.docker(&["run", "--rm", "--network", "told", BOX, "true"]).context("the network")?;
         let read = ["run", "--rm", "-v", "told:/data", BOX, "cat", "/data/file"];

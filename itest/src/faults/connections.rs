@@ -6,7 +6,7 @@ use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use rustix::net::sockopt::{self, Timeout};
@@ -42,6 +42,9 @@ pub const FAULTS: &[Fault] = &[
 
 const IDLE: usize = 10_000;
 
+/// For all connections of a fault together.
+const ALL_OF_THEM: Duration = Duration::from_secs(120);
+
 /// By so many descriptors the engine's own needs may vary.
 const OWN: usize = 100;
 
@@ -60,6 +63,7 @@ const TLS: [&str; 6] = [
 fn with_tls(purpose: &str) -> Result<Instance> {
     let instance =
         Instance::start_with(purpose, &Options { engine: &["dockerd-entrypoint.sh"], ..Options::default() })?;
+    acknowledged::make(&instance)?;
     others_are_served(&instance).context("before anything goes wrong")?;
     Ok(instance)
 }
@@ -72,13 +76,22 @@ fn others_are_served(instance: &Instance) -> Result<()> {
     env.exec(&["dockerlaunch", "healthcheck"], b"")?.exits(0).map(drop)
 }
 
+/// What one connection may take, of what is left for all.
+fn left(deadline: Instant) -> Result<Duration> {
+    let left = deadline.saturating_duration_since(Instant::now()).min(Duration::from_secs(20));
+    ensure!(!left.is_zero(), "the connections were not made within {ALL_OF_THEM:?}");
+    Ok(left)
+}
+
 /// A connection inside the instance, made by a thread that enters its network.
 fn by_tcp(instance: &Instance, count: usize) -> Result<Vec<TcpStream>> {
     let namespace = File::open(format!("/proc/{}/ns/net", inside::pid_1(instance)?.as_raw_nonzero()))?;
     let connect = move || -> Result<Vec<TcpStream>> {
         move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
-        let one = |_| TcpStream::connect_timeout(&([127, 0, 0, 1], PORT).into(), Duration::from_secs(20));
-        Ok((0..count).map(one).collect::<std::io::Result<Vec<_>>>()?)
+        let deadline = Instant::now() + ALL_OF_THEM;
+        (0..count)
+            .map(|_| Ok(TcpStream::connect_timeout(&([127, 0, 0, 1], PORT).into(), left(deadline)?)?))
+            .collect()
     };
     thread::spawn(connect).join().map_err(|_| anyhow!("the thread panicked"))?
 }
@@ -111,6 +124,7 @@ fn a_handshake_that_hangs() -> Result<()> {
     }
     drop(hanging);
     others_are_served(&instance)?;
+    acknowledged::is_there(&instance)?;
     instance.tear_down()
 }
 
@@ -142,6 +156,7 @@ fn garbage() -> Result<()> {
     others_are_served(&instance)?;
     drop(held);
     others_are_served(&instance)?;
+    acknowledged::is_there(&instance)?;
     ensure!(inside::lives(engine), "the engine was ended by it");
     instance.tear_down()
 }
@@ -156,7 +171,12 @@ fn send(mut stream: &UnixStream, bytes: &[u8]) -> Result<()> {
 }
 
 fn idle_on_the_socket(instance: &Instance) -> Result<Vec<File>> {
-    (0..IDLE).map(|_| Ok(File::from(std::os::fd::OwnedFd::from(by_socket(instance)?)))).collect()
+    let deadline = Instant::now() + ALL_OF_THEM;
+    let one = |_| {
+        left(deadline)?;
+        Ok(File::from(std::os::fd::OwnedFd::from(by_socket(instance)?)))
+    };
+    (0..IDLE).map(one).collect()
 }
 
 fn idle_by_tcp(instance: &Instance) -> Result<Vec<File>> {
@@ -202,6 +222,7 @@ fn ten_thousand(connect: fn(&Instance) -> Result<Vec<File>>) -> Result<()> {
         Ok(true)
     })?;
     others_are_served(&instance)?;
+    acknowledged::is_there(&instance)?;
     ensure!(inside::lives(engine), "the engine was ended by it");
     instance.tear_down()
 }

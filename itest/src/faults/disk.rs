@@ -93,6 +93,7 @@ fn full_in_a_build() -> Result<()> {
     ensure!(said.contains(FULL), "it names no cause: {said}");
     let images = env.docker(&["images", "--format", "{{.Repository}}"])?;
     ensure!(!images.lines().any(|image| image == "built"), "a half-built image is listed");
+    acknowledged::is_there(env).context("on the full disk")?;
     make_space(env)?;
     build()?.success()?;
     env.docker(&["run", "--rm", "built", "cat", "/first"])?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Fault, fault};
+use super::{Fault, acknowledged, fault};
 use crate::build::IMAGE;
 use crate::command::{Outcome, eventually};
 use crate::environment::Environment;
@@ -32,6 +32,7 @@ fn another_address() -> Result<()> {
         ["--network", "one", "--ip", "10.77.0.50", "--network-alias", "docker", "-v", "certs:/certs/client"];
     let nested = Nested::run_with(Arc::clone(&outer), "moving", IMAGE, &options, &[])?.with_base_image()?;
     let inner: &dyn Environment = &nested;
+    acknowledged::make(inner)?;
     inner.docker(&["network", "create", "own"])?;
     for (name, network) in [("beside", "own"), ("on-own", "own"), ("on-bridge", "bridge")] {
         inner.docker(&["run", "-d", "--name", name, "--network", network, BOX, "sh", "-c", SERVE, name])?;
@@ -53,6 +54,7 @@ fn another_address() -> Result<()> {
     env.docker(&["restart", "moving"])?;
     by_tls(env, "10.77.0.60")?.success().context("by the new address, after a restart")?;
     by_tls(env, "docker")?.success().context("by name, after a restart")?;
+    acknowledged::is_there(inner)?;
     drop(nested);
     let mut outer = Arc::into_inner(outer).context("somebody still holds the outer engine")?;
     outer.tear_down()

@@ -1,16 +1,17 @@
 //! `kill -9` in the middle of what clients do.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::acknowledged::{self, FAITHFUL};
 use super::client::Client;
+use super::inside::Process;
 use super::operations::{BUILD, LOAD, Operation, PULL, RUN, Underway};
 use super::{Fault, fault, inside, often};
 use crate::Environment;
-use crate::command::eventually;
+use crate::command::{Outcome, eventually};
 use crate::image::BOX;
 use crate::up::{Instance, Options};
 
@@ -42,7 +43,7 @@ pub const FAULTS: &[Fault] = &[
         dockerd_with_live_restore,
     ),
     often(
-        "killing::dockerd_without_a_policy",
+        UNSUPERVISED,
         "the instance ends and says by what; the next `up` brings all back",
         dockerd_without_a_policy,
     ),
@@ -67,6 +68,46 @@ pub const FAULTS: &[Fault] = &[
         || containerd_in(RUN),
     ),
     fault(
+        "killing::the_shim_of_a_build_step",
+        "the build fails at once, and the same build succeeds without another start",
+        || shim_in(BUILD, "goes-on"),
+    ),
+    fault(
+        "killing::the_shim_of_a_run",
+        "the run fails at once, what its container wrote is there, and the same run succeeds without another start",
+        || shim_in(RUN, "goes-on"),
+    ),
+    fault(
+        "killing::a_shim_beside_a_load",
+        "the load goes on to its end, and the shim's container starts again",
+        || shim_beside(LOAD),
+    ),
+    fault(
+        "killing::a_shim_beside_a_pull",
+        "the pull goes on to its end, and the shim's container starts again",
+        || shim_beside(PULL),
+    ),
+    fault(
+        "killing::every_child_of_pid_1_in_a_load",
+        "the load fails at once, nothing half loaded is listed, and the same load succeeds without another start",
+        || children_in(LOAD),
+    ),
+    fault(
+        "killing::every_child_of_pid_1_in_a_pull",
+        "the pull fails at once, nothing half pulled is listed, and the same pull succeeds without another start",
+        || children_in(PULL),
+    ),
+    fault(
+        "killing::every_child_of_pid_1_in_a_build",
+        "the build fails at once, and the same build succeeds without another start",
+        || children_in(BUILD),
+    ),
+    fault(
+        "killing::every_child_of_pid_1_in_a_run",
+        "the run fails at once, what its container wrote is there, and the same run succeeds without another start",
+        || children_in(RUN),
+    ),
+    fault(
         "killing::a_shim",
         "its container ends with 137 and nothing of it is left, or starts again where it has a restart policy",
         a_shim,
@@ -77,6 +118,14 @@ pub const FAULTS: &[Fault] = &[
         every_child_of_pid_1,
     ),
 ];
+
+/// The one that a test interrupts, and what its instance is called.
+pub const UNSUPERVISED: &str = "killing::dockerd_without_a_policy";
+/// See [`UNSUPERVISED`].
+pub const UNSUPERVISED_PURPOSE: &str = "unsupervised";
+
+/// Seconds that a client of a dead engine waits, on a busy machine.
+const AT_ONCE: Duration = Duration::from_secs(10);
 
 /// With an engine that is started again.
 fn supervised(purpose: &str) -> Result<Instance> {
@@ -91,16 +140,88 @@ fn with_variables(purpose: &str, variables: &[(&str, &str)]) -> Result<Instance>
 
 fn dockerd_in(operation: Operation) -> Result<()> {
     let mut instance = supervised("killed-engine")?;
-    let Underway { client, registry } = (operation.begin)(&instance)?;
+    let underway = (operation.begin)(&instance)?;
     inside::kill(inside::find(&instance, "dockerd")?)?;
-    let outcome = client.ends()?;
-    drop(registry);
-    ensure!(outcome.status != 0, "its client took it for a success: {}", outcome.text());
+    names_the_cause(&fails_at_once(underway)?)?;
     // Without a second try: the socket has stayed.
     (operation.again)(&instance).with_context(|| instance.log_tail())?;
     acknowledged::is_there(&instance)?;
     ensure!(instance.log()?.contains("it starts again in"), "nothing tells of the restart");
     instance.tear_down()
+}
+
+/// Its client is not left waiting.
+fn fails_at_once(Underway { client, registry }: Underway) -> Result<Outcome> {
+    let killed = Instant::now();
+    let outcome = client.ends()?;
+    let took = killed.elapsed();
+    drop(registry);
+    ensure!(outcome.status != 0, "its client took it for a success: {}", outcome.text());
+    ensure!(took < AT_ONCE, "its client waited for {took:?}");
+    Ok(outcome)
+}
+
+/// What a client says that the engine has gone away from.
+fn names_the_cause(outcome: &Outcome) -> Result<()> {
+    let words = ["EOF", "connection reset", "broken pipe", "error during connect"];
+    ensure!(words.iter().any(|word| outcome.stderr.contains(word)), "it says: {}", outcome.stderr);
+    Ok(())
+}
+
+/// The shim of the container that the operation itself runs.
+fn shim_in(operation: Operation, command: &str) -> Result<()> {
+    let mut instance = supervised("killed-shim-in")?;
+    let env: &dyn Environment = &instance;
+    let engine = inside::find(&instance, "dockerd")?;
+    let underway = (operation.begin)(&instance)?;
+    let running = env.docker(&["ps", "--no-trunc", "--format", "{{.ID}} {{.Command}}"])?;
+    let line = running.lines().find(|line| line.contains(command));
+    let id = line.and_then(|line| line.split(' ').next()).with_context(|| running.clone())?;
+    inside::kill(shim_of(&instance, container(&instance, id)?)?)?;
+    fails_at_once(underway)?;
+    (operation.again)(&instance).with_context(|| instance.log_tail())?;
+    acknowledged::is_there(&instance)?;
+    ensure!(inside::lives(engine), "the engine has ended");
+    instance.tear_down()
+}
+
+/// The shim of a container that has nothing to do with it.
+fn shim_beside(operation: Operation) -> Result<()> {
+    let mut instance = supervised("killed-shim-beside")?;
+    let underway = (operation.begin)(&instance)?;
+    inside::kill(shim_of(&instance, container(&instance, FAITHFUL)?)?)?;
+    (operation.finish)(&instance, underway)
+        .and_then(|outcome| outcome.exits(0))
+        .with_context(|| instance.log_tail())?;
+    acknowledged::is_there(&instance)?;
+    instance.tear_down()
+}
+
+fn children_in(operation: Operation) -> Result<()> {
+    let mut instance = supervised("killed-children-in")?;
+    let launcher = inside::pid_1(&instance)?;
+    let underway = (operation.begin)(&instance)?;
+    for child in children(&instance, launcher)? {
+        // One may have ended with another.
+        let _ = kill_process(child.pid, Signal::KILL);
+    }
+    names_the_cause(&fails_at_once(underway)?)?;
+    (operation.again)(&instance).with_context(|| instance.log_tail())?;
+    acknowledged::is_there(&instance)?;
+    ensure!(inside::lives(launcher), "the launcher has ended");
+    instance.tear_down()
+}
+
+fn children(instance: &Instance, of: Pid) -> Result<Vec<Process>> {
+    let all = inside::processes(instance)?;
+    Ok(all.into_iter().filter(|process| process.parent == of.as_raw_nonzero().get()).collect())
+}
+
+/// What a container's first process was started by.
+fn shim_of(instance: &Instance, container: Pid) -> Result<Pid> {
+    let processes = inside::processes(instance)?;
+    let parent = processes.iter().find(|process| process.pid == container).map(|process| process.parent);
+    parent.and_then(Pid::from_raw).context("the container has no parent")
 }
 
 fn containerd_in(operation: Operation) -> Result<()> {
@@ -138,7 +259,7 @@ fn dockerd_with_live_restore() -> Result<()> {
 }
 
 fn dockerd_without_a_policy() -> Result<()> {
-    let mut instance = with_variables("unsupervised", &[])?;
+    let mut instance = with_variables(UNSUPERVISED_PURPOSE, &[])?;
     let waiting = Client::docker(&instance, &["events"])?;
     inside::kill(inside::find(&instance, "dockerd")?)?;
     // A client is not left waiting for nobody.
@@ -162,10 +283,7 @@ fn a_shim() -> Result<()> {
     env.docker(&["run", "-d", "--name", "plain", BOX, "sleep", "6000"])?;
     for name in ["plain", FAITHFUL] {
         let container = container(&instance, name)?;
-        let processes = inside::processes(&instance)?;
-        let parent = processes.iter().find(|process| process.pid == container).map(|process| process.parent);
-        let shim = parent.and_then(Pid::from_raw).context("the container has no parent")?;
-        inside::kill(shim)?;
+        inside::kill(shim_of(&instance, container)?)?;
         eventually(
             &format!("what the shim of `{name}` had started is gone"),
             Duration::from_secs(20),
@@ -189,10 +307,7 @@ fn every_child_of_pid_1() -> Result<()> {
     let env: &dyn Environment = &instance;
     env.docker(&["run", "-d", "--name", "plain", BOX, "sleep", "6000"])?;
     let launcher = inside::pid_1(&instance)?;
-    let children: Vec<_> = inside::processes(&instance)?
-        .into_iter()
-        .filter(|process| process.parent == launcher.as_raw_nonzero().get())
-        .collect();
+    let children = children(&instance, launcher)?;
     let names: Vec<&str> = children.iter().map(|child| child.name.as_str()).collect();
     for name in ["dockerd", "containerd", "containerd-shim"] {
         ensure!(names.contains(&name), "{name} is no child of PID 1: {names:?}");

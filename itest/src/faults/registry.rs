@@ -6,6 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use rustix::net::Shutdown;
@@ -69,6 +70,9 @@ impl Registry {
                 thread::scope(|scope| {
                     while let Ok((stream, _)) = listener.accept() {
                         let served = &served;
+                        // An engine that hangs is for the test to tell, not for us to wait for.
+                        let _ = stream.set_read_timeout(Some(PATIENCE));
+                        let _ = stream.set_write_timeout(Some(PATIENCE));
                         // A client that was killed reads no more.
                         scope.spawn(move || served.answer(&stream).unwrap_or_default());
                     }
@@ -172,8 +176,10 @@ impl Served {
         if *state == Layer::Waits {
             *state = Layer::Half;
         }
-        while *state == Layer::Half {
-            state = self.changed.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner);
+        let deadline = Instant::now() + PATIENCE;
+        while *state == Layer::Half && Instant::now() < deadline {
+            let waited = self.changed.wait_timeout(state, PATIENCE);
+            (state, _) = waited.unwrap_or_else(std::sync::PoisonError::into_inner);
         }
     }
 }

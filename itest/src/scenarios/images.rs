@@ -53,20 +53,22 @@ fn import(env: &dyn Environment) -> Result<()> {
 
 fn load(env: &dyn Environment, packing: Packing) -> Result<()> {
     let name = format!("loaded:{packing:?}").to_lowercase();
-    let archive = image::pack(&image::docker_archive(&image::busybox_rootfs()?, &name)?, packing)?;
+    let archive = image::pack(&image::docker_archive(&image::worded_rootfs(&name)?, &name)?, packing)?;
     let said = env.docker_with_input(&["load"], &archive)?.success()?;
     ensure!(said.contains(&name), "load said: {said}");
-    let answer = env.docker(&["run", "--rm", &name, "echo", "out of the archive"])?;
-    ensure!(answer == "out of the archive", "{answer}");
+    let word = env.docker(&["run", "--rm", &name, "cat", "/etc/word"])?;
+    ensure!(word == name, "in the image: {word}");
     env.docker(&["rmi", &name]).map(drop)
 }
 
 fn save_and_load(env: &dyn Environment) -> Result<()> {
-    env.docker(&["tag", BOX, "saved:1"])?;
+    env.docker_with_input(&["import", "-", "saved:1"], &image::worded_rootfs("saved")?)?.success()?;
     let archive = env.try_docker(&["save", "saved:1"])?.exits(0)?.stdout;
-    env.docker(&["rmi", "saved:1"])?;
+    let gone = env.docker(&["rmi", "saved:1"])?;
+    ensure!(gone.contains("Deleted"), "its layer is still there: {gone}");
     env.docker_with_input(&["load"], &archive)?.success()?;
-    env.docker(&["run", "--rm", "saved:1", "true"])?;
+    let word = env.docker(&["run", "--rm", "saved:1", "/bin/cat", "/etc/word"])?;
+    ensure!(word == "saved", "in the image: {word}");
     env.docker(&["rmi", "saved:1"]).map(drop)
 }
 

@@ -44,9 +44,12 @@ fn memory_kills(env: &dyn Environment) -> Result<()> {
 }
 
 fn pids(env: &dyn Environment) -> Result<()> {
-    let script = "for i in 1 2 3 4 5 6 7 8; do sleep 5 & done; wait";
-    let outcome = env.try_docker(&["run", "--rm", "--pids-limit", "4", BOX, "sh", "-c", script])?;
+    let script = "for i in 1 2 3 4 5 6 7 8; do sleep 1 & done; wait";
+    let within = |limit| env.try_docker(&["run", "--rm", "--pids-limit", limit, BOX, "sh", "-c", script]);
+    let outcome = within("4")?;
     ensure!(outcome.stderr.contains("fork"), "eight children under a limit of four: {}", outcome.stderr);
+    let outcome = within("20")?.exits(0)?;
+    ensure!(outcome.stderr.is_empty(), "eight children under a limit of twenty: {}", outcome.stderr);
     Ok(())
 }
 

@@ -38,7 +38,7 @@ pub const SCENARIOS: &[Scenario] = &[
     ),
     scenario(
         "networks::ipv6",
-        "containers of an IPv6 network reach each other, and a port is published on `[::1]`",
+        "containers of an IPv6 network reach each other, and ports are published, TCP and UDP, on every address",
         ipv6,
     ),
     scenario(
@@ -133,26 +133,38 @@ fn none_and_host(env: &dyn Environment) -> Result<()> {
     Ok(())
 }
 
-fn published_udp_port(env: &dyn Environment) -> Result<()> {
+/// A server that answers datagrams, with these options.
+fn serve_datagrams(env: &dyn Environment, options: &[&str]) -> Result<()> {
     let shared = env.exchange().directory("datagram")?;
     shared.write("answer", datagram::server())?;
     let mount = format!("{}:/datagram:ro", shared.inside);
-    let publish = format!("8069:{}/udp", datagram::PORT);
     // What starts it is busybox, as the file has no execute permission.
     let start = "cp /datagram/answer /tmp/answer && chmod 755 /tmp/answer && exec /tmp/answer";
-    env.docker(&["run", "-d", "--name", "datagram", "-v", &mount, "-p", &publish, BOX, "sh", "-c", start])?;
+    let head = ["run", "-d", "--name", "datagram", "-v", &mount];
+    env.docker(&[&head[..], options, &[BOX, "sh", "-c", start]].concat()).map(drop)
+}
+
+fn ask_datagram(env: &dyn Environment, network: &str, address: &str, port: &str) -> Result<Outcome> {
+    let script = format!("timeout 5 tftp -g -r any -l - {address} {port}; exit $?");
+    env.try_docker(&["run", "--rm", "--network", network, BOX, "sh", "-c", &script])
+}
+
+fn answers(env: &dyn Environment, network: &str, address: &str) -> Result<()> {
+    eventually(&format!("{address} answers from network {network}"), Duration::from_secs(20), || {
+        let answer = ask_datagram(env, network, address, "8069")?.exits(0)?;
+        Ok(answer.stdout == datagram::ANSWER.as_bytes())
+    })
+}
+
+fn published_udp_port(env: &dyn Environment) -> Result<()> {
+    let publish = format!("8069:{}/udp", datagram::PORT);
+    serve_datagrams(env, &["-p", &publish])?;
     let gateway =
         env.docker(&["network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}"])?;
-    let ask = |network: &str, address: &str, port: &str| {
-        let script = format!("timeout 5 tftp -g -r any -l - {address} {port}; exit $?");
-        env.try_docker(&["run", "--rm", "--network", network, BOX, "sh", "-c", &script])
-    };
     for (network, address) in [("host", "127.0.0.1"), ("host", &gateway), ("bridge", &gateway)] {
-        eventually(&format!("{address} answers from network {network}"), Duration::from_secs(20), || {
-            Ok(ask(network, address, "8069")?.exits(0)?.stdout == datagram::ANSWER.as_bytes())
-        })?;
+        answers(env, network, address)?;
     }
-    let elsewhere = ask("host", "127.0.0.1", "8070")?;
+    let elsewhere = ask_datagram(env, "host", "127.0.0.1", "8070")?;
     ensure!(elsewhere.status != 0, "a port that is not published answers");
     env.remove(&["datagram"])
 }
@@ -160,7 +172,7 @@ fn published_udp_port(env: &dyn Environment) -> Result<()> {
 fn ipv6(env: &dyn Environment) -> Result<()> {
     const ADDRESS: &str = "fd00:5ca7::10";
     env.docker(&["network", "create", "--ipv6", "--subnet", "fd00:5ca7::/64", "six"])?;
-    let options = ["--network", "six", "--ip6", ADDRESS, "-p", "[::1]:8086:80"];
+    let options = ["--network", "six", "--ip6", ADDRESS, "-p", "[::1]:8086:80", "-p", "[::]:8087:80"];
     serve(env, "sixth", "by-six", &options)?;
     fetch(env, "six", &format!("http://[{ADDRESS}]/"), "by-six")?;
     let answer = env.docker(&["run", "--rm", "--network", "six", BOX, "nslookup", "-type=aaaa", "sixth"])?;
@@ -168,7 +180,16 @@ fn ipv6(env: &dyn Environment) -> Result<()> {
     fetch(env, "host", "http://[::1]:8086/", "by-six")?;
     let elsewhere = request(env, "host", "http://127.0.0.1:8086/")?;
     ensure!(elsewhere.status != 0, "it is published on 127.0.0.1 as well");
-    env.remove(&["sixth"])?;
+    // By the bridge's address it goes through the firewall's rules, from the engine's own network and from a container.
+    for network in ["host", "six"] {
+        fetch(env, network, "http://[fd00:5ca7::1]:8087/", "by-six")?;
+    }
+    let publish = format!("[::]:8069:{}/udp", datagram::PORT);
+    serve_datagrams(env, &["--network", "six", "-p", &publish])?;
+    for address in ["::1", "fd00:5ca7::1"] {
+        answers(env, "host", address)?;
+    }
+    env.remove(&["sixth", "datagram"])?;
     env.docker(&["network", "rm", "six"]).map(drop)
 }
 

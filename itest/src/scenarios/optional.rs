@@ -28,9 +28,10 @@ fn pigz(env: &dyn Environment) -> Result<()> {
     let packed = image::pack(b"packed", Packing::Gzip)?;
     let outcome = env.exec(&["unpigz", "-d", "-c"], &packed)?;
     ensure!(outcome.status == 0 && outcome.text() == "packed", "{outcome:?}");
-    let archive = image::docker_archive(&image::busybox_rootfs()?, "unpacked-by-pigz:1")?;
+    let archive = image::docker_archive(&image::worded_rootfs("pigz")?, "unpacked-by-pigz:1")?;
     env.docker_with_input(&["load"], &image::pack(&archive, Packing::Gzip)?)?.success()?;
-    env.docker(&["run", "--rm", "unpacked-by-pigz:1", "/bin/busybox", "true"])?;
+    let word = env.docker(&["run", "--rm", "unpacked-by-pigz:1", "cat", "/etc/word"])?;
+    ensure!(word == "pigz", "in the image: {word}");
     env.docker(&["rmi", "unpacked-by-pigz:1"]).map(drop)
 }
 

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::{Scenario, scenario};
 use crate::Environment;
+use crate::image::BOX;
 
 /// The area's table.
 pub const SCENARIOS: &[Scenario] = &[
@@ -44,6 +45,16 @@ fn of_the_launch(env: &dyn Environment) -> Result<()> {
 
 /// Beside an engine that runs nothing is missing, and no try disturbs it.
 fn check(env: &dyn Environment) -> Result<()> {
+    env.docker(&["run", "-d", "--name", "undisturbed", BOX, "sleep", "600"])?;
+    // Links, mounts and rules of the engine's own.
+    let look = "ls /sys/class/net; wc -l < /proc/1/mountinfo";
+    let beside = ["run", "--rm", "--privileged", "--pid", "host", "--network", "host", BOX];
+    let look = || -> Result<String> {
+        let rules = env.exec(&["iptables-save"], b"")?.success()?;
+        let rules: String = rules.lines().filter(|line| line.starts_with("-A")).collect();
+        Ok(env.docker(&[&beside[..], &["sh", "-c", look]].concat())? + &rules)
+    };
+    let before = look()?;
     let told = env.exec(&["dockerlaunch", "check", "--json"], b"")?.exits(0)?.text();
     let checked: Value = serde_json::from_str(&told).context("JSON")?;
     ensure!(checked["version"] == 1 && checked["ok"] == true, "{told}");
@@ -52,5 +63,8 @@ fn check(env: &dyn Environment) -> Result<()> {
         let line = lines.iter().find(|line| line["group"] == group && line["item"] == item);
         ensure!(line.is_some_and(|line| line["status"] == "ok"), "{group}.{item}: {told}");
     }
-    env.docker(&["version"]).map(drop)
+    let after = look()?;
+    ensure!(before == after, "before: {before}\nafter: {after}");
+    ensure!(env.docker(&["exec", "undisturbed", "echo", "here"])? == "here");
+    env.remove(&["undisturbed"])
 }

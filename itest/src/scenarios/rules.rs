@@ -82,33 +82,50 @@ fn of_users(env: &dyn Environment) -> Result<()> {
     for (program, rules) in [("iptables", V4), ("ip6tables", V6)] {
         let before = save(env, program)?;
         let result = take(env, program, rules);
+        // Tables that were not there before are not among what is restored.
+        for table in save(env, program)?.lines().filter_map(|line| line.strip_prefix('*')) {
+            env.exec(&[program, "--wait", "-t", table, "-F"], b"")?.exits(0)?;
+        }
         restore(env, program, &before)?;
         result?;
+        let (before, after) = (of_tables(&before), of_tables(&save(env, program)?));
+        ensure!(before == after, "rules before: {before:#?}, and left: {after:#?}");
     }
     Ok(())
 }
 
 fn take(env: &dyn Environment, program: &str, rules: &[&str]) -> Result<()> {
+    let run = |what: &str, rule: &str| {
+        let argv = format!("{program} --wait {what} {rule}");
+        env.exec(&argv.split(' ').collect::<Vec<_>>(), b"")
+    };
+    let mut refused = Vec::new();
     for rule in rules {
-        let run = |what: &str| {
-            let argv = format!("{program} --wait {what} {rule}");
-            env.exec(&argv.split(' ').collect::<Vec<_>>(), b"")
-        };
-        let added = run("-A")?;
-        // Not every kernel has everything, which is not for the image to bring.
-        if !added.stderr.contains("missing kernel module") {
-            added.exits(0)?;
-            run("-C")?.exits(0)?;
+        let added = run("-A", rule)?;
+        if added.stderr.contains("missing kernel module") {
+            refused.push(rule);
+            continue;
         }
+        added.exits(0)?;
+        run("-C", rule)?.exits(0)?;
+        run("-D", rule)?.exits(0)?;
+        run("-C", rule)?.exits(1)?;
+        run("-A", rule)?.exits(0)?;
     }
+    // Not every kernel has everything, which is not for the image to bring.
+    ensure!(refused.len() * 4 <= rules.len(), "the kernel lacks what these are about: {refused:#?}");
+    let listed = run("-S", rules[0].split(' ').next().unwrap_or_default())?.exits(0)?.text();
+    ensure!(listed.lines().filter(|line| line.starts_with("-A")).count() > 1, "{listed}");
     let saved = save(env, program)?;
     restore(env, program, &saved)?;
-    let rules = |saved: &str| -> Vec<String> {
-        saved.lines().filter(|line| line.starts_with("-A")).map(str::to_owned).collect()
-    };
-    let (before, after) = (rules(&saved), rules(&save(env, program)?));
+    let (before, after) = (of_tables(&saved), of_tables(&save(env, program)?));
     ensure!(before == after, "other rules than before: {after:#?}, not {before:#?}");
     Ok(())
+}
+
+/// The rules among what was saved.
+fn of_tables(saved: &str) -> Vec<String> {
+    saved.lines().filter(|line| line.starts_with("-A")).map(str::to_owned).collect()
 }
 
 fn save(env: &dyn Environment, program: &str) -> Result<String> {

@@ -34,7 +34,11 @@ pub const SCENARIOS: &[Scenario] = &[
         attach,
     ),
     scenario("running::logs", "`docker logs` keeps both streams apart, and gives the last lines", logs),
-    scenario("running::wait_and_kill", "`docker wait` gives the status of what was killed", wait_and_kill),
+    scenario(
+        "running::wait_and_kill",
+        "`docker wait` waits, and gives the status of what was killed or stopped",
+        wait_and_kill,
+    ),
     scenario("running::init", "`--init` puts an init in front, and the status comes through it", init),
     scenario("running::init_reaps", "with `--init` an orphan becomes no zombie", init_reaps),
     scenario("running::rename", "a running container gets another name, and loses the old one", rename),
@@ -125,8 +129,16 @@ fn logs(env: &dyn Environment) -> Result<()> {
 
 fn wait_and_kill(env: &dyn Environment) -> Result<()> {
     env.docker(&["run", "-d", "--name", "killed", BOX, "sleep", "600"])?;
-    env.docker(&["kill", "killed"])?;
-    ensure!(env.docker(&["wait", "killed"])? == "137");
+    let waited = std::thread::scope(|scope| -> Result<_> {
+        let waiting = scope.spawn(|| env.docker(&["wait", "killed"]));
+        std::thread::sleep(Duration::from_secs(1));
+        let too_early = waiting.is_finished();
+        env.docker(&["kill", "killed"])?;
+        ensure!(!too_early, "`docker wait` does not wait");
+        waiting.join().map_err(|_| anyhow!("the thread that waits panicked"))?
+    })?;
+    ensure!(waited == "137", "it says: {waited}");
+    ensure!(env.docker(&["wait", "killed"])? == "137", "of one that has ended");
     env.docker(&[
         "run",
         "-d",

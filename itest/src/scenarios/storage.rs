@@ -32,8 +32,13 @@ pub const SCENARIOS: &[Scenario] = &[
     ),
     scenario(
         "storage::a_thousand_files",
-        "a thousand files in a volume outlive their container, and are copied out and in",
+        "a thousand files in a volume outlive their container, and others have them as they are",
         a_thousand_files,
+    ),
+    scenario(
+        "storage::a_thousand_files_copied",
+        "a directory of a thousand files is copied out and in, to files and as a stream",
+        a_thousand_files_copied,
     ),
     scenario(
         "storage::volume_prune",
@@ -116,43 +121,50 @@ fn volume_of_the_images_content(env: &dyn Environment) -> Result<()> {
     env.docker(&["volume", "rm", "filled", "not-filled"]).map(drop)
 }
 
-fn a_thousand_files(env: &dyn Environment) -> Result<()> {
-    const COUNT_AND_SUM: &str = "ls | wc -l; cat * | md5sum";
-    let look = |args: &[&str], directory: &str| {
-        env.docker(&[args, &["sh", "-c", &format!("cd {directory} && {COUNT_AND_SUM}")]].concat())
-    };
-    let write = "cd /data; for i in $(seq 1000); do echo file $i > $i; done";
-    env.docker(&["run", "--rm", "-v", "thousand:/data", BOX, "sh", "-c", write])?;
-    env.docker(&["run", "-d", "--name", "thousand", "-v", "thousand:/data", BOX, "sleep", "600"])?;
-    let written = look(&["exec", "thousand"], "/data")?;
-    ensure!(written.starts_with("1000\n"), "{written}");
+/// In a directory: how many files there are, and the sum of all that is in them.
+const COUNT_AND_SUM: &str = "ls | wc -l; cat * | md5sum";
 
+/// Writes them into a volume, and returns what [`COUNT_AND_SUM`] says of it.
+fn write_a_thousand(env: &dyn Environment, volume: &str) -> Result<String> {
+    let script = format!("cd /data; for i in $(seq 1000); do echo file $i > $i; done; {COUNT_AND_SUM}");
+    let mount = format!("{volume}:/data");
+    let written = env.docker(&["run", "--rm", "-v", &mount, BOX, "sh", "-c", &script])?;
+    ensure!(written.starts_with("1000\n"), "{written}");
+    Ok(written)
+}
+
+fn a_thousand_files(env: &dyn Environment) -> Result<()> {
+    let written = write_a_thousand(env, "thousand")?;
+    let look = format!("cd /data && {COUNT_AND_SUM}; rm 500 && ls | wc -l");
+    let seen = env.docker(&["run", "--rm", "-v", "thousand:/data", BOX, "sh", "-c", &look])?;
+    ensure!(seen == format!("{written}\n999"), "written: {written}\nseen by another: {seen}");
+    let again =
+        env.docker(&["run", "--rm", "-v", "thousand:/data:ro", BOX, "sh", "-c", "ls /data | wc -l"])?;
+    ensure!(again == "999", "by a third: {again}");
+    env.docker(&["volume", "rm", "thousand"]).map(drop)
+}
+
+fn a_thousand_files_copied(env: &dyn Environment) -> Result<()> {
+    let written = write_a_thousand(env, "copied")?;
+    env.docker(&["run", "-d", "--name", "thousand", "-v", "copied:/data", BOX, "sleep", "600"])?;
     let shared = env.exchange().directory("thousand")?;
     env.docker(&["cp", "thousand:/data", &shared.inside])?;
     ensure!(std::fs::read_dir(shared.outside.join("data"))?.count() == 1000, "copied out are fewer");
     ensure!(std::fs::read_to_string(shared.outside.join("data/777"))? == "file 777\n");
-    env.docker(&["cp", &format!("{}/data", shared.inside), "thousand:/copied"])?;
-    let copied = look(&["exec", "thousand"], "/copied")?;
-    ensure!(copied == written, "written: {written}\ncopied out and in: {copied}");
-
     // As a stream, out of the running container and into one that never ran.
+    let look = format!("cd /data && {COUNT_AND_SUM}");
     let stream = env.try_docker(&["cp", "thousand:/data", "-"])?.exits(0)?.stdout;
-    env.docker(&[
-        "create",
-        "--name",
-        "streamed",
-        "-v",
-        "other:/data",
-        BOX,
-        "sh",
-        "-c",
-        &format!("cd /data && {COUNT_AND_SUM}"),
-    ])?;
+    env.docker(&["create", "--name", "streamed", "-v", "other:/data", BOX, "sh", "-c", &look])?;
     env.docker_with_input(&["cp", "-", "streamed:/"], &stream)?.exits(0)?;
     let streamed = env.docker(&["start", "--attach", "streamed"])?;
     ensure!(streamed == written, "written: {written}\nstreamed: {streamed}");
+
+    env.docker(&["cp", &format!("{}/data", shared.inside), "thousand:/copied"])?;
+    let look = format!("cd /copied && {COUNT_AND_SUM}");
+    let copied = env.docker(&["exec", "thousand", "sh", "-c", &look])?;
+    ensure!(copied == written, "written: {written}\ncopied out and in: {copied}");
     env.remove(&["thousand", "streamed"])?;
-    env.docker(&["volume", "rm", "thousand", "other"]).map(drop)
+    env.docker(&["volume", "rm", "copied", "other"]).map(drop)
 }
 
 fn volume_prune(env: &dyn Environment) -> Result<()> {

@@ -24,9 +24,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("git", &["git", "ssh"]),
     (OTHERS, &[]),
     ("extra", &[PRELOAD, EXTRA]),
+    ("licences", &[LICENCE]),
     ("launcher", &["launcher"]),
     // It names the version of each package, so it changes with any of them.
-    ("description", &[DESCRIPTION, LICENCE]),
+    ("description", &[DESCRIPTION]),
 ];
 
 /// Packages of the engine that have a layer of their own, as they are large and have versions of their own.

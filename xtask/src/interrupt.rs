@@ -10,13 +10,13 @@ use anyhow::{Result, ensure};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 /// A hang is no measurement.
-pub(super) const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 static INTERRUPTED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
-/// The bench was told to stop.
+/// We were told to stop.
 #[derive(Debug)]
-pub(super) struct Interrupted;
+pub(crate) struct Interrupted;
 
 impl fmt::Display for Interrupted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -26,25 +26,34 @@ impl fmt::Display for Interrupted {
 
 impl std::error::Error for Interrupted {}
 
-/// From now on these signals end the bench in order. Its children of the same terminal get them too, and end by themselves.
-pub(super) fn watch() -> Result<()> {
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
-        signal_hook::flag::register(signal, INTERRUPTED.clone())?;
+/// All that mean to end.
+pub(crate) const ALL: &[i32] = &[SIGINT, SIGTERM, SIGHUP];
+
+/// What a terminal sends to everybody who runs in it.
+pub(crate) const CTRL_C: &[i32] = &[SIGINT];
+
+/// Status of a command that Ctrl-C has ended.
+pub(crate) const STATUS: u8 = 130;
+
+/// From now on these signals end us in order. Our children of the same terminal get them too, and end by themselves.
+pub(crate) fn watch(signals: &[i32]) -> Result<()> {
+    for signal in signals {
+        signal_hook::flag::register(*signal, INTERRUPTED.clone())?;
     }
     Ok(())
 }
 
-pub(super) fn happened() -> bool {
+pub(crate) fn happened() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
 }
 
-pub(super) fn check() -> Result<()> {
+pub(crate) fn check() -> Result<()> {
     ensure!(!happened(), Interrupted);
     Ok(())
 }
 
 /// Waits for something, which must come.
-pub(super) fn until(what: &str, every: Duration, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
+pub(crate) fn until(what: &str, every: Duration, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
     let begun = Instant::now();
     while !done()? {
         check()?;
@@ -55,7 +64,7 @@ pub(super) fn until(what: &str, every: Duration, mut done: impl FnMut() -> Resul
 }
 
 /// Lets some time pass.
-pub(super) fn pause(time: Duration) -> Result<()> {
+pub(crate) fn pause(time: Duration) -> Result<()> {
     let begun = Instant::now();
     until("a pause", Duration::from_millis(20), || Ok(begun.elapsed() >= time))
 }
