@@ -140,15 +140,17 @@ pub const HOLES: &[Hole] = &[
         says: "`sh`",
         reason: "the base brings a shell of its own",
     },
-    Hole { place: "vm", scenario: "running::copy", says: "not implemented", reason: OLD_KERNEL },
+    Hole { place: "vm", scenario: "running::copy", says: OLD_KERNEL_SAYS, reason: OLD_KERNEL },
     Hole {
         place: "vm",
         scenario: "storage::a_thousand_files_copied",
-        says: "not implemented",
+        says: OLD_KERNEL_SAYS,
         reason: OLD_KERNEL,
     },
 ];
 
+/// Its fallback looks for a `/proc` among the container's files.
+const OLD_KERNEL_SAYS: &str = "via /proc/self/fd/";
 const OLD_KERNEL: &str = "`docker cp` of a directory fails: this engine sets its mode with fchmodat2(2), which Linux has since 6.6";
 
 /// Why this scenario cannot pass there.
