@@ -9,6 +9,7 @@ use crate::build::IMAGE;
 use crate::command::{Outcome, eventually};
 use crate::environment::Environment;
 use crate::image::{self, BOX};
+use crate::interrupt;
 use crate::up::Instance;
 
 mod starts;
@@ -91,6 +92,7 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
+        let _undoing = interrupt::undoing();
         for (command, names) in [
             (&["rm", "--force", "--volumes"][..], &self.containers),
             (&["volume", "rm", "--force"], &self.volumes),

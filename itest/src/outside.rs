@@ -16,6 +16,7 @@ use crate::build::IMAGE;
 use crate::command::eventually;
 use crate::environment::Environment;
 use crate::image::{self, BOX};
+use crate::interrupt;
 use crate::nested::Nested;
 use crate::up::Instance;
 
@@ -87,6 +88,7 @@ impl Outside {
 
 impl Drop for Outside {
     fn drop(&mut self) {
+        let _undoing = interrupt::undoing();
         self.nested = None;
         let gone = self
             .outer()

@@ -9,6 +9,7 @@ use crate::build::IMAGE;
 use crate::command::{Outcome, eventually};
 use crate::environment::Environment;
 use crate::image::{self, BOX};
+use crate::interrupt;
 use crate::product;
 
 /// Where a shell is seen inside, in the outer engine and in the containers: the image has none.
@@ -87,6 +88,7 @@ impl<'a> Container<'a> {
 
 impl Drop for Container<'_> {
     fn drop(&mut self) {
+        let _undoing = interrupt::undoing();
         if let Err(error) = self.outer.remove(&[self.name]) {
             eprintln!("error: container `{}` was not removed: {error:#}", self.name);
         }

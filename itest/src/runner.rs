@@ -1,17 +1,16 @@
 //! `cargo xtask scenario`: chosen scenarios in chosen environments, one after the other, a line each.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Result, anyhow};
 
 use crate::environments::{self, PLACES, Place, Started};
-use crate::faults::traces::Traces;
+use crate::faults::traces;
 use crate::results::{self, Recorded, Verdict};
 use crate::scenarios::components;
 use crate::suite::told;
-use crate::{Environment, Need, Scenario, command, interrupt, need};
+use crate::{Need, Scenario, command, interrupt, need};
 
 mod choice;
 
@@ -149,7 +148,7 @@ fn run_in(place: &'static Place, choice: &Choice) -> Fared {
 fn run_with_one_image(place: &Place, lines: &Lines, scenarios: &[&Scenario], fared: &mut Fared) {
     let start = Instant::now();
     let components = components(scenarios.iter().copied());
-    let before = Traces::look();
+    let before = traces::ours();
     let started = (place.start)(&components).and_then(|started| {
         fared.recorded.look(&started)?;
         Ok(started)
@@ -165,7 +164,8 @@ fn run_with_one_image(place: &Place, lines: &Lines, scenarios: &[&Scenario], far
                 run_one(lines, scenario, &started, fared);
             }
             let begun = Instant::now();
-            let down = started.take_down().and_then(|()| before?.nothing_new());
+            let _undoing = interrupt::undoing();
+            let down = started.take_down().and_then(|()| traces::none_but(&before?));
             lines.say("is down", "", begun.elapsed().as_secs_f64(), "");
             if let Err(error) = down {
                 lines.fail("taking it down", 0.0, &told(&error));
@@ -187,8 +187,7 @@ fn run_one(lines: &Lines, scenario: &Scenario, started: &Started, fared: &mut Fa
     }
     let environment = started.environment();
     let begun = Instant::now();
-    let result = catch_unwind(AssertUnwindSafe(|| (scenario.run)(environment)))
-        .unwrap_or_else(|_| Err(anyhow!("it panicked")));
+    let result = scenario.run_in(environment);
     let took = begun.elapsed().as_secs_f64();
     if interrupt::signal().is_some() {
         return lines.say(scenario.name, "", took, "interrupted");
@@ -214,24 +213,7 @@ fn run_one(lines: &Lines, scenario: &Scenario, started: &Started, fared: &mut Fa
             Verdict::Failed
         }
     };
-    if result.is_err()
-        && let Err(error) = sweep(environment)
-    {
-        println!("  error: clearing up after it: {}", told(&error).replace('\n', "\n  "));
-    }
     fared.recorded.results.insert(scenario.name.to_owned(), verdict);
-}
-
-/// What a scenario that failed left behind must not be in the way of the next one.
-pub(crate) fn sweep(environment: &dyn Environment) -> Result<()> {
-    environment.try_docker(&["swarm", "leave", "--force"])?;
-    let containers = environment.docker(&["ps", "--all", "--quiet"])?;
-    let containers: Vec<&str> = containers.split_whitespace().collect();
-    if !containers.is_empty() {
-        environment.remove(&containers)?;
-    }
-    environment.docker(&["network", "prune", "--force"])?;
-    environment.docker(&["volume", "prune", "--all", "--force"]).map(drop)
 }
 
 /// The lines of one environment, aligned.

@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::command::{self, Outcome};
+use crate::interrupt;
 use crate::product;
 use crate::up::on_a_terminal;
 
@@ -114,6 +115,7 @@ impl Sandbox {
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
+        let _undoing = interrupt::undoing();
         match self.down(&["--volumes"]).and_then(|outcome| outcome.exits(0)) {
             Ok(_) => {}
             Err(error) => eprintln!("error: instance `{}` was not taken down: {error:?}", self.name),

@@ -3,9 +3,11 @@
 //! A scenario starts from an engine that has the image [`crate::image::BOX`] and whatever earlier scenarios left; it
 //! uses names of its own and removes what it made.
 
-use anyhow::Result;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::{Environment, Need};
+use anyhow::{Result, anyhow};
+
+use crate::{Environment, Need, interrupt, suite};
 
 pub mod building;
 pub mod buildkit;
@@ -79,6 +81,19 @@ const fn scenario(
 }
 
 impl Scenario {
+    /// Does it. One that fails must not be in the way of the next.
+    pub fn run_in(&self, environment: &dyn Environment) -> Result<()> {
+        let result = catch_unwind(AssertUnwindSafe(|| (self.run)(environment)))
+            .unwrap_or_else(|_| Err(anyhow!("it panicked")));
+        if result.is_err()
+            && !interrupt::is_asked()
+            && let Err(error) = sweep(environment)
+        {
+            eprintln!("error: clearing up after `{}`: {}", self.name, suite::told(&error));
+        }
+        result
+    }
+
     const fn needs(self, needs: &'static [Need]) -> Self {
         Scenario { needs, ..self }
     }
@@ -90,6 +105,18 @@ impl Scenario {
     const fn long(self) -> Self {
         Scenario { long: true, ..self }
     }
+}
+
+/// What a scenario that failed left behind must not be in the way of the next one.
+pub(crate) fn sweep(environment: &dyn Environment) -> Result<()> {
+    environment.try_docker(&["swarm", "leave", "--force"])?;
+    let containers = environment.docker(&["ps", "--all", "--quiet"])?;
+    let containers: Vec<&str> = containers.split_whitespace().collect();
+    if !containers.is_empty() {
+        environment.remove(&containers)?;
+    }
+    environment.docker(&["network", "prune", "--force"])?;
+    environment.docker(&["volume", "prune", "--all", "--force"]).map(drop)
 }
 
 /// The components that these need of the image, for `--with`.

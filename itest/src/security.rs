@@ -13,6 +13,7 @@ use crate::build;
 use crate::command::{self, Outcome};
 use crate::environment::Environment;
 use crate::image::BOX;
+use crate::interrupt;
 use crate::up::Instance;
 
 /// A process of the host that nobody inside may see; gone with this.
@@ -47,6 +48,7 @@ impl Key {
 
 impl Drop for Key {
     fn drop(&mut self) {
+        let _undoing = interrupt::undoing();
         const INVALIDATE: u32 = 21;
         let script = format!("exit(syscall(250, {INVALIDATE}, {}) < 0)", self.0);
         let gone = command::run(Command::new("perl").args(["-e", &script]), b"");

@@ -8,7 +8,6 @@ use std::time::SystemTime;
 use anyhow::{Result, anyhow};
 use libtest_mimic::{Arguments, Failed, Trial};
 
-use crate::runner::sweep;
 use crate::{Environment, Need, Scenario, interrupt, need};
 
 /// An environment that is started by the first scenario that runs, and by none when they are only listed.
@@ -86,16 +85,10 @@ impl Suite {
         for scenario in scenarios.iter().copied().flatten() {
             let run = move || {
                 let environment = environment.get()?;
-                let result = (scenario.run)(&*environment).map_err(|error| {
+                scenario.run_in(&*environment).map_err(|error| {
                     let log = environment.log_tail();
                     anyhow!("{}\n--- the engine's last lines\n{log}", told(&error))
-                });
-                if result.is_err()
-                    && let Err(error) = sweep(&*environment)
-                {
-                    eprintln!("error: clearing up after it: {}", told(&error));
-                }
-                result
+                })
             };
             let when = if scenario.long { When::Long } else { When::Scenario };
             self = self.add(when, scenario.name, scenario.needs, run);

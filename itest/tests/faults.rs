@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use itest::command::eventually;
 use itest::faults::traces::{self, Traces};
 use itest::faults::{FAULTS, killing};
+use itest::stream::Stream;
 use itest::suite::Suite;
 use itest::{Need, product};
 use rustix::process::{Pid, Signal, kill_process};
@@ -34,23 +35,27 @@ fn interrupted() -> Result<()> {
     let before = Traces::look()?;
     let mut suite = Command::new(std::env::current_exe()?);
     suite.args(["--exact", &format!("{PREFIX}::{}", killing::UNSUPERVISED)]);
-    let mut suite = suite.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    let mut suite = suite.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+    let said = Stream::read(suite.stderr.take().context("no standard error")?);
     let ended = end_when_up(&mut suite);
     if ended.is_err() {
         let _ = suite.kill();
         let _ = suite.wait();
     }
-    ensure!(ended? == Some(130), "the suite does not end as after Ctrl-C");
+    let said = String::from_utf8_lossy(&said.to_the_end()).into_owned();
+    let status = ended.with_context(|| format!("it says: {said}"))?;
+    ensure!(status == Some(130), "the suite does not end as after Ctrl-C, but with {status:?}: {said}");
     before.nothing_new()
 }
 
 fn end_when_up(suite: &mut Child) -> Result<Option<i32>> {
     let name = product::instance_name(killing::UNSUPERVISED_PURPOSE);
     let socket = product::target().join("itest-run/state").join(name).join("docker.sock");
+    ensure!(!socket.exists(), "`{}` is left of an earlier run", socket.display());
     eventually("the instance is up", Duration::from_secs(600), || {
-        ensure!(suite.try_wait()?.is_none(), "the suite has ended");
-        Ok(socket.exists())
+        Ok(socket.exists() || suite.try_wait()?.is_some())
     })?;
+    ensure!(suite.try_wait()?.is_none(), "the suite has ended");
     kill_process(Pid::from_raw(suite.id().cast_signed()).context("no pid")?, Signal::INT)?;
     let mut status = None;
     eventually("the suite ends", Duration::from_secs(120), || {

@@ -18,8 +18,8 @@ const NEEDS: &[Need] = &[
     Need::Program("script"),
 ];
 
-/// At some five seconds a file.
-const SAMPLE: usize = 4;
+/// At some ten seconds a file.
+const SAMPLE: usize = 3;
 
 fn main() -> ExitCode {
     if let Some(code) = prove::run_alone() {

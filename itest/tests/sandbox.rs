@@ -10,10 +10,10 @@ fn main() -> ExitCode {
         .test("exec", &[], sandbox::exec)
         .test("terminal", &[Need::Program("script")], sandbox::terminal)
         .test("interrupted", &[], sandbox::interrupted)
-        .test("bad_disks", &[Need::Program("unshare")], sandbox::bad_disks)
-        .test("odd_paths", &[], sandbox::odd_paths)
+        .long("bad_disks", &[Need::Program("unshare")], sandbox::bad_disks)
+        .long("odd_paths", &[], sandbox::odd_paths)
         .test("run_of_an_instance", &[], sandbox::run_of_an_instance)
-        .test("other_suite", &[], sandbox::other_suite)
+        .long("other_suite", &[], sandbox::other_suite)
         .test("published_port", &[], sandbox::published_port)
         .run(|| Ok(()))
 }

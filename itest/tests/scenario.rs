@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use itest::command::eventually;
 use itest::stream::Stream;
 use itest::suite::Suite;
@@ -28,8 +28,11 @@ fn in_a_scenario() -> Result<()> {
     let mut runner = Runner::start("up", "zombies::")?;
     let output = Stream::read(runner.0.stdout.take().context("no output")?);
     eventually("the environment is up", Duration::from_secs(600), || {
-        Ok(String::from_utf8_lossy(&output.so_far()).contains("is up"))
+        Ok(runner.0.try_wait()?.is_some() || String::from_utf8_lossy(&output.so_far()).contains("is up"))
     })?;
+    if let Some(status) = runner.0.try_wait()? {
+        bail!("the runner has ended, {status}: {}", String::from_utf8_lossy(&output.to_the_end()));
+    }
     // It takes half a minute, so this is in the middle.
     std::thread::sleep(Duration::from_secs(2));
     ensure!(runner.ends_after(Signal::INT)? == 130, "after Ctrl-C");

@@ -88,7 +88,9 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     }
     let status = summary(&lines, options, start.elapsed());
     if interrupt::happened() {
-        println!("interrupted: what was started is gone again, and the tiers after it did not run");
+        println!(
+            "interrupted: the tests took down what they had started, unless they say otherwise, and no more were begun"
+        );
         return Ok(ExitCode::from(interrupt::STATUS));
     }
     Ok(status)

@@ -8,6 +8,8 @@ use object::read::archive::ArchiveFile;
 
 use crate::cache::Cache;
 use crate::error::Hints;
+use crate::fetch::cache_remedy;
+use crate::file_content::NotKept;
 use crate::limited::Limited;
 use crate::progress::{Progress, Stoppable};
 use crate::source::Package;
@@ -38,12 +40,10 @@ pub enum UnpackError {
 impl Hints for UnpackError {
     fn hints(&self) -> Vec<String> {
         match self {
-            Self::Archive { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
-                vec!["free some space (about 1 GB), or name another place with `--cache-dir DIR`".to_owned()]
-            }
-            Self::Archive { .. } => {
-                vec!["try another suite with `--suite NAME`, or report the package".to_owned()]
-            }
+            Self::Archive { source, .. } => vec![match NotKept::of(source) {
+                Some(not_kept) => cache_remedy(not_kept.kind()),
+                None => "try another suite with `--suite NAME`, or report the package".to_owned(),
+            }],
             Self::Damaged { path, .. } => vec![format!("remove `{}` and build again", path.display())],
         }
     }

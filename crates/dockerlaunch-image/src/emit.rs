@@ -22,6 +22,7 @@ use crate::config::ImageConfig;
 use crate::contents::Contents;
 use crate::digest::Digest;
 use crate::error::Hints;
+use crate::file_content::{Changed, LEAVE_AS_IT_IS};
 use crate::progress::{Progress, Stopped};
 use crate::recipe::Trees;
 use crate::request::{BuildRequest, Output};
@@ -65,6 +66,9 @@ pub enum EmitError {
     /// The configuration document cannot be made.
     #[error("cannot describe the image")]
     Config(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A file of the user's is not as it was.
+    #[error(transparent)]
+    Changed(Box<dyn std::error::Error + Send + Sync>),
     /// The user asked to stop.
     #[error("interrupted")]
     Cancelled,
@@ -75,7 +79,7 @@ impl Hints for EmitError {
         match self {
             Self::Write { path, source } => match source.kind() {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                    vec!["free some space (an image takes about 200 MB), or write to another disk".to_owned()]
+                    vec!["free some space (an image takes about 230 MB), or write to another disk".to_owned()]
                 }
                 io::ErrorKind::NotFound => {
                     let parent = path.parent().unwrap_or(path);
@@ -101,6 +105,7 @@ impl Hints for EmitError {
                 vec!["build one architecture at a time, or write an OCI layout: `-o oci:DIR`".to_owned()]
             }
             Self::Config(_) => vec!["this is a fault of this program: please report it".to_owned()],
+            Self::Changed(_) => vec![LEAVE_AS_IT_IS.to_owned()],
             Self::Cancelled => vec![],
         }
     }
@@ -155,13 +160,13 @@ impl Emitter<'_> {
     }
 }
 
-/// Gives an I/O error the output's path; a request to stop stays one.
+/// Gives an I/O error the output's path; a request to stop stays one, and what is no fault of the output's.
 fn write_error(path: &Path) -> impl Fn(io::Error) -> EmitError {
-    move |source| {
-        if source.get_ref().is_some_and(|inner| inner.is::<Stopped>()) {
-            EmitError::Cancelled
-        } else {
-            EmitError::Write { path: path.to_owned(), source }
+    move |source| match source.get_ref() {
+        Some(inner) if inner.is::<Stopped>() => EmitError::Cancelled,
+        Some(inner) if let Some(changed) = inner.downcast_ref::<Changed>() => {
+            EmitError::Changed(changed.clone().into())
         }
+        _ => EmitError::Write { path: path.to_owned(), source },
     }
 }

@@ -101,13 +101,20 @@ impl Hints for FetchError {
                     .to_owned(),
             ],
             Self::Offline { .. } => vec!["run once without `--offline`".to_owned()],
-            Self::Cache { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
-                vec!["free some space (about 1 GB), or name another place with `--cache-dir DIR`".to_owned()]
-            }
-            Self::Cache { .. } => vec!["name a writable place with `--cache-dir DIR`".to_owned()],
+            Self::Cache { source, .. } => vec![cache_remedy(source.kind())],
             Self::NoCacheDir => vec!["name a place with `--cache-dir DIR`".to_owned()],
             Self::Cancelled => vec![],
         }
+    }
+}
+
+/// What to do where the cache cannot be written.
+pub(crate) fn cache_remedy(kind: io::ErrorKind) -> String {
+    match kind {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "free some space (about 1 GB), or name another place with `--cache-dir DIR`".to_owned()
+        }
+        _ => "name a writable place with `--cache-dir DIR`".to_owned(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Archives that unpack to more than there is memory.
+//! Archives that unpack to more than there is room for.
 
 use std::io::{self, Read};
 

@@ -20,7 +20,7 @@ pub struct Preload {
 }
 
 impl Preload {
-    /// Reads an archive.
+    /// Reads an archive. It stays where it is, and must stay as it is until the build has ended.
     ///
     /// # Errors
     ///

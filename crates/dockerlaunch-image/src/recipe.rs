@@ -328,13 +328,18 @@ impl Kitchen<'_, '_> {
         let origin = Arc::new(Origin::plain(EXTRA, Source::User));
         for ExtraFile { to, mode, content } in self.extra {
             if elf::is_elf(content).map_err(RecipeError::Read)? {
-                let path = to.clone();
                 match elf::inspect(to, &bytes(content)?) {
-                    Ok(facts) if facts.machine != self.arch.elf_machine() => {
-                        return Err(RecipeError::ExtraWrongArch { path, arch: self.arch.name() });
+                    Ok(facts) if facts.is_static() => {
+                        // Not all that is ELF is for this processor: it may be for another machine, or for the kernel.
+                        if mode & 0o111 != 0 && facts.machine != self.arch.elf_machine() {
+                            let text = format!(
+                                "`/{to}` is an executable for another machine than {}",
+                                self.arch.name()
+                            );
+                            self.progress.event(Event::Warning(&text));
+                        }
                     }
-                    Ok(facts) if facts.is_static() => {}
-                    _ => return Err(RecipeError::ExtraNotStatic { path }),
+                    _ => return Err(RecipeError::ExtraNotStatic { path: to.clone() }),
                 }
             }
             tree.place(to, *mode, Kind::File(content.clone()), &origin)?;

@@ -80,7 +80,7 @@ struct FileText {
 }
 
 impl SpecFile {
-    /// Reads a spec file, and the files that it names beside it.
+    /// Reads a spec file, and finds the files that it names beside it, which must stay as they are until the build has ended.
     ///
     /// # Errors
     ///

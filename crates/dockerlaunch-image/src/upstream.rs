@@ -1,7 +1,7 @@
 //! The engine out of a static tarball, in the layout of Docker's own `docker-VERSION.tgz`: `docker/dockerd` and its
 //! fellows, in place of the distribution's packages.
 //!
-//! Nothing of it is written anywhere before all of it has been read and found right.
+//! Nothing of it gets into an output before all of it has been read and found right.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
 use crate::error::Hints;
-use crate::fetch::{FetchError, Fetcher};
+use crate::fetch::{FetchError, Fetcher, cache_remedy};
+use crate::file_content::NotKept;
 use crate::limited::Limited;
 use crate::spec::nearest;
 use crate::tree::Content;
@@ -96,6 +97,9 @@ impl Hints for UpstreamError {
                 "compare `--engine-sha256` with what the engine's maker has published".to_owned(),
                 "the file may have been changed or cut off on its way: fetch it anew".to_owned(),
             ],
+            Self::Archive { source, .. } if let Some(not_kept) = NotKept::of(source) => {
+                vec![cache_remedy(not_kept.kind())]
+            }
             Self::Archive { .. } => {
                 vec!["fetch the tarball anew, and compare its digest".to_owned(), layout.to_owned()]
             }
@@ -214,9 +218,12 @@ pub(crate) fn unpack(location: &str, bytes: &[u8], scratch: &Path) -> Result<Pro
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
+    use std::time::Duration;
 
     use super::*;
+    use crate::cache::Cache;
     use crate::limited::bomb;
+    use crate::progress::Silent;
     use tar::EntryType::{Link, Regular, Symlink};
 
     fn tarball(entries: &[(&str, tar::EntryType, &[u8])]) -> Vec<u8> {
@@ -290,6 +297,40 @@ mod tests {
             assert!(refused(&whole[..end]).contains("cannot be unpacked"), "{end}");
         }
         assert!(refused(&b"<html>not found</html>".repeat(100)).contains("cannot be unpacked"));
+    }
+
+    /// Serves these bytes to so many clients, and returns where.
+    fn served(bytes: Vec<u8>, clients: usize) -> String {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}/docker-1.tgz", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            for stream in listener.incoming().take(clients) {
+                let mut stream = stream.unwrap();
+                let mut request = [0; 4096];
+                let _ = stream.read(&mut request).unwrap();
+                write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", bytes.len()).unwrap();
+                stream.write_all(&bytes).unwrap();
+            }
+        });
+        address
+    }
+
+    #[test]
+    fn an_address_is_fetched_once_and_only_the_right_one_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::open(directory.path().to_owned()).unwrap();
+        let bytes = gzip(&tarball(&[("docker/dockerd", Regular, b"d")]));
+        let (right, wrong) = (Digest::of(&bytes), Digest::of(b"another"));
+        let location = served(bytes, 2);
+        let open = |digest, offline| {
+            let fetcher = Fetcher::new(&cache, offline, Duration::from_secs(20), &Silent);
+            Engine { location: location.clone(), digest }.open(&fetcher)
+        };
+        let error = open(wrong, false).unwrap_err().to_string();
+        assert!(error.contains(&wrong.to_string()) && error.contains(&right.to_string()), "{error}");
+        assert!(open(right, true).is_err(), "what was wrong was kept");
+        assert_eq!(open(right, false).unwrap().get("dockerd").unwrap().bytes().unwrap(), b"d".as_slice());
+        assert!(open(right, true).is_ok(), "it is fetched again");
     }
 
     #[test]

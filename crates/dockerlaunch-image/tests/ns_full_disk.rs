@@ -70,4 +70,14 @@ fn on_the_full_disk(place: &str) {
         assert_eq!(names(), ["tar"], "{output}");
     }
     assert_eq!(std::fs::read(place.join("tar")).unwrap(), b"of before");
+    std::fs::remove_file(place.join("tar")).unwrap();
+
+    let cache_dir = Some(place.join("cache"));
+    let request = BuildRequest { outputs: vec![], cache_dir, ..fixture.request() };
+    let error = build(&request, &Silent).expect_err("what is unpacked does not fit into the cache");
+    let told = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
+    let told: Vec<String> = told.map(ToString::to_string).collect();
+    assert!(told.concat().contains("No space left"), "{told:?}");
+    let hints = dockerlaunch_image::Hints::hints(&error);
+    assert!(hints[0].contains("--cache-dir"), "{hints:?}");
 }

@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use dockerlaunch_image::{
-    BuildError, BuildRequest, Class, Digest, EmitError, Event, ExtraFile, Hints as _, Output, Progress,
-    Silent, Source, build, contents, tree,
+    BuildError, BuildRequest, Class, Digest, EmitError, Event, ExtraFile, Hints as _, Output, Preload,
+    Progress, Silent, Source, build, contents, tree,
 };
-use repository::Fixture;
+use repository::{FORKY, Fixture, image_archive};
 use serde_json::{Value, json};
 
 const CERTIFICATES: &str = "out/usr/lib/dockerlaunch/etc/ssl/certs";
@@ -327,4 +327,29 @@ fn a_file_that_a_package_lacks_is_told_with_the_nearest() {
     assert_eq!(error.to_string(), "package xz-utils has no file `/usr/bin/xz`");
     assert_eq!(error.hints()[0], "the nearest that xz-utils has is `/usr/bin/xzz`");
     assert_eq!(fixture.left_over(), Vec::<String>::new());
+}
+
+#[test]
+fn an_archive_that_is_changed_meanwhile_is_in_no_output() {
+    let fixture = Fixture::of(&FORKY);
+    let path = fixture.path("image.tar");
+    for output in [
+        Output::Oci(fixture.path("oci")),
+        Output::Docker(fixture.path("docker")),
+        Output::Tar(fixture.path("tar")),
+        Output::Initramfs(fixture.path("initramfs")),
+        Output::Dir(fixture.path("dir")),
+        Output::Sbom(fixture.path("sbom")),
+    ] {
+        let mut archive = image_archive(3_000_000);
+        fs::write(&path, &archive).unwrap();
+        let preload = vec![Preload::read(&path).unwrap()];
+        archive[1_000_000] = 1;
+        fs::write(&path, &archive).unwrap();
+        let request = BuildRequest { outputs: vec![output.clone()], preload, ..fixture.request() };
+        let error = build(&request, &Silent).expect_err(&output.to_string());
+        assert!(error.to_string().ends_with("image.tar` was changed while the image was built"), "{error}");
+        assert!(error.hints()[0].contains("as they are"), "{:?}", error.hints());
+        assert!(!output.path().exists(), "{output}");
+    }
 }

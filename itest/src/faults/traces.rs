@@ -40,17 +40,7 @@ pub fn none_at_the_end() -> Result<()> {
 impl Traces {
     /// Looks at it now.
     pub fn look() -> Result<Self> {
-        let mut ours = BTreeSet::new();
-        processes(&mut ours)?;
-        loop_devices(&mut ours);
-        let state = product::target().join("itest-run/state");
-        // What is built once and kept for the next `up`.
-        let kept = |name: &str| matches!(name, "images" | "tools");
-        files(&state, kept, &mut ours);
-        for store in ["images", "tools"] {
-            files(&state.join(store), |name| name != "unfinished", &mut ours);
-        }
-        Ok(Self { host: Host::look()?, ours })
+        Ok(Self { host: Host::look()?, ours: ours()? })
     }
 
     /// Nothing is there that was not, or soon not any more.
@@ -62,6 +52,46 @@ impl Traces {
             self.host.unchanged(&now.host, |area, line| !AREAS.contains(&area) || is_theirs(line))?;
             Ok(true)
         })
+    }
+}
+
+/// What there is of this clone's instances: processes, mounts, cgroups, devices, files.
+pub fn ours() -> Result<BTreeSet<String>> {
+    let mut ours = BTreeSet::new();
+    processes(&mut ours)?;
+    loop_devices(&mut ours);
+    let state = product::target().join("itest-run/state");
+    let target = product::target().display().to_string();
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    ours.extend(mounts.lines().filter(|line| line.contains(&target)).map(|line| format!("mount {line}")));
+    groups(Path::new("/sys/fs/cgroup"), &suffix(), &mut ours);
+    // What is built once and kept for the next `up`.
+    let kept = |name: &str| matches!(name, "images" | "tools");
+    files(&state, kept, &mut ours);
+    for store in ["images", "tools"] {
+        files(&state.join(store), |name| name != "unfinished", &mut ours);
+    }
+    Ok(ours)
+}
+
+/// Nothing of ours is there but this, or soon not any more.
+pub fn none_but(before: &BTreeSet<String>) -> Result<()> {
+    eventually("nothing is left", SETTLE, || {
+        let now = ours()?;
+        let new: Vec<_> = now.difference(before).collect();
+        ensure!(new.is_empty(), "left behind: {new:#?}");
+        Ok(true)
+    })
+}
+
+fn groups(directory: &Path, suffix: &str, found: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            if entry.file_name().to_string_lossy().ends_with(suffix) {
+                found.insert(format!("cgroup {}", entry.path().display()));
+            }
+            groups(&entry.path(), suffix, found);
+        }
     }
 }
 

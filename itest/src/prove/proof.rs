@@ -8,11 +8,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 
 use crate::environments::scenarios;
+use crate::scenarios::sweep;
 use crate::suite::told;
 use crate::up::{Instance, Options, ROOTFS};
-use crate::{
-    Environment, Scenario, command, firewall, interrupt, need, public_names, runner, small_files, userns,
-};
+use crate::{Environment, Scenario, command, firewall, interrupt, need, public_names, small_files, userns};
 
 /// A test that brings an instance of its own; its name is without that of its suite.
 #[derive(Debug)]
@@ -122,7 +121,7 @@ impl<'a> Trial<'a> {
             };
             interrupt::check()?;
             if let Fate::Failed(_) = &fate {
-                runner::sweep(&instance)?;
+                sweep(&instance)?;
             }
             went(*proof, fate, begun.elapsed())?;
         }

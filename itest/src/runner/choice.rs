@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn what_does_not_exist_is_told_with_the_nearest_and_the_list() {
         for (words, told) in [
-            ("--in nestd", &["`nestd`", "nearest is `nested`", "up, nested"][..]),
+            ("--in nestd", &["`nestd`", "nearest is `nested`", "up, crun, nested"][..]),
             ("--in", &["`--in` wants names", "nested"]),
             ("runing", &["`runing`", "nearest is `running`", "\n  engine::version\n"]),
             ("running::exit_code_of_run", &["nearest is `running::exit_codes_of_run`"]),

@@ -82,16 +82,20 @@ fn of_users(env: &dyn Environment) -> Result<()> {
     for (program, rules) in [("iptables", V4), ("ip6tables", V6)] {
         let before = save(env, program)?;
         let result = take(env, program, rules);
-        // Tables that were not there before are not among what is restored.
-        for table in save(env, program)?.lines().filter_map(|line| line.strip_prefix('*')) {
-            env.exec(&[program, "--wait", "-t", table, "-F"], b"")?.exits(0)?;
-        }
+        let flushed = flush(env, program);
         restore(env, program, &before)?;
-        result?;
+        result.and(flushed)?;
         let (before, after) = (of_tables(&before), of_tables(&save(env, program)?));
         ensure!(before == after, "rules before: {before:#?}, and left: {after:#?}");
     }
     Ok(())
+}
+
+/// Tables that were not there before are not among what is restored.
+fn flush(env: &dyn Environment, program: &str) -> Result<()> {
+    let saved = save(env, program)?;
+    let mut tables = saved.lines().filter_map(|line| line.strip_prefix('*'));
+    tables.try_for_each(|table| env.exec(&[program, "--wait", "-t", table, "-F"], b"")?.exits(0).map(drop))
 }
 
 fn take(env: &dyn Environment, program: &str, rules: &[&str]) -> Result<()> {

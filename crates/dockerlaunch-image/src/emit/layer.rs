@@ -20,8 +20,8 @@ use crate::request::Compression;
 /// Changes when the same tree would make another layer.
 const FORMAT: u32 = 1;
 
-/// Layers kept: some four builds' worth, of about 65 MB each.
-const KEPT: usize = 32;
+/// Layers kept: some four builds' worth, of about 80 MB each.
+const KEPT: usize = 40;
 
 /// A layer in the cache.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -4,6 +4,7 @@ use std::io;
 
 use crate::elf::ElfError;
 use crate::error::Hints;
+use crate::file_content::LEAVE_AS_IT_IS;
 use crate::origin::EXTRA;
 use crate::tree::Conflict;
 
@@ -60,14 +61,6 @@ pub enum RecipeError {
     ExtraNotStatic {
         /// Where it was to lie.
         path: String,
-    },
-    /// An executable of the user's own is for another architecture.
-    #[error("the extra file `/{path}` is not an executable for {arch}")]
-    ExtraWrongArch {
-        /// Where it was to lie.
-        path: String,
-        /// The image's architecture.
-        arch: &'static str,
     },
     /// A file that was there is not as it was.
     #[error("cannot read a file of the image")]
@@ -127,16 +120,7 @@ impl Hints for RecipeError {
             Self::ExtraNotStatic { .. } => {
                 vec!["link it statically: the image has no libraries but what Docker needs".to_owned()]
             }
-            Self::ExtraWrongArch { .. } => vec![
-                "build it for the image's architecture, or the image for its own with `--arch ARCH`"
-                    .to_owned(),
-            ],
-            Self::Read(_) => {
-                vec![
-                    "leave the files and archives that the image gets as they are until it is built"
-                        .to_owned(),
-                ]
-            }
+            Self::Read(_) => vec![LEAVE_AS_IT_IS.to_owned()],
             Self::Conflict(conflict) if conflict.components.iter().any(|name| name == EXTRA) => {
                 vec!["give the file another place in the image, or leave the component out".to_owned()]
             }

@@ -297,6 +297,18 @@ pub(crate) fn archive(suite: &Suite, signer: &Signer) -> BTreeMap<String, Vec<u8
     files
 }
 
+/// An archive of images, as `docker save` writes it, with a layer of so many zeros.
+pub(crate) fn image_archive(layer: usize) -> Vec<u8> {
+    let mut tar = tar::Builder::new(Vec::new());
+    let manifest = format!(r#"[{{"Config":"{}.json"}}]"#, "ab".repeat(32));
+    for (name, bytes) in [("layer.tar", vec![0; layer]), ("manifest.json", manifest.into_bytes())] {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(bytes.len() as u64);
+        tar.append_data(&mut header, name, bytes.as_slice()).unwrap();
+    }
+    tar.into_inner().unwrap()
+}
+
 /// A served archive, and a request to build from it.
 pub(crate) struct Fixture {
     pub(crate) directory: tempfile::TempDir,
