@@ -1,11 +1,11 @@
 //! What goes wrong from outside, and what must hold all the same. One area a file; each area is a table.
 //!
-//! A fault brings the instance that it breaks. Around each of them, and around all, [`traces`] compares the host before and
+//! A fault brings the instance that it breaks. Around each of them, and around all, [`crate::traces`] compares the host before and
 //! after. Every wait has a deadline: a hang is a failure with a name.
 
 use anyhow::{Context, Result};
 
-use crate::Need;
+use crate::{Need, traces};
 
 mod acknowledged;
 mod client;
@@ -19,7 +19,6 @@ pub mod limits;
 mod operations;
 mod registry;
 pub mod stopping;
-pub mod traces;
 
 /// One thing that goes wrong.
 #[derive(Debug, Clone, Copy)]

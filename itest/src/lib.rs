@@ -39,6 +39,7 @@ pub mod small_files;
 pub mod sources;
 pub mod stream;
 pub mod suite;
+pub mod traces;
 pub mod up;
 pub mod userns;
 pub mod vm;

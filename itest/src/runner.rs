@@ -6,11 +6,10 @@ use std::time::Instant;
 use anyhow::{Result, anyhow};
 
 use crate::environments::{self, PLACES, Place, Started};
-use crate::faults::traces;
 use crate::results::{self, Recorded, Verdict};
 use crate::scenarios::components;
 use crate::suite::told;
-use crate::{Need, Scenario, command, interrupt, need};
+use crate::{Need, Scenario, command, interrupt, need, traces};
 
 mod choice;
 

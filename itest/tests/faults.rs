@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use itest::command::eventually;
-use itest::faults::traces::{self, Traces};
 use itest::faults::{FAULTS, killing};
 use itest::stream::Stream;
 use itest::suite::Suite;
+use itest::traces::{self, Traces};
 use itest::{Need, product};
 use rustix::process::{Pid, Signal, kill_process};
 

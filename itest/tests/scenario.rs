@@ -1,7 +1,6 @@
 //! The runner of scenarios, interrupted: it takes down what it has started, and leaves nothing behind.
 
 use std::fs;
-use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use itest::command::eventually;
 use itest::stream::Stream;
 use itest::suite::Suite;
-use itest::{Need, product};
+use itest::{Need, product, traces};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Of the emulated machine.
@@ -25,6 +24,7 @@ fn main() -> ExitCode {
 
 /// Ctrl-C.
 fn in_a_scenario() -> Result<()> {
+    let before = traces::ours()?;
     let mut runner = Runner::start("up", "zombies::")?;
     let output = Stream::read(runner.0.stdout.take().context("no output")?);
     eventually("the environment is up", Duration::from_secs(600), || {
@@ -38,26 +38,28 @@ fn in_a_scenario() -> Result<()> {
     ensure!(runner.ends_after(Signal::INT)? == 130, "after Ctrl-C");
     let said = String::from_utf8_lossy(&output.to_the_end()).into_owned();
     ensure!(said.contains("interrupted") && said.contains("is down"), "it says: {said}");
-    nothing_left("scenarios")
+    traces::none_but(&before)
 }
 
 /// SIGTERM, when the engine outside has begun to start.
 fn while_it_starts() -> Result<()> {
+    let before = traces::ours()?;
     let mut runner = Runner::start("nested", "engine::version")?;
     let state = product::target().join("itest-run/state").join(product::instance_name("scenarios-nested"));
     eventually("an instance begins", Duration::from_secs(600), || Ok(state.exists()))?;
     ensure!(runner.ends_after(Signal::TERM)? == 143, "after SIGTERM");
-    nothing_left("scenarios-nested")
+    traces::none_but(&before)
 }
 
 fn while_the_machine_boots() -> Result<()> {
+    let before = traces::ours()?;
     let mut runner = Runner::start("vm", "engine::version")?;
     let serial = product::target().join("itest-run/scenarios-vm/serial.log");
     eventually("the machine begins to boot", Duration::from_secs(600), || {
         Ok(fs::metadata(&serial).is_ok_and(|file| file.len() > 0))
     })?;
     ensure!(runner.ends_after(Signal::INT)? == 130, "after Ctrl-C");
-    nothing_left("scenarios-vm")?;
+    traces::none_but(&before)?;
     ensure!(!serial.exists(), "`{}` is left", serial.display());
     Ok(())
 }
@@ -90,36 +92,5 @@ impl Drop for Runner {
         }
         let _ = self.0.kill();
         let _ = self.0.wait();
-    }
-}
-
-/// No instance, mount, cgroup or process of this purpose is there any more.
-fn nothing_left(purpose: &str) -> Result<()> {
-    let name = product::instance_name(purpose);
-    let state = product::target().join("itest-run/state").join(&name);
-    ensure!(!state.exists(), "`{}` is left", state.display());
-    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
-    ensure!(!mounts.contains(&name), "mounts are left: {mounts}");
-    let mut groups = Vec::new();
-    find(Path::new("/sys/fs/cgroup"), &name, &mut groups);
-    ensure!(groups.is_empty(), "cgroups are left: {groups:?}");
-    let scratch = product::target().join("itest-run").join(purpose).display().to_string();
-    for process in fs::read_dir("/proc")?.flatten() {
-        let words = fs::read(process.path().join("cmdline")).unwrap_or_default();
-        let words = String::from_utf8_lossy(&words).replace('\0', " ");
-        let is_ours = words.contains(&format!("{scratch}/")) || words.contains(&name);
-        ensure!(!is_ours, "a process is left: {words}");
-    }
-    Ok(())
-}
-
-fn find(directory: &Path, name: &str, found: &mut Vec<String>) {
-    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            if entry.file_name() == name {
-                found.push(entry.path().display().to_string());
-            }
-            find(&entry.path(), name, found);
-        }
     }
 }

@@ -5,8 +5,8 @@ mod repository;
 
 use std::fs;
 
-use dockerlaunch_image::{BuildRequest, Output, Preload, Silent, build};
-use repository::{FORKY, Fixture, Suite, image_archive};
+use dockerlaunch_image::{BuildRequest, Preload, Silent, build};
+use repository::{FORKY, Fixture, Suite, every_output, image_archive};
 
 /// Above what glibc keeps when it is freed (M_MMAP_THRESHOLD, at most 32 MiB): that would hide as much.
 const LAYER: usize = 80_000_000;
@@ -29,20 +29,10 @@ fn files_are_not_held_in_memory() {
     let fixture = Fixture::of(&Suite { filler: LAYER, ..FORKY });
     let preloaded = fixture.path("image.tar");
     fs::write(&preloaded, image_archive(LAYER)).unwrap();
-    let outputs = ["docker", "oci", "tar", "dir", "initramfs", "sbom"].map(|kind| {
-        let path = fixture.path(kind);
-        match kind {
-            "docker" => Output::Docker(path),
-            "oci" => Output::Oci(path),
-            "tar" => Output::Tar(path),
-            "dir" => Output::Dir(path),
-            "initramfs" => Output::Initramfs(path),
-            _ => Output::Sbom(path),
-        }
-    });
     let before = reset();
     let preload = vec![Preload::read(&preloaded).unwrap()];
-    let request = BuildRequest { outputs: outputs.to_vec(), preload, ..fixture.request() };
+    let request =
+        BuildRequest { outputs: every_output(&fixture.path("")).to_vec(), preload, ..fixture.request() };
     let report = build(&request, &Silent).unwrap();
     assert!(report.tree_size > 2 * LAYER as u64);
     // The kernel's own count may be off by some pages.

@@ -6,7 +6,7 @@ mod repository;
 use std::process::Command;
 
 use dockerlaunch_image::{BuildRequest, Output, Silent, build};
-use repository::{FORKY, Fixture, Suite};
+use repository::{FORKY, Fixture, Suite, every_output};
 
 /// Set in the process that has the small disk.
 const INSIDE: &str = "FULL_DISK_AT";
@@ -54,13 +54,8 @@ fn on_the_full_disk(place: &str) {
         names
     };
     std::fs::write(place.join("tar"), "of before").unwrap();
-    for output in [
-        Output::Tar(place.join("tar")),
-        Output::Dir(place.join("dir")),
-        Output::Docker(place.join("docker")),
-        Output::Initramfs(place.join("initramfs")),
-        Output::Oci(place.join("oci")),
-    ] {
+    // But a bill of materials, for which there is room.
+    for output in every_output(place).into_iter().filter(|output| !matches!(output, Output::Sbom(_))) {
         let compression = dockerlaunch_image::Compression::None;
         let request = BuildRequest { outputs: vec![output.clone()], compression, ..fixture.request() };
         let error = build(&request, &Silent).expect_err(&output.to_string());

@@ -13,7 +13,7 @@ use dockerlaunch_image::{
     BuildError, BuildRequest, Class, Digest, EmitError, Event, ExtraFile, Hints as _, Output, Preload,
     Progress, Silent, Source, build, contents, tree,
 };
-use repository::{FORKY, Fixture, image_archive};
+use repository::{FORKY, Fixture, every_output, image_archive};
 use serde_json::{Value, json};
 
 const CERTIFICATES: &str = "out/usr/lib/dockerlaunch/etc/ssl/certs";
@@ -333,14 +333,7 @@ fn a_file_that_a_package_lacks_is_told_with_the_nearest() {
 fn an_archive_that_is_changed_meanwhile_is_in_no_output() {
     let fixture = Fixture::of(&FORKY);
     let path = fixture.path("image.tar");
-    for output in [
-        Output::Oci(fixture.path("oci")),
-        Output::Docker(fixture.path("docker")),
-        Output::Tar(fixture.path("tar")),
-        Output::Initramfs(fixture.path("initramfs")),
-        Output::Dir(fixture.path("dir")),
-        Output::Sbom(fixture.path("sbom")),
-    ] {
+    for output in every_output(&fixture.path("")) {
         let mut archive = image_archive(3_000_000);
         fs::write(&path, &archive).unwrap();
         let preload = vec![Preload::read(&path).unwrap()];

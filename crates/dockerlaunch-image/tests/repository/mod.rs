@@ -297,6 +297,18 @@ pub(crate) fn archive(suite: &Suite, signer: &Signer) -> BTreeMap<String, Vec<u8
     files
 }
 
+/// One of each kind, by its name in this directory.
+pub(crate) fn every_output(place: &Path) -> [Output; 6] {
+    [
+        Output::Oci(place.join("oci")),
+        Output::Docker(place.join("docker")),
+        Output::Tar(place.join("tar")),
+        Output::Initramfs(place.join("initramfs")),
+        Output::Dir(place.join("dir")),
+        Output::Sbom(place.join("sbom")),
+    ]
+}
+
 /// An archive of images, as `docker save` writes it, with a layer of so many zeros.
 pub(crate) fn image_archive(layer: usize) -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());

@@ -1,4 +1,4 @@
-//! What a fault could leave on the host: mounts, cgroups, processes with their namespaces, files, devices.
+//! What tests could leave on the host: mounts, cgroups, processes with their namespaces, files, devices.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -116,10 +116,11 @@ fn is_theirs(line: &str) -> bool {
     }
 }
 
-/// Whatever is in a cgroup of ours, was started from our build directory, or by this process, zombies included; with its
-/// namespaces.
+/// Whatever is in a cgroup of ours, was started from our build directory, works on files there, or is this process's child,
+/// zombies included; with its namespaces.
 fn processes(found: &mut BTreeSet<String>) -> Result<()> {
     let (suffix, target, own) = (suffix(), product::target(), std::process::id().to_string());
+    let scratch = format!("{}/itest-run/", target.display());
     for entry in fs::read_dir("/proc")?.flatten() {
         let path = entry.path();
         let Some(pid) = path.file_name().and_then(|name| name.to_str()?.parse::<u32>().ok()) else {
@@ -132,7 +133,9 @@ fn processes(found: &mut BTreeSet<String>) -> Result<()> {
             read("cgroup").lines().any(|line| line.contains("/from-scratch/") && line.contains(&suffix));
         let is_ours = fs::read_link(path.join("exe"))
             .is_ok_and(|exe| exe.starts_with(&target) && !exe.starts_with(target.join("debug/deps")));
-        if is_inside || is_ours || field("PPid:") == Some(&own) {
+        // A machine's emulator, for one, whose files are in there.
+        let is_at_ours = read("cmdline").contains(&scratch);
+        if is_inside || is_ours || is_at_ours || field("PPid:") == Some(&own) {
             let namespaces = ["pid", "net", "mnt"].map(|kind| {
                 let link = fs::read_link(path.join("ns").join(kind)).unwrap_or_default();
                 link.display().to_string()
