@@ -293,6 +293,13 @@ mod tests {
     }
 
     #[test]
+    fn where_a_cache_cannot_be_written_temporary_files_serve() {
+        // Where nobody can make a file, root neither.
+        assert!(File::create_new("/sys/x").is_err());
+        assert_eq!(Content::keep(large().as_slice(), Path::new("/sys")).unwrap().bytes().unwrap(), large());
+    }
+
+    #[test]
     fn who_reads_and_who_writes_is_told_apart() {
         struct Broken;
         impl Read for Broken {

@@ -19,11 +19,13 @@ use crate::spec::{Component, FlagList, PackageFile, nearest};
 use crate::spec_file::ExtraFile;
 use crate::tree::{Content, Kind, Tree};
 use crate::upstream::{COMPONENTS, Programs};
-use crate::{CLI_PLUGIN_DIR, PRELOADED, PRIVATE_DIR};
+use crate::{PRELOADED, PRIVATE_DIR};
 
 mod error;
+mod public_names;
 
 pub use error::RecipeError;
+use public_names::{add_cli_plugin, add_public_names, names};
 
 /// The two shapes of the image.
 #[derive(Debug)]
@@ -120,26 +122,6 @@ pub(crate) fn cook(
     add_public_names(tree, &public).map_err(BuildError::from)
 }
 
-/// A name that people call something by.
-struct PublicName {
-    name: String,
-    /// What it names, under the private directory.
-    to: String,
-    /// Container images have it in `/usr/local/bin` too.
-    local: bool,
-    origin: Arc<Origin>,
-}
-
-fn names(public: &[String], to: &str, local: bool, origin: &Arc<Origin>) -> Vec<PublicName> {
-    let name = |name: &String| PublicName {
-        name: name.clone(),
-        to: to.to_owned(),
-        local,
-        origin: Arc::clone(origin),
-    };
-    public.iter().map(name).collect()
-}
-
 fn place_file(
     tree: &mut Tree,
     to: &str,
@@ -161,26 +143,6 @@ fn place_link_at(
     origin: &Arc<Origin>,
 ) -> Result<(), RecipeError> {
     Ok(tree.place(path, 0o777, Kind::Symlink(target), origin)?)
-}
-
-fn add_public_names(mut tree: Tree, public: &[PublicName]) -> Result<Trees, RecipeError> {
-    let below_usr = PRIVATE_DIR.trim_start_matches("usr/");
-    for PublicName { name, to, origin, .. } in public {
-        place_link_at(&mut tree, &format!("usr/bin/{name}"), format!("../{below_usr}/{to}"), origin)?;
-    }
-    let mut container = tree.clone();
-    for PublicName { name, to, origin, .. } in public.iter().filter(|name| name.local) {
-        let path = format!("usr/local/bin/{name}");
-        place_link_at(&mut container, &path, format!("../../{below_usr}/{to}"), origin)?;
-    }
-    Ok(Trees { embedding: tree, container })
-}
-
-fn add_cli_plugin(tree: &mut Tree, to: &str, origin: &Arc<Origin>) -> Result<(), RecipeError> {
-    let name = to.rsplit('/').next().unwrap_or(to);
-    let below_usr = PRIVATE_DIR.trim_start_matches("usr/");
-    let target = format!("../../../{below_usr}/{to}");
-    place_link_at(tree, &format!("{CLI_PLUGIN_DIR}/{name}"), target, origin)
 }
 
 fn bytes(content: &Content) -> Result<Cow<'_, [u8]>, RecipeError> {
