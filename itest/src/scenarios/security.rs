@@ -57,7 +57,7 @@ fn capabilities_and_masks(env: &dyn Environment) -> Result<()> {
     const USUAL: &str = "00000000a80425fb";
     let script = "awk '/^CapBnd/ {print $2}' /proc/1/status; cat /proc/keys /proc/timer_list 2>/dev/null | wc -c; \
                   find /dev -type b | wc -l; (echo 1 > /proc/sys/vm/drop_caches) 2>/dev/null && echo written; \
-                  (echo b > /proc/sysrq-trigger) 2>/dev/null && echo written; true";
+                  (echo h > /proc/sysrq-trigger) 2>/dev/null && echo written; true";
     let seen = env.docker(&["run", "--rm", BOX, "sh", "-c", script])?;
     ensure!(seen.lines().collect::<Vec<_>>() == [USUAL, "0", "0"], "{seen}");
     let dropped = env.docker(&[
