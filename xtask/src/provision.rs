@@ -9,6 +9,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::interrupt;
 use crate::process::{self, command, find, output, target};
 
 /// Something that a tier cannot do without.
@@ -127,6 +128,9 @@ pub(crate) fn provide(needs: &[Need]) -> Vec<(Need, anyhow::Error)> {
     let installed = if packages.is_empty() { Ok(()) } else { install(&packages) };
     let why = installed.err().map(|error| format!("{error:#}"));
     for need in missing {
+        if interrupt::happened() {
+            break;
+        }
         let got = match need {
             Need::Program(..) => match &why {
                 Some(why) if !need.met() => Err(anyhow::anyhow!("{why}")),
@@ -358,7 +362,7 @@ fn pack(directory: &Path) -> Result<()> {
 }
 
 /// Codename and mirror of this machine's release, as apt is set up; apt parses its own configuration best.
-fn own_release() -> Result<(String, String)> {
+pub(crate) fn own_release() -> Result<(String, String)> {
     let format = [
         "apt-get",
         "indextargets",

@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::process::{Command, ExitCode};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 
 use crate::count::{self, Count};
 use crate::interrupt;
@@ -69,22 +70,29 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let start = Instant::now();
     let wanted: Vec<&'static Tier> = TIERS.iter().filter(|tier| options.wants(tier)).collect();
     let needs: Vec<Need> = wanted.iter().flat_map(|tier| tier.needs).copied().collect();
-    for (need, error) in provision::provide(&needs) {
-        println!("could not get {}: {error:#}", need.told());
-    }
     let runner = Runner::choose(options)?;
     // The tests take down what they have started, and we wait for that.
     interrupt::watch(interrupt::CTRL_C)?;
+    // What needs nothing comes first, and runs while the rest is fetched.
+    let mut fetching = Some(thread::spawn(move || provision::provide(&needs)));
     let mut lines = Vec::new();
-    for tier in wanted {
+    for together in wanted.chunk_by(|one, next| next.beside == Some(one.name)) {
+        if together.iter().any(|tier| !tier.needs.is_empty())
+            && let Some(fetched) = fetching.take()
+        {
+            for (need, error) in fetched.join().map_err(|_| anyhow!("fetching what is needed panicked"))? {
+                println!("could not get {}: {error:#}", need.told());
+            }
+        }
         if interrupt::happened() {
             break;
         }
-        let line = run_tier(tier, options, &runner);
-        if !options.ci && !options.verbose {
-            println!("{}", row(&line));
+        for line in run_together(together, options, &runner)? {
+            if !options.ci && !options.verbose {
+                println!("{}", row(&line));
+            }
+            lines.push(line);
         }
-        lines.push(line);
     }
     let status = summary(&lines, options, start.elapsed());
     if interrupt::happened() {
@@ -96,7 +104,21 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     Ok(status)
 }
 
-fn run_tier(tier: &'static Tier, options: &Options, runner: &Runner) -> Line {
+/// Tiers that leave each other room, at the same time.
+fn run_together(tiers: &[&'static Tier], options: &Options, runner: &Runner) -> Result<Vec<Line>> {
+    let alone = tiers.len() == 1;
+    thread::scope(|scope| {
+        let run = |tier: &&'static Tier| {
+            let tier = *tier;
+            scope.spawn(move || run_tier(tier, options, runner, alone))
+        };
+        let running: Vec<_> = tiers.iter().map(run).collect();
+        running.into_iter().map(|tier| tier.join().map_err(|_| anyhow!("a tier panicked"))).collect()
+    })
+}
+
+/// One that is not alone shows what it printed when it is through: lines of two would mix.
+fn run_tier(tier: &'static Tier, options: &Options, runner: &Runner, alone: bool) -> Line {
     let start = Instant::now();
     let mut count = Count::default();
     let mut failures = Vec::new();
@@ -105,7 +127,7 @@ fn run_tier(tier: &'static Tier, options: &Options, runner: &Runner) -> Line {
             Verdict::Failed(format!("needs {}, and nothing may be left out here", need.told()))
         }
         Some(need) => Verdict::LeftOut(format!("needs {}", need.told())),
-        None => run_steps(tier, options, runner, &mut count, &mut failures),
+        None => run_steps(tier, options, runner, alone, &mut count, &mut failures),
     };
     let verdict = match verdict {
         Verdict::Ok if tier.has_tests && count.passed == 0 && options.ci => {
@@ -123,6 +145,7 @@ fn run_steps(
     tier: &Tier,
     options: &Options,
     runner: &Runner,
+    alone: bool,
     count: &mut Count,
     failures: &mut Vec<String>,
 ) -> Verdict {
@@ -147,7 +170,7 @@ fn run_steps(
             command.env("FROM_SCRATCH_FULL", "1");
         }
         let name = show(&command);
-        let shown = options.ci || options.verbose;
+        let shown = alone && (options.ci || options.verbose);
         if shown {
             println!("\n── {}: {name}", tier.name);
         }
@@ -167,6 +190,9 @@ fn run_steps(
     }
     let file = target().join("xtask").join(format!("{}.log", tier.name));
     let _ = fs::create_dir_all(target().join("xtask")).and_then(|()| fs::write(&file, &log));
+    if !alone && (options.ci || options.verbose) {
+        println!("\n── {}\n{log}", tier.name);
+    }
     match failed {
         None => Verdict::Ok,
         Some(why) => {

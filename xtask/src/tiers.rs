@@ -13,6 +13,8 @@ pub(crate) struct Tier {
     pub(crate) has_tests: bool,
     /// Run only by `--full`, or when asked for by name.
     pub(crate) long: bool,
+    /// The tier just before it, when both are begun together.
+    pub(crate) beside: Option<&'static str>,
 }
 
 /// One command of a tier.
@@ -111,6 +113,7 @@ pub(crate) const TIERS: &[Tier] = &[
         steps: &[Step::Cargo(&["fmt", "--all", "--check"])],
         has_tests: false,
         long: false,
+        beside: None,
     },
     Tier {
         name: "lint",
@@ -127,6 +130,7 @@ pub(crate) const TIERS: &[Tier] = &[
         ])],
         has_tests: false,
         long: false,
+        beside: None,
     },
     Tier {
         name: "unit",
@@ -135,6 +139,7 @@ pub(crate) const TIERS: &[Tier] = &[
         steps: &[Step::Tests(""), Step::Cargo(&["test", "--locked", "--workspace", "--doc"])],
         has_tests: true,
         long: false,
+        beside: None,
     },
     Tier {
         name: "ns",
@@ -143,6 +148,7 @@ pub(crate) const TIERS: &[Tier] = &[
         steps: &[Step::Tests("ns_")],
         has_tests: true,
         long: false,
+        beside: None,
     },
     Tier {
         name: "repro",
@@ -151,6 +157,7 @@ pub(crate) const TIERS: &[Tier] = &[
         steps: &[Step::Tests("repro_"), Step::Scenarios("repro")],
         has_tests: true,
         long: false,
+        beside: None,
     },
     Tier {
         name: "engine",
@@ -159,6 +166,7 @@ pub(crate) const TIERS: &[Tier] = &[
         steps: &[Step::Scenarios("engine")],
         has_tests: true,
         long: false,
+        beside: None,
     },
     Tier {
         name: "root",
@@ -176,6 +184,7 @@ pub(crate) const TIERS: &[Tier] = &[
         ],
         has_tests: true,
         long: false,
+        beside: None,
     },
     Tier {
         name: "nested",
@@ -189,6 +198,7 @@ pub(crate) const TIERS: &[Tier] = &[
         ],
         has_tests: true,
         long: false,
+        beside: None,
     },
     Tier {
         name: "fuzz",
@@ -197,6 +207,7 @@ pub(crate) const TIERS: &[Tier] = &[
         steps: &[Step::Fuzz],
         has_tests: true,
         long: false,
+        beside: None,
     },
     Tier {
         name: "vm",
@@ -205,14 +216,17 @@ pub(crate) const TIERS: &[Tier] = &[
         steps: &[Step::Scenarios("vm")],
         has_tests: true,
         long: false,
+        // Emulated machines boot on one processor, and the fuzz targets are mostly compiled: neither needs all of ours.
+        beside: Some("fuzz"),
     },
     Tier {
         name: "scenarios",
-        proves: "every scenario in every environment",
+        proves: "every scenario in every environment; nothing has grown",
         needs: SCENARIOS,
-        steps: &[Step::Cargo(&["xtask", "scenario", "--in", "all"])],
+        steps: &[Step::Cargo(&["xtask", "size"]), Step::Cargo(&["xtask", "scenario", "--in", "all"])],
         has_tests: true,
         long: true,
+        beside: None,
     },
 ];
 
@@ -225,6 +239,15 @@ mod tests {
         for prefix in PREFIXES {
             let name = prefix.trim_end_matches('_');
             assert!(TIERS.iter().any(|tier| tier.name == name), "no tier for {prefix}");
+        }
+    }
+
+    #[test]
+    fn tiers_that_begin_together_are_neighbours() {
+        for (number, tier) in TIERS.iter().enumerate() {
+            if let Some(name) = tier.beside {
+                assert_eq!(TIERS[number - 1].name, name, "{}", tier.name);
+            }
         }
     }
 
