@@ -10,6 +10,7 @@ use crate::process::{command, is_root, output, target};
 use crate::provision::{self, Need};
 
 mod by_hand;
+mod cold;
 mod daily;
 mod engine;
 mod image;
@@ -68,6 +69,7 @@ const MEASURES: &[(&str, Measure)] = &[
     ("launcher", Alone(launch::launcher)),
     ("twenty", Alone(twenty::twenty)),
     ("rebuild", Alone(image::rebuild)),
+    ("cold", Alone(cold::cold)),
     ("image", Alone(image::weight)),
     ("tls", Inside(service::tls)),
     ("container", Inside(service::container)),

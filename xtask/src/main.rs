@@ -40,8 +40,9 @@ cargo xtask docs [--image]
     --image    the sizes and the picture of the image too, out of a new one
 cargo xtask pictures
     Takes the README's pictures anew (root)
-cargo xtask size
-    What the image weighs, part by part
+cargo xtask size [--record]
+    What the image weighs by component and package; fails when a file grew by more than 2 % that is of the same version, or ours
+    --record   writes docs/size.json, which is what it is compared with
 ";
 
 fn main() -> ExitCode {
@@ -69,7 +70,11 @@ fn run(mut words: Vec<String>) -> Result<ExitCode> {
             _ => bail!("`docs` takes `--image` alone"),
         },
         "pictures" => pictures::run(),
-        "size" => size::run(),
+        "size" => match words[..] {
+            [] => size::run(false),
+            [ref word] if word == "--record" => size::run(true),
+            _ => bail!("`size` takes `--record` alone"),
+        },
         other => bail!("no task `{other}`; `cargo xtask --help` lists them"),
     }
 }

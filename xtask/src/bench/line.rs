@@ -114,7 +114,7 @@ impl Line {
 }
 
 /// The middle one, as one slow round says nothing. Of nothing it is no number, which meets no bar.
-fn median(values: &[f64]) -> f64 {
+pub(super) fn median(values: &[f64]) -> f64 {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
     match values.len() {

@@ -2,6 +2,8 @@
 
 use std::io::{self, Read, Write};
 
+use zstd::zstd_safe::CParameter;
+
 use crate::request::Compression;
 
 /// Jobs of a Zstandard stream are cut by size alone; any number of workers from one up gives the same bytes, none at
@@ -15,6 +17,12 @@ const SLOW_JOB: u32 = 4 << 20;
 /// The first level that is slow enough for that to matter.
 pub(super) const SLOW_LEVEL: u8 = 10;
 
+/// Levels whose own tables are larger than what a job looks back at, 8 MB: of 80 MB for each worker, half do nothing but
+/// fill memory. With these logarithms of the numbers of entries, layers are larger by less than a thousandth.
+const LARGE_TABLES: std::ops::RangeInclusive<u8> = 17..=19;
+const CHAIN_LOG: u32 = 23;
+const HASH_LOG: u32 = 21;
+
 /// A compressing writer.
 pub(super) enum Compressor<W: Write> {
     None(W),
@@ -24,6 +32,11 @@ pub(super) enum Compressor<W: Write> {
 
 impl<W: Write> Compressor<W> {
     pub(super) fn new(compression: Compression, writer: W) -> io::Result<Self> {
+        let workers = std::thread::available_parallelism().map_or(1, usize::from);
+        Self::with_workers(workers, compression, writer)
+    }
+
+    fn with_workers(workers: usize, compression: Compression, writer: W) -> io::Result<Self> {
         Ok(match compression {
             Compression::None => Self::None(writer),
             // flate2 writes no time and no name into the header.
@@ -32,11 +45,13 @@ impl<W: Write> Compressor<W> {
             }
             Compression::Zstd(level) => {
                 let mut encoder = zstd::Encoder::new(writer, level.into())?;
-                let workers =
-                    std::thread::available_parallelism().map_or(1, usize::from).clamp(1, MAX_WORKERS);
-                encoder.multithread(u32::try_from(workers).unwrap_or(1))?;
+                encoder.multithread(u32::try_from(workers.clamp(1, MAX_WORKERS)).unwrap_or(1))?;
                 if level >= SLOW_LEVEL {
-                    encoder.set_parameter(zstd::zstd_safe::CParameter::JobSize(SLOW_JOB))?;
+                    encoder.set_parameter(CParameter::JobSize(SLOW_JOB))?;
+                }
+                if LARGE_TABLES.contains(&level) {
+                    encoder.set_parameter(CParameter::ChainLog(CHAIN_LOG))?;
+                    encoder.set_parameter(CParameter::HashLog(HASH_LOG))?;
                 }
                 encoder.include_checksum(true)?;
                 Self::Zstd(encoder)
@@ -99,15 +114,15 @@ mod tests {
         // Several jobs' worth of text that does not compress to nothing.
         let text: Vec<u8> =
             (0..6_000_000u32).flat_map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
-        let pack = |workers: u32| {
-            let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
-            encoder.multithread(workers).unwrap();
-            encoder.include_checksum(true).unwrap();
-            encoder.write_all(&text).unwrap();
-            encoder.finish().unwrap()
-        };
-        let one = pack(1);
-        assert!(pack(2) == one);
-        assert!(pack(5) == one);
+        for level in [1, SLOW_LEVEL] {
+            let pack = |workers| {
+                let compression = Compression::Zstd(level);
+                let mut compressor = Compressor::with_workers(workers, compression, Vec::new()).unwrap();
+                compressor.write_all(&text).unwrap();
+                compressor.finish().unwrap()
+            };
+            let one = pack(1);
+            assert!(pack(2) == one && pack(5) == one && pack(99) == one, "zstd:{level}");
+        }
     }
 }

@@ -18,7 +18,7 @@ use crate::progress::stop_if_cancelled;
 use crate::request::Compression;
 
 /// Changes when the same tree would make another layer.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Layers kept: some four builds' worth, of about 80 MB each.
 const KEPT: usize = 40;
