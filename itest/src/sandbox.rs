@@ -16,9 +16,11 @@ use crate::interrupt;
 use crate::product;
 use crate::up::on_a_terminal;
 
+mod names;
 mod port;
 mod suite;
 
+pub use names::resolver_on_loopback;
 pub use port::published_port;
 pub use suite::other_suite;
 

@@ -15,5 +15,6 @@ fn main() -> ExitCode {
         .test("run_of_an_instance", &[], sandbox::run_of_an_instance)
         .long("other_suite", &[], sandbox::other_suite)
         .test("published_port", &[], sandbox::published_port)
+        .long("resolver_on_loopback", &[Need::Program("unshare")], sandbox::resolver_on_loopback)
         .run(|| Ok(()))
 }

@@ -88,6 +88,9 @@ impl FromStr for Port {
     }
 }
 
+/// The address, which is nobody's (RFC 3927), at which the first resolver of a host is found that has them on loopback alone.
+const FORWARDED: &str = "169.254.1.1";
+
 /// Makes a network namespace that nothing is in yet.
 pub(crate) fn new_namespace() -> anyhow::Result<File> {
     // A thread of its own, as it stays in the namespace that it has made.
@@ -116,6 +119,9 @@ pub(crate) fn start_pasta(
         args.extend(["-t".into(), port.spec().into()]);
     }
     args.extend(["-u", "none", "-T", "none", "-U", "none"].map(OsString::from));
+    if resolv_conf().is_some_and(|text| text.contains(FORWARDED)) {
+        args.extend(["--dns-forward", FORWARDED].map(OsString::from));
+    }
     // pasta refuses a path below /proc/PID/ns, and takes its own standard input.
     args.extend(["--no-netns-quit", "--netns", "/proc/self/fd/0", "-P"].map(OsString::from));
     args.push(dir.pasta_pid().into());
@@ -190,14 +196,21 @@ fn command(tools: &Path) -> anyhow::Result<(PathBuf, Vec<OsString>)> {
     Ok((loader, args))
 }
 
-/// What the instance can use of the host's resolvers: not those on the host's own loopback.
+/// What the instance can use of the host's resolvers: those on the host's own loopback by way of pasta.
 pub(crate) fn resolv_conf() -> Option<String> {
     // The second is what systemd-resolved knows when the first names its stub on loopback.
-    ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"]
-        .iter()
-        .filter_map(|file| fs::read_to_string(file).ok())
-        .map(|text| without_loopback(&text))
-        .find(|text| text.lines().any(|line| line.starts_with("nameserver")))
+    let files = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
+    usable(files.iter().filter_map(|file| fs::read_to_string(file).ok()).collect())
+}
+
+fn usable(texts: Vec<String>) -> Option<String> {
+    let names_one = |text: &String| text.lines().any(|line| line.trim_start().starts_with("nameserver"));
+    let kept: Vec<String> = texts.iter().map(|text| without_loopback(text)).collect();
+    if let Some(found) = kept.iter().find(|text| names_one(text)) {
+        return Some(found.clone());
+    }
+    let (_, rest) = texts.iter().zip(kept).find(|(text, _)| names_one(text))?;
+    Some(format!("nameserver {FORWARDED}\n{rest}"))
 }
 
 fn without_loopback(text: &str) -> String {
@@ -240,6 +253,11 @@ mod tests {
     fn resolvers_on_loopback_are_left_out() {
         let text =
             "# made by\nnameserver 127.0.0.53\nnameserver 192.0.2.1\nnameserver fe80::1%eth0\nsearch a.b\n";
-        assert_eq!(without_loopback(text), "nameserver 192.0.2.1\nnameserver fe80::1%eth0\nsearch a.b\n");
+        let kept = "nameserver 192.0.2.1\nnameserver fe80::1%eth0\nsearch a.b\n";
+        assert_eq!(without_loopback(text), kept);
+        let stub = "nameserver 127.0.0.53\noptions edns0\n".to_owned();
+        assert_eq!(usable(vec![stub.clone(), text.to_owned()]).as_deref(), Some(kept));
+        assert_eq!(usable(vec![stub]).as_deref(), Some("nameserver 169.254.1.1\noptions edns0\n"));
+        assert_eq!(usable(vec!["search a.b\n".to_owned()]), None);
     }
 }

@@ -148,14 +148,25 @@ fn change_root(plan: &Plan) -> anyhow::Result<()> {
     // The old root lies on top of the new one now.
     unmount(".", UnmountFlags::DETACH).context("cannot let go of the host's root")?;
     rustix::process::chdir("/")?;
+    // Before the binds: what the user puts over it is the user's, and on the host.
+    if let Some(text) = &plan.resolv_conf {
+        write_resolv_conf(Path::new("/etc"), text).context("cannot write `/etc/resolv.conf` inside")?;
+    }
     for (tree, target) in binds {
         attach(&tree, target).with_context(|| format!("cannot bind to `{}` inside", target.display()))?;
     }
-    if let Some(text) = &plan.resolv_conf {
-        fs::create_dir_all("/etc")?;
-        fs::write("/etc/resolv.conf", text).context("cannot write `/etc/resolv.conf` inside")?;
-    }
     Ok(())
+}
+
+/// A system that keeps a link there, as systemd-resolved has it, loses the link: what it leads to is not there, or will be
+/// hidden when `/run` is mounted.
+fn write_resolv_conf(etc: &Path, text: &str) -> io::Result<()> {
+    fs::create_dir_all(etc)?;
+    let file = etc.join("resolv.conf");
+    match fs::remove_file(&file) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => fs::write(file, text),
+    }
 }
 
 /// The image below, what changes above. Directories are handed over as descriptors, so that a comma or a colon
