@@ -1,5 +1,6 @@
 //! The end of everything under us: processes, then mounts.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,9 @@ use rustix::process::{WaitOptions, wait};
 
 use crate::cgroup::Below;
 use crate::say::say;
+
+/// How often it is looked whether containers have ended, of which nobody tells us.
+const PULSE: Duration = Duration::from_millis(20);
 
 /// Directories in which the engine mounts, and what was there before it came.
 #[derive(Debug, Default)]
@@ -55,6 +59,25 @@ pub(crate) fn end_containers() {
     let all = processes();
     for process in tree::in_containers(&tree::descendants(our_pid(), &all)) {
         end(process.pid);
+    }
+}
+
+/// Asks what runs in containers to end, and waits until it has, the time has come, or somebody is impatient. An engine that keeps
+/// them for its next start (`live-restore`), or has crashed, has not asked them.
+pub(crate) fn stop_containers(by: Instant, impatient: impl Fn() -> bool) {
+    let mut asked = BTreeSet::new();
+    loop {
+        let all = processes();
+        let mut inside = tree::in_containers(&tree::descendants(our_pid(), &all));
+        inside.retain(|process| !process.ended);
+        if inside.is_empty() || Instant::now() >= by || impatient() {
+            return;
+        }
+        for process in inside.iter().filter(|process| asked.insert((process.pid, process.started))) {
+            // It may just have ended.
+            let _ = kill(Pid::from_raw(process.pid), Signal::SIGTERM);
+        }
+        std::thread::sleep(PULSE);
     }
 }
 

@@ -106,6 +106,7 @@ pub fn run(watch: Watch<'_>, signals: &Signals) -> io::Result<End> {
         failure: None,
         stopped: false,
         forced: false,
+        stop_by: None,
         end_by: None,
         watch,
     };
@@ -144,6 +145,8 @@ struct Loop<'a> {
     failure: Option<Problem>,
     stopped: bool,
     forced: bool,
+    /// When all that was asked to end must have.
+    stop_by: Option<Instant>,
     /// When all that was ended by force must be gone.
     end_by: Option<Instant>,
 }
@@ -204,7 +207,10 @@ impl Loop<'_> {
             }
             Reaction::EndContainers => end::end_containers(),
             Reaction::EndEverything => {
-                // The engine has ended: what it used may do so in order, unless the time is over.
+                // The engine has ended: what it kept and what it used may do so in order, unless the time is over.
+                if let Some(by) = self.stop_by.filter(|_| !self.forced) {
+                    end::stop_containers(by, || self.is_impatient());
+                }
                 if let Some(companion) = self.companion.as_mut().filter(|_| !self.forced) {
                     companion.stop();
                 }
@@ -222,8 +228,9 @@ impl Loop<'_> {
                     say::line(level, Some(step), format_args!("{text}"));
                 }
                 self.forced |= matches!(news, News::Forced);
-                if matches!(news, News::Stopping(_)) {
+                if let News::Stopping(time) = news {
                     self.stopped = true;
+                    self.stop_by = Some(Instant::now() + time);
                     self.end_loader();
                     sockets::notify("STOPPING=1\n");
                     // No client shall wait for an engine that does not come any more.
@@ -319,6 +326,12 @@ impl Loop<'_> {
         let own = self.watch.engine.containerd.as_ref().map(|own| own.socket.as_str());
         self.watch.timeline.ready(self.engine_start, &self.watch.exec_root, own, &log);
         Event::Ready
+    }
+
+    /// Whether somebody has asked once more, and with more than SIGTERM. What else came is of no use any more.
+    fn is_impatient(&self) -> bool {
+        let stops = |number| signal::STOP.contains(&number) && number != signal::TERM;
+        std::iter::from_fn(|| self.signals.read()).any(|came| stops(came.meant().number))
     }
 
     fn read_signals(&mut self) -> Vec<Event> {

@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use dockerlaunch_plan::facts::mountinfo;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use rustix::mount::{MountFlags, UnmountFlags, mount_remount, unmount};
 use rustix::system::{RebootCommand, reboot};
 
 use crate::end::reap;
@@ -24,6 +26,7 @@ fn end(failed: bool, on_failure: Option<&str>) -> ! {
         children_gone(GRACE);
     }
     rustix::fs::sync();
+    let_go();
     let command = match on_failure.filter(|_| failed) {
         Some("wait") => loop {
             std::thread::park();
@@ -36,6 +39,41 @@ fn end(failed: bool, on_failure: Option<&str>) -> ! {
     }
     loop {
         std::thread::park();
+    }
+}
+
+/// File systems that live in memory alone; the rest of us still needs some of them.
+const IN_MEMORY: &[&str] = &[
+    "bpf",
+    "cgroup",
+    "cgroup2",
+    "debugfs",
+    "devpts",
+    "devtmpfs",
+    "mqueue",
+    "proc",
+    "pstore",
+    "ramfs",
+    "rootfs",
+    "securityfs",
+    "sysfs",
+    "tmpfs",
+    "tracefs",
+];
+
+/// Unmounts file systems, the last one first; what is still in use becomes read-only. So no journal is left to be replayed.
+fn let_go() {
+    let text = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    for mounted in mountinfo::parse(&text).iter().rev() {
+        if IN_MEMORY.contains(&mounted.fstype.as_str()) {
+            continue;
+        }
+        let target = mounted.target.as_str();
+        if unmount(target, UnmountFlags::NOFOLLOW).is_err()
+            && let Err(error) = mount_remount(target, MountFlags::RDONLY, c"")
+        {
+            say!(Warn, "{target} can be neither unmounted nor made read-only: {error}");
+        }
     }
 }
 

@@ -82,6 +82,22 @@ fn ns_containers_go_before_the_engine_pain_10() {
     assert_has(&output, &["shim saw it", "the container is gone, told 1"]);
 }
 
+/// With `live-restore` the engine does not ask them, and nobody else would.
+#[test]
+fn ns_containers_that_the_engine_keeps_are_asked_to_end() {
+    let engine = r#"
+        printf '#!/bin/sh\ntrap "sleep 0.3; echo container stops; exit 0" TERM; echo up > /container; while :; do sleep 0.05; done' > /inside
+        printf '#!/bin/sh\n/inside & wait; exec sleep 1000' > /containerd-shim-runc-v2
+        chmod +x /inside /containerd-shim-runc-v2; /containerd-shim-runc-v2 &
+        trap 'exit 0' TERM; while [ ! -s /container ]; do sleep 0.05; done
+        kill -TERM $PPID; while :; do sleep 0.05; done"#;
+    let start = Instant::now();
+    let output = Case::new(engine).env("DOCKERLAUNCH_STOP_TIMEOUT=1m").launch(&["dockerd"]);
+    assert_status(&output, 0);
+    assert_has(&output, &["container stops"]);
+    assert!(start.elapsed() < Duration::from_secs(30), "it does not wait for nothing");
+}
+
 #[test]
 fn ns_below_another_init_nothing_is_left_behind() {
     let engine = r#"

@@ -51,7 +51,9 @@ const SHIM: &str = "containerd-shim";
 /// The runtimes that a shim calls to stop containers are its children too, and must be left to do so.
 pub fn in_containers<'a>(processes: &[&'a Process]) -> Vec<&'a Process> {
     let shims: BTreeSet<i32> = processes.iter().filter(|p| p.name == SHIM).map(|p| p.pid).collect();
-    let is_runtime = |p: &Process| p.name == SHIM || p.name.starts_with("runc") || p.name == "crun";
+    // `runc:[2:INIT]` is runc inside of a container that is being made.
+    let is_runtime =
+        |p: &Process| [SHIM, "runc", "crun"].contains(&p.name.as_str()) || p.name.starts_with("runc:[");
     processes.iter().copied().filter(|p| shims.contains(&p.parent) && !is_runtime(p)).collect()
 }
 
@@ -83,11 +85,13 @@ mod tests {
             process(5, 4, "sleep"),
             process(6, 5, "sh"),
             process(7, 4, "runc"),
+            process(8, 4, "runc:[2:INIT]"),
+            process(9, 4, "runcmd"),
             process(90, 0, "containerd-shim"),
             process(91, 90, "theirs"),
         ];
         let ours = descendants(1, &all);
-        assert_eq!(ours.iter().map(|p| p.pid).collect::<Vec<_>>(), [2, 3, 4, 5, 6, 7]);
+        assert_eq!(ours.iter().map(|p| p.pid).collect::<Vec<_>>(), [2, 3, 4, 5, 6, 7, 8, 9]);
         assert_eq!(in_containers(&ours).iter().map(|p| p.pid).collect::<Vec<_>>(), [5]);
     }
 
