@@ -183,7 +183,13 @@ fn read_tar(
     let mut archive = tar::Archive::new(Limited::new(reader));
     for entry in archive.entries()? {
         let mut entry = entry?;
-        let path = merge_usr(normalise(&String::from_utf8_lossy(&entry.path_bytes())));
+        let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        // No package has them; without them a path would mean another file.
+        if path.starts_with('/') || path.split('/').any(|part| part == "..") {
+            let why = format!("`{}` is a path that leads out of it", path.escape_debug());
+            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+        }
+        let path = merge_usr(normalise(&path));
         let target = entry.link_name_bytes().map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         let kind = entry.header().entry_type();
         let found = match (kind, target) {
@@ -246,6 +252,23 @@ mod tests {
             builder.append(&ar::Header::new(name.as_bytes().to_vec(), bytes.len() as u64), bytes).unwrap();
         }
         builder.into_inner().unwrap()
+    }
+
+    #[test]
+    fn paths_that_lead_out_are_refused() {
+        for path in ["/usr/bin/x", "../usr/bin/x", "./usr/../../bin/x", "usr/bin/.."] {
+            let mut builder = tar::Builder::new(Vec::new());
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(tar::EntryType::Regular);
+            header.set_mode(0o755);
+            header.set_size(0);
+            // As it is: `set_path` would refuse what the test is about.
+            header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());
+            header.set_cksum();
+            builder.append(&header, &[][..]).unwrap();
+            let error = read(&deb("data.tar", &builder.into_inner().unwrap()), &|_| true).unwrap_err();
+            assert!(error.to_string().contains("leads out of it"), "{path}: {error}");
+        }
     }
 
     #[test]

@@ -71,9 +71,12 @@ pub(crate) fn read(path: &Path) -> Result<String, DocumentError> {
 ///
 /// When that fails; then a file that was there before still is.
 pub fn write_whole(path: &Path, text: &str) -> io::Result<()> {
-    if fs::symlink_metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+    // What a link leads to is replaced, and the link stays.
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    if fs::symlink_metadata(&target).is_ok_and(|metadata| !metadata.is_file()) {
         return fs::write(path, text);
     }
+    let path = target.as_path();
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let mut file = tempfile::NamedTempFile::new_in(directory.unwrap_or(Path::new(".")))?;
     file.write_all(text.as_bytes())?;
@@ -167,9 +170,13 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (file, link) = (directory.path().join("file"), directory.path().join("link"));
         std::os::unix::fs::symlink(&file, &link).unwrap();
-        for (path, text) in [(&file, "one"), (&file, "two"), (&link, "three")] {
+        let inode = || std::os::unix::fs::MetadataExt::ino(&fs::metadata(&file).unwrap());
+        // Into nothing, at first: the link is there before the file.
+        for (path, text) in [(&link, "none"), (&file, "one"), (&file, "two"), (&link, "three")] {
+            let before = fs::exists(&file).unwrap().then(inode);
             write_whole(path, text).unwrap();
             assert_eq!(fs::read_to_string(&file).unwrap(), text);
+            assert_ne!(before, Some(inode()), "written into, and half of it would be seen");
         }
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert!(write_whole(&directory.path().join("gone/file"), "x").is_err());

@@ -63,6 +63,12 @@ pub enum EmitError {
         /// The output, as `KIND:PATH`.
         output: String,
     },
+    /// A file of the user's lies where the kernel looks for the launcher.
+    #[error("`{output}` has the launcher as `/init`, where a file of yours is to be")]
+    Init {
+        /// The output, as `KIND:PATH`.
+        output: String,
+    },
     /// The configuration document cannot be made.
     #[error("cannot describe the image")]
     Config(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -104,6 +110,7 @@ impl Hints for EmitError {
             Self::OneArchitecture { .. } => {
                 vec!["build one architecture at a time, or write an OCI layout: `-o oci:DIR`".to_owned()]
             }
+            Self::Init { .. } => vec!["give your file another place".to_owned()],
             Self::Config(_) => vec!["this is a fault of this program: please report it".to_owned()],
             Self::Changed(_) => vec![LEAVE_AS_IT_IS.to_owned()],
             Self::Cancelled => vec![],
@@ -112,8 +119,15 @@ impl Hints for EmitError {
 }
 
 /// Refuses outputs that cannot be written, or would take something away, before any work is done for them.
-pub(crate) fn check(outputs: &[Output]) -> Result<(), EmitError> {
+pub(crate) fn check(request: &BuildRequest) -> Result<(), EmitError> {
+    let outputs = &request.outputs;
     places::check_apart(outputs)?;
+    let initramfs = outputs.iter().find(|output| matches!(output, Output::Initramfs(_)));
+    if let Some(output) = initramfs
+        && request.extra.iter().any(|file| file.to == "init" || file.to.starts_with("init/"))
+    {
+        return Err(EmitError::Init { output: output.to_string() });
+    }
     outputs.iter().try_for_each(|output| match output {
         Output::Oci(path) => staging::check_dir(path, oci::is_former),
         Output::Dir(path) => staging::check_dir(path, dir::is_former),

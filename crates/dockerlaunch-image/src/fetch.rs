@@ -45,6 +45,14 @@ pub enum FetchError {
         /// The HTTP status.
         status: u16,
     },
+    /// It cannot be what was asked for. Another attempt would not make it shorter.
+    #[error("`{url}` is longer than {limit} bytes, which nothing of its kind is")]
+    TooLong {
+        /// What was to be fetched.
+        url: String,
+        /// What is allowed.
+        limit: u64,
+    },
     /// What came is not what was signed.
     #[error("`{url}` is not what the archive signed: expected {expected}, got {found}")]
     WrongDigest {
@@ -95,6 +103,7 @@ impl Hints for FetchError {
                 "the mirror may have been updated just now: run the command again".to_owned(),
                 "try another mirror with `--mirror URL`".to_owned(),
             ],
+            Self::TooLong { .. } => vec!["check the address, and what a proxy makes of it".to_owned()],
             Self::Status { .. } => vec!["try another mirror with `--mirror URL`".to_owned()],
             Self::WrongDigest { .. } => vec![
                 "the file was changed or damaged on its way, or a proxy serves an old copy: try another mirror with `--mirror URL`"
@@ -229,13 +238,16 @@ impl<'a> Fetcher<'a> {
             }
             let length = head.headers.get("content-length").and_then(|value| value.to_str().ok());
             let size = length.and_then(|text| text.parse().ok());
+            if size.is_some_and(|size: u64| size > limit) {
+                return Err(FetchError::TooLong { url: url.to_owned(), limit });
+            }
             self.progress.event(Event::FetchStarted { name, size, resumed_from: 0 });
             let mut bytes = Vec::new();
             while let Some(more) = exchange.bytes()? {
                 self.progress.event(Event::FetchAdvanced { name, bytes: more.len() as u64 });
                 bytes.extend(more);
                 if bytes.len() as u64 > limit {
-                    return Err(exchange.failed(format!("it is longer than {limit} bytes")));
+                    return Err(FetchError::TooLong { url: url.to_owned(), limit });
                 }
             }
             match size {

@@ -183,10 +183,13 @@ pub(crate) struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Passes over so many bytes, or as many as there are left. What is not read is not compared with the digest.
-    pub(crate) fn skip(&mut self, count: u64) {
-        self.at = self.at.saturating_add(count).min(self.content.size);
+    /// Passes over so many bytes, or as many as there are left, and says how many. What is not read is not compared with the
+    /// digest.
+    pub(crate) fn skip(&mut self, count: u64) -> u64 {
+        let passed = count.min(self.content.size - self.at);
+        self.at += passed;
         self.read = None;
+        passed
     }
 }
 

@@ -7,7 +7,8 @@ use crate::lock::Lock;
 use crate::progress::Silent;
 use crate::spec::Component;
 use crate::spec_file::SpecFile;
-use crate::{deb, elf, upstream};
+use crate::tree::Tree;
+use crate::{LIBRARY_DIR, deb, elf, lint, upstream};
 
 /// A distribution package.
 pub fn package(bytes: &[u8]) {
@@ -21,9 +22,24 @@ pub fn package(bytes: &[u8]) {
 /// When it cannot.
 pub fn executable(bytes: &[u8]) {
     let _ = elf::inspect("x", bytes);
+    let _ = elf::versions("x", bytes);
     if let Ok(adapted) = elf::relocate("x", bytes) {
         assert!(elf::inspect("x", &adapted).is_ok(), "what was adapted cannot be read");
     }
+}
+
+/// Executables that are libraries of each other, as the lints of an image look at them.
+pub fn closure(bytes: &[u8]) {
+    const MAGIC: &[u8] = b"\x7fELF";
+    let starts: Vec<usize> =
+        bytes.windows(MAGIC.len()).enumerate().filter(|(_, four)| *four == MAGIC).map(|(at, _)| at).collect();
+    let ends = starts.iter().skip(1).copied().chain([bytes.len()]);
+    let mut tree = Tree::new();
+    for (number, (start, end)) in starts.iter().zip(ends).enumerate() {
+        let path = format!("{}/lib{number}.so", LIBRARY_DIR.trim_start_matches('/'));
+        let _ = tree.add_file(&path, 0o755, Content::new(&bytes[*start..end]));
+    }
+    let _ = lint::lint(&tree);
 }
 
 /// A tarball of the engine.

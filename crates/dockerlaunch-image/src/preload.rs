@@ -45,25 +45,34 @@ impl Preload {
     }
 }
 
+/// Whether an archive names images. It is read to its end: that of a broken download is missing, and what it lacks would be
+/// found out at the start of a container.
 fn names_images(mut tar: Reader<'_>) -> io::Result<bool> {
+    let mut found = false;
     let mut block = [0; BLOCK];
     loop {
         match tar.read_exact(&mut block) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && found => return Err(cut_off()),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
             other => other?,
         }
-        let Some((name, size)) = header(&block) else { return Ok(false) };
+        let Some((name, size)) = header(&block) else { return Ok(found) };
+        let padded = size.checked_next_multiple_of(BLOCK as u64).unwrap_or(u64::MAX);
+        let mut rest = padded;
         if INDEXES.contains(&&*name) && size < INDEX_LIMIT {
             let mut text = Vec::new();
             tar.by_ref().take(size).read_to_end(&mut text)?;
-            if std::str::from_utf8(&text).is_ok_and(|text| !digests(text).is_empty()) {
-                return Ok(true);
-            }
-            tar.skip(size.next_multiple_of(BLOCK as u64) - size);
-        } else {
-            tar.skip(size.checked_next_multiple_of(BLOCK as u64).unwrap_or(u64::MAX));
+            found |= std::str::from_utf8(&text).is_ok_and(|text| !digests(text).is_empty());
+            rest -= text.len() as u64;
+        }
+        if tar.skip(rest) < rest && found {
+            return Err(cut_off());
         }
     }
+}
+
+fn cut_off() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "it is cut off: its end is missing")
 }
 
 #[cfg(test)]
@@ -94,6 +103,20 @@ mod tests {
         let index = format!(r#"{{"manifests":[{{"digest":"sha256:{}"}}]}}"#, "ab".repeat(32));
         assert_eq!(read("base.tar", &archive("index.json", &index)), Ok("base.tar".to_owned()));
         assert_eq!(read("base.oci", &archive("index.json", &index)), Ok("base.oci.tar".to_owned()));
+        // The index may come first, and all that it names be missing.
+        let mut whole = tar::Builder::new(Vec::new());
+        for (name, content) in [("index.json", index.as_bytes()), ("layer", &[7; 2000])] {
+            let mut header = tar::Header::new_ustar();
+            header.set_size(content.len() as u64);
+            header.set_cksum();
+            whole.append_data(&mut header, name, content).unwrap();
+        }
+        let whole = whole.into_inner().unwrap();
+        assert_eq!(read("whole.tar", &whole), Ok("whole.tar".to_owned()));
+        for length in [1024, 1200, 1536, 2000, 3500] {
+            let error = read("cut.tar", &whole[..length]).unwrap_err();
+            assert!(error.contains("it is cut off"), "{length}: {error}");
+        }
         for (bytes, why) in [
             (archive("index.json", "{}"), "no archive of images"),
             (archive("etc/passwd", &index), "no archive of images"),

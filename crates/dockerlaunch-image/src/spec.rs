@@ -112,6 +112,21 @@ impl Spec {
             .ok_or_else(|| unknown("component", name, known()))
     }
 
+    /// A component that may be added to a profile.
+    pub(crate) fn added(&self, name: &str) -> Result<&Component, SpecError> {
+        let component = self.component(name)?;
+        if component.host { Err(SpecError::HostSide { name: name.to_owned() }) } else { Ok(component) }
+    }
+
+    /// A component that may be left out of a profile.
+    pub(crate) fn left_out(&self, name: &str) -> Result<&Component, SpecError> {
+        let component = self.component(name)?;
+        if component.required {
+            return Err(SpecError::Required { name: name.to_owned(), why: component.why.clone() });
+        }
+        Ok(component)
+    }
+
     /// The components of an image: a profile, what is added to it and what is taken away; or exactly `only`.
     ///
     /// # Errors
@@ -129,18 +144,13 @@ impl Spec {
         }
         let base = self.profile(profile)?;
         for name in with {
-            if self.component(name)?.host {
-                return Err(SpecError::HostSide { name: name.clone() });
-            }
+            self.added(name)?;
             if without.contains(name) {
                 return Err(SpecError::Both { name: name.clone() });
             }
         }
         for name in without {
-            let component = self.component(name)?;
-            if component.required {
-                return Err(SpecError::Required { name: name.clone(), why: component.why.clone() });
-            }
+            self.left_out(name)?;
         }
         let mut names: BTreeSet<&str> = base.components.iter().map(String::as_str).collect();
         names.extend(with.iter().map(String::as_str));

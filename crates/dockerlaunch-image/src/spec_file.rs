@@ -156,7 +156,7 @@ fn read_file(path: &Path) -> Result<Content, String> {
     Content::of_file(path).map_err(told)
 }
 
-/// Whether there are such a profile and such components.
+/// Whether there are such a profile and such components, and an image can be with and without them.
 fn check_names(document: &Document<'_>, told: &Text) -> Result<(), DocumentError> {
     let fault = |span, error: SpecError| {
         let hint = error.hints().join("; ");
@@ -167,8 +167,14 @@ fn check_names(document: &Document<'_>, told: &Text) -> Result<(), DocumentError
     if let Some(profile) = &told.profile {
         spec.profile(profile.get_ref()).map_err(|error| fault(profile.span(), error))?;
     }
-    for name in told.with.iter().chain(&told.without) {
-        spec.component(name.get_ref()).map_err(|error| fault(name.span(), error))?;
+    for name in &told.with {
+        spec.added(name.get_ref()).map_err(|error| fault(name.span(), error))?;
+    }
+    for name in &told.without {
+        spec.left_out(name.get_ref()).map_err(|error| fault(name.span(), error))?;
+        if told.with.iter().any(|other| other.get_ref() == name.get_ref()) {
+            return Err(fault(name.span(), SpecError::Both { name: name.get_ref().clone() }));
+        }
     }
     Ok(())
 }
@@ -219,7 +225,7 @@ with = ["cli"]
 without = ["etc"]
 
 [env]
-DOCKER_OPTS = "--debug"
+DOCKERD_DEBUG = "true"
 
 [labels]
 "com.example.team" = "build"
@@ -240,7 +246,7 @@ mode = "0755"
         assert_eq!(spec.suite.as_deref(), Some("trixie"));
         assert_eq!(spec.profile.as_deref(), Some("minimal"));
         assert_eq!((spec.with, spec.without), (vec!["cli".to_owned()], vec!["etc".to_owned()]));
-        assert_eq!(spec.env["DOCKER_OPTS"], "--debug");
+        assert_eq!(spec.env["DOCKERD_DEBUG"], "true");
         assert_eq!(spec.labels["com.example.team"], "build");
         let file = |to: &str, mode, text: &str| ExtraFile {
             to: to.to_owned(),
@@ -285,6 +291,17 @@ mode = "0755"
             (file("[[file]]\nfrom = \"b\"\nto = \"/a/b\""), ":6:6: `/a/b` is no place", "below another"),
             ("profile = \"defualt\"".to_owned(), ":1:11: unknown profile `defualt`", "default"),
             ("with = [\"cli\",\n\"clii\"]".to_owned(), ":2:1: unknown component `clii`", "cli"),
+            (
+                "without = [\"engine\"]".to_owned(),
+                ":1:12: component `engine` cannot be left out",
+                "no container starts",
+            ),
+            ("with = [\"passt\"]".to_owned(), ":1:9: component `passt` serves the host", "by itself"),
+            (
+                "with = [\"git\"]\nwithout = [\"xz\", \"git\"]".to_owned(),
+                ":2:18: component `git` is given with both",
+                "only once",
+            ),
             ("without = [\"gti\"]".to_owned(), ":1:12: unknown component `gti`", "git"),
         ] {
             let error = parse(&text).expect_err(&text);

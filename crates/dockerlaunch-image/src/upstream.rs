@@ -46,6 +46,15 @@ pub enum UpstreamError {
         #[source]
         source: io::Error,
     },
+    /// It cannot be fetched.
+    #[error("cannot fetch the engine `{location}`")]
+    Fetch {
+        /// Where it is.
+        location: String,
+        /// Why.
+        #[source]
+        source: Box<FetchError>,
+    },
     /// It is another one.
     #[error("the engine `{location}` is not the one that was asked for: expected {expected}, got {found}")]
     WrongDigest {
@@ -93,6 +102,10 @@ impl Hints for UpstreamError {
             "the layout is that of Docker's static releases: `docker/dockerd`, `docker/containerd` and so on";
         match self {
             Self::Read { .. } => vec!["name a readable file or an address: `--engine FILE|URL`".to_owned()],
+            Self::Fetch { .. } => vec![
+                "check the address; a tarball that was fetched by other means is named by its path: `--engine FILE`"
+                    .to_owned(),
+            ],
             Self::WrongDigest { .. } => vec![
                 "compare `--engine-sha256` with what the engine's maker has published".to_owned(),
                 "the file may have been changed or cut off on its way: fetch it anew".to_owned(),
@@ -153,11 +166,22 @@ impl Engine {
         if bytes.len() as u64 > PACKED_LIMIT { Err(fail(too_long())) } else { Ok(bytes) }
     }
 
-    fn fetch(&self, fetcher: &Fetcher<'_>) -> Result<Vec<u8>, FetchError> {
+    fn fetch(&self, fetcher: &Fetcher<'_>) -> Result<Vec<u8>, crate::BuildError> {
         if let Some(bytes) = fetcher.cache.read_blob(self.digest) {
             return Ok(bytes);
         }
-        let bytes = fetcher.whole(&self.location, PACKED_LIMIT)?;
+        let bytes = match fetcher.whole(&self.location, PACKED_LIMIT) {
+            // Mirrors have nothing to do with it, so it is not their remedies that help.
+            Err(
+                error @ (FetchError::Transport { .. }
+                | FetchError::Status { .. }
+                | FetchError::TooLong { .. }),
+            ) => {
+                let (location, source) = (self.location.clone(), Box::new(error));
+                return Err(UpstreamError::Fetch { location, source }.into());
+            }
+            result => result?,
+        };
         // What is not the right one is not kept.
         if Digest::of(&bytes) == self.digest {
             let path = fetcher.cache.blob(self.digest);

@@ -5,7 +5,10 @@ mod repository;
 
 use dockerlaunch_image::source::{AptSettings, AptSource, SourceError};
 use dockerlaunch_image::verify::VerifyError;
-use dockerlaunch_image::{BuildError, BuildRequest, Event, FetchError, Hints as _, Output, Silent, build};
+use dockerlaunch_image::{
+    BuildError, BuildRequest, Digest, Engine, Event, FetchError, Hints as _, Output, Silent, UpstreamError,
+    build,
+};
 use repository::{FORKY, Fault, Fixture, INDEX, PACKAGE, RELEASE, Recorder, Signer, Suite, archive, release};
 
 fn paths(fixture: &Fixture) -> Vec<String> {
@@ -157,6 +160,28 @@ fn a_mirror_that_goes_away_is_an_error_and_the_next_run_goes_on() {
     let requests = fixture.server.take_requests();
     let (_, range) = requests.iter().find(|(path, _)| path == PACKAGE).unwrap();
     assert!(range.is_some(), "what had arrived was used: {requests:?}");
+}
+
+/// What an engine's address has is no mirror's business.
+#[test]
+fn an_engine_that_cannot_be_fetched_is_an_error_with_its_own_way_out() {
+    const PATH: &str = "docker.tgz";
+    let fixture = Fixture::new();
+    let location = format!("{}/{PATH}", fixture.server.url);
+    let engine = Some(Engine { location, digest: Digest::of(b"") });
+    let request = BuildRequest { engine, ..fixture.request() };
+    for (fault, cause) in
+        [(None, "answered 404"), (Some(Fault::Claim(PATH, 600 << 20)), "longer than 536870912 bytes")]
+    {
+        fixture.server.fault(fault);
+        fixture.server.take_requests();
+        let error = fails(&fixture, &request);
+        let BuildError::Upstream(UpstreamError::Fetch { source, .. }) = &error else { panic!("{error:?}") };
+        assert!(source.to_string().contains(cause), "{source}");
+        assert!(error.hints().iter().all(|hint| !hint.contains("--mirror")), "{:?}", error.hints());
+        let asked = fixture.server.take_requests().iter().filter(|(path, _)| path == PATH).count();
+        assert_eq!(asked, 1, "it is not tried again: {cause}");
+    }
 }
 
 #[test]

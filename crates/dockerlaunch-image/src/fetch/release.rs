@@ -64,7 +64,7 @@ impl Fetcher<'_> {
         while let Some(more) = exchange.bytes()? {
             bytes.extend(more);
             if bytes.len() > MAX_RELEASE {
-                return Err(exchange.failed("it is too large for a Release file"));
+                return Err(FetchError::TooLong { url: url.to_owned(), limit: MAX_RELEASE as u64 });
             }
         }
         Ok(Answer::New(Fetched { bytes, modified, kept: false }))

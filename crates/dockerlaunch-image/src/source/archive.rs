@@ -83,6 +83,10 @@ impl Archive {
             Some(mirror) => vec![mirror.trim_end_matches('/').to_owned()],
             None => candidates(&apt.sources).into_iter().map(|source| source.uri).collect(),
         };
+        // Without a network no place is asked, and a machine without apt knows none.
+        if bases.is_empty() && request.offline {
+            bases.push(String::new());
+        }
         let Some(main) = bases.first().cloned() else { return Err(SourceError::NoMirror.into()) };
         for base in security_bases(request, &apt, &main) {
             if !bases.contains(&base) {

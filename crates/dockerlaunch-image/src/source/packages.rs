@@ -1,6 +1,6 @@
 //! The Packages index: one stanza a package.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use crate::digest::Digest;
 use crate::version::Version;
@@ -74,23 +74,35 @@ impl PackageIndex {
     }
 }
 
+/// Only what a lockfile takes: an index says nothing else of a package that can be fetched.
 fn parse_stanza(stanza: &str, base: &str) -> Option<Package> {
     let depends = [field(stanza, "Pre-Depends"), field(stanza, "Depends")];
+    let word = |name| field(stanza, name).filter(|text| is_word(text));
     Some(Package {
-        name: field(stanza, "Package")?.to_owned(),
-        version: Version::new(field(stanza, "Version")?),
-        architecture: field(stanza, "Architecture").unwrap_or_default().to_owned(),
-        filename: field(stanza, "Filename").filter(|path| is_plain(path))?.to_owned(),
-        size: field(stanza, "Size")?.parse().ok()?,
+        name: word("Package")?.to_owned(),
+        version: Version::new(word("Version")?),
+        architecture: word("Architecture")?.to_owned(),
+        filename: field(stanza, "Filename").filter(|path| is_pool_path(path))?.to_owned(),
+        size: field(stanza, "Size")?.parse().ok().filter(|size| SIZES.contains(size))?,
         digest: field(stanza, "SHA256")?.parse().ok()?,
         depends: depends.into_iter().flatten().flat_map(parse_relation).collect(),
         bases: vec![base.to_owned()],
     })
 }
 
-/// A path that stays below the archive's base.
-pub(crate) fn is_plain(path: &str) -> bool {
-    !path.starts_with('/') && path.split('/').all(|part| !part.is_empty() && part != "." && part != "..")
+/// Bytes that a package may have: none of a distribution is larger.
+pub(crate) const SIZES: RangeInclusive<u64> = 1..=4 << 30;
+
+/// A name, version or architecture as it may stand in a message.
+pub(crate) fn is_word(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "+-.:~_".contains(c);
+    !text.is_empty() && text.chars().all(plain)
+}
+
+/// A path that stays below the archive's base, whatever a server makes of addresses.
+pub(crate) fn is_pool_path(path: &str) -> bool {
+    let printable = path.chars().all(|c| c.is_ascii_graphic() && !"?#\\".contains(c));
+    printable && path.split('/').all(|part| !part.is_empty() && part != "." && part != "..")
 }
 
 /// The names in a relation field: `a (>= 1) | b, c:any` gives a, b, c.
@@ -109,10 +121,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const TEXT: &str = "Package: a\nVersion: 1\nDepends: b (>= 2) | c:any, d(= 1)\nPre-Depends: e\nFilename: pool/a.deb\n\
+    const TEXT: &str = "Package: a\nVersion: 1\nArchitecture: all\nDepends: b (>= 2) | c:any, d(= 1)\nPre-Depends: e\nFilename: pool/a.deb\n\
         Size: 5\nSHA256: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\n\n\
         Package: b\nVersion: 1\n\n\
-        Package: a\nVersion: 2\nFilename: pool/a2.deb\nSize: 5\n\
+        Package: a\nVersion: 2\nArchitecture: all\nFilename: pool/a2.deb\nSize: 5\n\
         SHA256: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\n";
 
     #[test]
@@ -127,11 +139,34 @@ mod tests {
     }
 
     #[test]
-    fn paths_that_leave_the_archive_are_refused() {
-        for path in ["/etc/passwd", "pool/../../x", "./x", "a//b", ""] {
-            assert!(!is_plain(path), "{path}");
+    fn what_no_archive_says_of_a_package_is_passed_over() {
+        let versions = |change: (&str, &str)| {
+            let stanza = "Package: a\nVersion: 1:2~b+c-3\nArchitecture: all\nFilename: pool/main/a/a_2.deb\nSize: 5\n\
+                SHA256: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\n";
+            assert!(stanza.contains(change.0));
+            PackageIndex::new(&stanza.replace(change.0, change.1), "").versions("a").count()
+        };
+        assert_eq!(versions(("Size: 5", "Size: 6")), 1);
+        let path = "pool/main/a/a_2.deb";
+        for change in [
+            (path, "/etc/passwd"),
+            (path, "pool/../../x"),
+            (path, "./x"),
+            (path, "a//b"),
+            (path, "pool/a.deb?x=y"),
+            (path, "pool/a\x1b[2J.deb"),
+            ("Filename: pool/main/a/a_2.deb\n", ""),
+            ("Size: 5", "Size: 0"),
+            ("Size: 5", "Size: -1"),
+            ("Size: 5", "Size: 99999999999999999999"),
+            ("Size: 5", "Size: 4294967297"),
+            ("Version: 1:2~b+c-3", "Version: 1 2"),
+            ("Version: 1:2~b+c-3", "Version: 1\x1b[2J"),
+            ("Architecture: all\n", ""),
+            ("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", "e3b0"),
+        ] {
+            assert_eq!(versions(change), 0, "{change:?}");
         }
-        assert!(is_plain("pool/main/d/docker.io/docker.io_28.deb"));
     }
 
     proptest! {

@@ -37,6 +37,8 @@ pub(crate) enum Fault {
     Stall(&'static str, usize),
     /// A request for this path is never answered.
     Mute(&'static str),
+    /// Every answer to this path has so many bytes, as it says.
+    Claim(&'static str, u64),
 }
 
 #[derive(Default)]
@@ -125,6 +127,11 @@ fn answer(connection: TcpStream, state: &Mutex<State>) -> Option<()> {
                 state.fault = None;
             }
             Some(Fault::Stall(at, length)) if at == path => (cut, stalls) = (Some(length), true),
+            Some(Fault::Claim(at, length)) if at == path => {
+                drop(state);
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
+                return (&connection).write_all(head.as_bytes()).ok();
+            }
             Some(Fault::Mute(at)) if at == path => {
                 drop(state);
                 keep_silent();
