@@ -19,6 +19,7 @@ use crate::request::{BuildRequest, Output};
 use crate::resolve::Resolver;
 use crate::source::{Archive, SourceError};
 use crate::spec::{Component, Spec};
+use crate::tree::Tree;
 use crate::upstream::COMPONENTS;
 
 /// What a build has made.
@@ -165,7 +166,7 @@ fn run<T>(request: &BuildRequest, progress: &dyn Progress, finish: Finish<T>) ->
             &request.without,
             request.only.as_deref(),
         )?;
-        emit::check(&request.outputs)?;
+        emit::check(request)?;
         let cache = open_cache(request)?;
         let image = put_together(request, &components, &cache, progress)?;
         finish(image, request, &cache, progress)
@@ -216,8 +217,8 @@ fn put_together(
     resolver.open(&packages_of(components, &archive.codename, programs.is_some()))?;
 
     step("putting the image together", progress)?;
-    let describe = |resolver: &Resolver<'_>| {
-        let packages = records(resolver);
+    let describe = |tree: &Tree, resolver: &Resolver<'_>| {
+        let packages = used(tree, records(resolver));
         let description = Description {
             suite: &archive.codename,
             architecture: request.arch.name(),
@@ -245,7 +246,8 @@ fn put_together(
     if !findings.is_empty() {
         return Err(BuildError::Lint(findings));
     }
-    let packages = records(&resolver);
+    let opened = records(&resolver);
+    let packages = used(&trees.container, opened.clone());
     let labels = labels(&archive.codename, &packages);
     let mut config = ImageConfig::new(names.iter().copied(), labels);
     config.extend(&request.env, &request.labels);
@@ -254,6 +256,7 @@ fn put_together(
         architecture: request.arch.name(),
         components: names.into_iter().map(str::to_owned).collect(),
         packages,
+        opened,
         engine: request.engine.as_ref().map(|engine| engine.digest),
         tree_digest: trees.container.digest(),
         entries: contents::entries(&trees.container),
@@ -303,6 +306,13 @@ fn packages_of<'a>(components: &[&'a Component], codename: &str, upstream: bool)
         .flat_map(|component| &component.files)
         .map(|file| file.package_for(codename))
         .collect()
+}
+
+/// Those of the packages that something of a tree was taken from.
+fn used(tree: &Tree, mut packages: Vec<PackageRecord>) -> Vec<PackageRecord> {
+    let names = contents::packages(tree);
+    packages.retain(|package| names.contains(package.name.as_str()));
+    packages
 }
 
 fn records(resolver: &Resolver<'_>) -> Vec<PackageRecord> {

@@ -1,5 +1,7 @@
 //! What an image holds, file by file, with where each comes from and why it is there.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use crate::build::PackageRecord;
@@ -18,6 +20,9 @@ pub struct Contents {
     pub components: Vec<String>,
     /// The packages that files were taken from, by name.
     pub packages: Vec<PackageRecord>,
+    /// These and the others that were looked into, as for a library or a licence's text: what a lockfile names.
+    #[serde(skip)]
+    pub opened: Vec<PackageRecord>,
     /// Digest of the tarball that the engine was taken from, in place of packages.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub engine: Option<Digest>,
@@ -61,6 +66,16 @@ pub enum Class {
     Metadata,
     /// The terms under which a file is there.
     Licence,
+}
+
+/// Names of the packages that a tree's files come from.
+pub(crate) fn packages(tree: &Tree) -> BTreeSet<&str> {
+    tree.iter()
+        .filter_map(|(path, _)| match &tree.origin(path)?.source {
+            Source::Package { name, .. } => Some(name.as_str()),
+            _ => None,
+        })
+        .collect()
 }
 
 /// The files and links of a tree.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::contents;
 use crate::deb::Entry;
 use crate::error::BuildError;
 use crate::origin::{LICENCE, Origin, Source};
@@ -35,13 +36,7 @@ come from.\n`image.json` beside this file says which packages those are, and in 
 /// Adds the text of every package that a file of the tree is out of, and the common ones that those name, as one file: what
 /// several packages share is in it once.
 pub(crate) fn add(tree: &mut Tree, resolver: &mut Resolver<'_>) -> Result<(), BuildError> {
-    let packages: BTreeSet<String> = tree
-        .iter()
-        .filter_map(|(path, _)| match &tree.origin(path)?.source {
-            Source::Package { name, .. } => Some(name.clone()),
-            _ => None,
-        })
-        .collect();
+    let packages: Vec<String> = contents::packages(tree).into_iter().map(str::to_owned).collect();
     let mut texts = Texts::default();
     let mut named = BTreeSet::new();
     for package in &packages {

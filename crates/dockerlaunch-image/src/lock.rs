@@ -16,7 +16,7 @@ use crate::digest::Digest;
 use crate::document::{self, Document, DocumentError};
 use crate::request::Arch;
 use crate::source::Package;
-use crate::source::packages::is_plain;
+use crate::source::packages::{SIZES, is_pool_path, is_word};
 use crate::spec::Spec;
 use crate::version::Version;
 
@@ -32,9 +32,6 @@ const VERSION: u32 = 1;
 
 const HEAD: &str = "# Made by `from-scratch lock`, renewed by `from-scratch lock --update`.\n\
     # `from-scratch build --locked` uses exactly these packages.\n\n";
-
-/// Larger than any package of a distribution.
-const SIZE_LIMIT: u64 = 4 << 30;
 
 /// The packages of an image, for one architecture or several.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,12 +90,6 @@ fn known_version<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
     }
 }
 
-/// Text as it may stand in a message.
-fn is_word(text: &str) -> bool {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "+-.:~_".contains(c);
-    !text.is_empty() && text.chars().all(plain)
-}
-
 fn words<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
     let list = Vec::<String>::deserialize(from)?;
     match list.iter().find(|text| !is_word(text)) {
@@ -118,8 +109,7 @@ fn word<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
 
 fn pool_path<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
     let text = String::deserialize(from)?;
-    let printable = text.chars().all(|c| c.is_ascii_graphic() && !"?#\\".contains(c));
-    if is_plain(&text) && printable {
+    if is_pool_path(&text) {
         Ok(text)
     } else {
         Err(D::Error::custom(format!("`{}` is no path below an archive's base", text.escape_debug())))
@@ -128,7 +118,7 @@ fn pool_path<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
 
 fn sane_size<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
     match u64::deserialize(from)? {
-        size @ 1..=SIZE_LIMIT => Ok(size),
+        size if SIZES.contains(&size) => Ok(size),
         other => Err(D::Error::custom(format!("{other} bytes are no size of a package"))),
     }
 }
@@ -141,7 +131,7 @@ impl Lock {
         let image = |contents: &Contents| LockedImage {
             architecture: contents.architecture.to_owned(),
             packages: contents
-                .packages
+                .opened
                 .iter()
                 .map(|package| LockedPackage {
                     name: package.name.clone(),

@@ -63,7 +63,7 @@ pub(crate) struct Kitchen<'a, 'b> {
 /// Puts the trees together. `describe` makes the file that says what is inside, once that is known.
 pub(crate) fn cook(
     kitchen: Kitchen<'_, '_>,
-    describe: &dyn Fn(&Resolver<'_>) -> io::Result<Vec<u8>>,
+    describe: &dyn Fn(&Tree, &Resolver<'_>) -> io::Result<Vec<u8>>,
 ) -> Result<Trees, BuildError> {
     let mut tree = Tree::new();
     let mut public = Vec::new();
@@ -116,7 +116,7 @@ pub(crate) fn cook(
         place_file(&mut tree, &format!("{PRELOADED}/{name}"), 0o644, content.clone(), &users)?;
     }
     kitchen.add_extra(&mut tree)?;
-    let description = describe(kitchen.resolver).map_err(RecipeError::Describe)?;
+    let description = describe(&tree, kitchen.resolver).map_err(RecipeError::Describe)?;
     let origin = Arc::new(Origin::plain(DESCRIPTION, Source::Build));
     place_file(&mut tree, "image.json", 0o644, Content::new(description), &origin)?;
     add_public_names(tree, &public).map_err(BuildError::from)

@@ -363,6 +363,7 @@ mod tests {
             architecture: "amd64",
             components: vec![],
             packages: vec![],
+            opened: vec![],
             engine: None,
             tree_digest: Digest::of(b""),
             entries: vec![],

@@ -222,6 +222,7 @@ mod tests {
             architecture: "amd64",
             components: vec![],
             packages: vec![package("libstdc++6"), package("y")],
+            opened: vec![],
             engine: Some(Digest::of(b"tarball")),
             tree_digest: tree.digest(),
             entries: contents::entries(&tree),

@@ -73,6 +73,7 @@ fn example() -> Contents {
         architecture: "amd64",
         components: ["engine", "launcher", "ps"].map(str::to_owned).to_vec(),
         packages: vec![],
+        opened: vec![],
         engine: None,
         tree_digest: Digest::of(b""),
         entries,

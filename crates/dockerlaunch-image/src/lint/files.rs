@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::contents;
 use crate::duplicates::WORTH_A_LINK;
-use crate::origin::{EXTRA, LICENCE, PRELOAD, Source};
+use crate::origin::{EXTRA, PRELOAD};
 use crate::tree::{Kind, Node, Tree};
 use crate::{CLI_PLUGIN_DIR, LICENCES, PRIVATE_DIR, licences};
 
@@ -65,14 +66,7 @@ pub(super) fn unowned(tree: &Tree) -> Vec<String> {
 
 /// Packages that a file comes from; the texts themselves need none.
 pub(super) fn without_licence(tree: &Tree) -> Vec<String> {
-    let origins = tree.iter().filter_map(|(path, _)| tree.origin(path));
-    let packages: BTreeSet<&str> = origins
-        .filter(|origin| origin.component != LICENCE)
-        .filter_map(|origin| match &origin.source {
-            Source::Package { name, .. } => Some(name.as_str()),
-            _ => None,
-        })
-        .collect();
+    let packages = contents::packages(tree);
     let file = tree.get(&format!("{PRIVATE_DIR}/{LICENCES}"));
     let text = match file.map(|node| &node.kind) {
         Some(Kind::File(content)) => content.bytes().unwrap_or_default(),
@@ -89,10 +83,7 @@ pub(super) fn duplicates(tree: &Tree) -> Vec<String> {
         if let Kind::File(content) = &node.kind
             && node.size() > WORTH_A_LINK
         {
-            let directory = path.rsplit_once('/').map(|(directory, _)| directory);
-            let component = tree.origin(path).map(|origin| &origin.component);
-            let same = (directory, component, content.digest().to_string());
-            by_content.entry(same).or_default().push(path);
+            by_content.entry(content.digest().to_string()).or_default().push(path);
         }
     }
     let twice = by_content.into_values().filter(|paths| paths.len() > 1);
