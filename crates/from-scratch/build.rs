@@ -24,6 +24,14 @@ const CLEARED: &[&str] = &[
     "CLIPPY_ARGS",
 ];
 
+/// Targets of the images' architectures.
+const OTHERS: &[&str] = &[
+    "x86_64-unknown-linux-musl",
+    "aarch64-unknown-linux-musl",
+    "armv7-unknown-linux-musleabihf",
+    "riscv64gc-unknown-linux-musl",
+];
+
 fn main() -> Result<(), Box<dyn Error>> {
     let workspace = manifest_dir()?.join("../..").canonicalize()?;
     // Relative to this package: a build directory may be copied to another clone.
@@ -46,7 +54,30 @@ fn main() -> Result<(), Box<dyn Error>> {
     let built = target_dir.join(&target).join("launcher/dockerlaunch");
     std::fs::copy(&built, out.join("dockerlaunch"))
         .map_err(|error| format!("{}: {error}", built.display()))?;
+    let others = others(&workspace, &target, &target_dir)?;
+    std::fs::write(out.join("launchers.rs"), others)?;
     Ok(())
+}
+
+/// Launchers for the other architectures of images, as far as their targets are installed: a list for `src/launcher.rs`.
+fn others(workspace: &Path, own: &str, target_dir: &Path) -> Result<String, Box<dyn Error>> {
+    let arch = |target: &str| target.split('-').next().map(str::to_owned);
+    let mut list = String::from("&[");
+    for target in OTHERS.iter().filter(|target| arch(target) != arch(own)) {
+        if !is_installed(target)? {
+            continue;
+        }
+        // What a target needs beside its library may be missing, and nobody has asked for this one.
+        if cargo_build(workspace, target, target_dir, true)?
+            || cargo_build(workspace, target, target_dir, false)?
+        {
+            let built = target_dir.join(target).join("launcher/dockerlaunch");
+            list += &format!("({target:?}, include_bytes!({built:?})),");
+        } else {
+            println!("cargo::warning=there is no launcher for {target} in this build");
+        }
+    }
+    Ok(list + "]")
 }
 
 /// Where this crate is now: a build directory may outlive the clone in which this script was compiled.
@@ -65,11 +96,14 @@ fn shared_target_dir(out: &Path) -> PathBuf {
 fn launcher_target() -> Result<String, Box<dyn Error>> {
     let target = env::var("TARGET")?;
     let musl = target.replace("-gnu", "-musl");
+    Ok(if is_installed(&musl)? { musl } else { target })
+}
+
+fn is_installed(target: &str) -> Result<bool, Box<dyn Error>> {
     let rustc = env::var_os("RUSTC").unwrap_or_else(|| OsString::from("rustc"));
-    let output = Command::new(rustc).args(["--print", "target-libdir", "--target", &musl]).output()?;
+    let output = Command::new(rustc).args(["--print", "target-libdir", "--target", target]).output()?;
     let directory = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    let installed = output.status.success() && !directory.is_empty() && Path::new(&directory).is_dir();
-    Ok(if installed { musl } else { target })
+    Ok(output.status.success() && !directory.is_empty() && Path::new(&directory).is_dir())
 }
 
 fn cargo_build(
@@ -81,7 +115,11 @@ fn cargo_build(
     let script = manifest_dir()?.join("launcher.ld");
     // Apart from each other, since a path may have a comma.
     let script = format!("-Clink-arg={}", script.display());
-    let flags = ["-Ctarget-feature=+crt-static", "-Clink-arg=-T", &script];
+    let mut flags = vec!["-Ctarget-feature=+crt-static", "-Clink-arg=-T", &script];
+    if target.split('-').next() != env::var("TARGET")?.split('-').next() {
+        // This machine's own linker knows no other machine's code; Rust brings one that does, and musl with it.
+        flags.extend(["-Clinker=rust-lld", "-Clink-self-contained=yes"]);
+    }
     let mut command = Command::new(env::var_os("CARGO").ok_or("CARGO is not set")?);
     for name in CLEARED {
         command.env_remove(name);

@@ -43,6 +43,8 @@ enum Command {
     Check(commands::check::CheckArgs),
     /// Stop an instance and remove all of it but its data
     Down(commands::down::DownArgs),
+    /// Print a script for a shell that completes these commands and their options
+    Completions(commands::completions::CompletionsArgs),
     #[command(name = STAGE, hide = true)]
     Stage,
 }
@@ -117,6 +119,7 @@ impl Cli {
             Command::Ps(args) => commands::ps::run(&args),
             Command::Check(args) => commands::check::run(&args),
             Command::Down(args) => commands::down::run(&args),
+            Command::Completions(args) => commands::completions::run(&args),
             Command::Stage => sandbox::stage::run(),
         }
     }

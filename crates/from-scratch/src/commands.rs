@@ -2,6 +2,7 @@
 
 pub(crate) mod build;
 pub(crate) mod check;
+pub(crate) mod completions;
 pub(crate) mod down;
 pub(crate) mod exec;
 pub(crate) mod explain;

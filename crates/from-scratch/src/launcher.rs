@@ -9,6 +9,19 @@ use crate::report::Hinted;
 
 static EMBEDDED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/dockerlaunch"));
 
+/// Those for other architectures, by the name of the Rust target: of the targets that were installed for it.
+static OTHERS: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/launchers.rs"));
+
+/// What `build.rs` builds a launcher for, where that is installed.
+fn target(arch: Arch) -> &'static str {
+    match arch {
+        Arch::Amd64 => "x86_64-unknown-linux-musl",
+        Arch::Arm64 => "aarch64-unknown-linux-musl",
+        Arch::Armhf => "armv7-unknown-linux-musleabihf",
+        Arch::Riscv64 => "riscv64gc-unknown-linux-musl",
+    }
+}
+
 /// The launcher that this program carries inside.
 pub(crate) fn embedded() -> &'static [u8] {
     EMBEDDED
@@ -53,9 +66,18 @@ pub(crate) fn load(files: &[LauncherFile], arch: Arch) -> anyhow::Result<Vec<u8>
             Ok(bytes?)
         }
         None if arch == Arch::HOST => Ok(embedded().to_vec()),
-        None => Err(Hinted::new(format!("this program has no launcher for {}", arch.name()))
-            .hint(format!("give one that was built for it: `--launcher {}=FILE`", arch.name()))
-            .into()),
+        None => {
+            let target = target(arch);
+            if let Some((_, bytes)) = OTHERS.iter().find(|(name, _)| *name == target) {
+                return Ok(bytes.to_vec());
+            }
+            Err(Hinted::new(format!("this program has no launcher for {}", arch.name()))
+                .hint(format!("give one that was built for it: `--launcher {}=FILE`", arch.name()))
+                .hint(format!(
+                    "or install the target, and build this program again: `rustup target add {target}`"
+                ))
+                .into())
+        }
     }
 }
 

@@ -37,7 +37,7 @@ pub(crate) struct BuildArgs {
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct SourceArgs {
     /// File that says what the image is made of, where these options do not (default: from-scratch.toml, if it is here)
-    #[arg(long, value_name = "FILE", help_heading = "Image")]
+    #[arg(long, visible_alias = "config", value_name = "FILE", help_heading = "Image")]
     file: Option<PathBuf>,
     /// Distribution suite that the packages come from (default: forky)
     #[arg(long, help_heading = "Image")]
@@ -61,10 +61,23 @@ pub(crate) struct SourceArgs {
     #[arg(long, value_name = "[ARCH=]FILE", help_heading = "Image")]
     launcher: Vec<LauncherFile>,
     /// Engine and client from a static tarball (the layout of Docker's docker-VERSION.tgz) in place of the packages'
-    #[arg(long, value_name = "FILE|URL", value_parser = parse_engine, requires = "engine_sha256", help_heading = "Packages")]
+    #[arg(
+        long,
+        visible_alias = "upstream",
+        value_name = "FILE|URL",
+        value_parser = parse_engine,
+        requires = "engine_sha256",
+        help_heading = "Packages"
+    )]
     engine: Option<String>,
     /// Digest that the tarball must have
-    #[arg(long, value_name = "HEX", requires = "engine", help_heading = "Packages")]
+    #[arg(
+        long,
+        visible_alias = "sha256",
+        value_name = "HEX",
+        requires = "engine",
+        help_heading = "Packages"
+    )]
     engine_sha256: Option<Digest>,
     /// Use exactly the packages that `from-scratch lock` wrote down (default: image.lock)
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = LOCK_FILE, help_heading = "Packages")]

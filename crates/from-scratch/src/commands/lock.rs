@@ -53,7 +53,7 @@ pub(crate) fn run(args: &LockArgs) -> anyhow::Result<ExitCode> {
             changes.iter().for_each(|change| println!("{change}"));
         }
         None => {
-            let packages: usize = images.iter().map(|image| image.packages.len()).sum();
+            let packages: usize = images.iter().map(|image| image.opened.len()).sum();
             eprintln!("{packages} packages in `{}`", args.output.display());
         }
     }

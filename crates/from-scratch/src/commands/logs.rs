@@ -1,7 +1,7 @@
 //! `from-scratch logs`: what PID 1 and the engine of an instance write.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Seek as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -31,6 +31,10 @@ pub(crate) fn run(args: &LogsArgs) -> anyhow::Result<ExitCode> {
     let path = dir.log();
     let mut log = File::open(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
     loop {
+        // Whoever keeps disks from filling up cuts the log; what is written then begins at its start.
+        if log.metadata()?.len() < log.stream_position()? {
+            log.rewind()?;
+        }
         // Asked before reading: what is written until the end is then read as well.
         let over = !args.follow || dir.record()?.is_none_or(|record| record.status() == Status::Dead);
         match io::copy(&mut log, &mut io::stdout().lock()) {

@@ -12,9 +12,9 @@ use anyhow::Context as _;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::{Mode, umask};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::WaitOptions;
 use rustix::stdio::stdin;
 use rustix::thread::CapabilitySet;
 
@@ -24,6 +24,9 @@ use super::signals::Signals;
 use super::spawn::Spawn;
 use super::terminal::{self, Raw, Terminal};
 use crate::report::Hinted;
+
+/// We could not do our part, which is not to be taken for the command's own status.
+const OURS: u8 = 125;
 
 /// A command that was found but cannot be executed, and one that was not found: as shells say it.
 const NOT_EXECUTABLE: u8 = 126;
@@ -42,7 +45,7 @@ pub(crate) struct NotStarted {
 
 impl<E: Into<anyhow::Error>> From<E> for NotStarted {
     fn from(error: E) -> Self {
-        Self { status: 1, error: error.into() }
+        Self { status: OURS, error: error.into() }
     }
 }
 
@@ -160,13 +163,13 @@ fn attend(pid: Pid, signals: &Signals, mut terminal: Option<Terminal>) -> io::Re
     }
 }
 
-/// The exit status, once there is one: 128 and the number for a signal, as shells say it.
+/// The exit status, once there is one: 128 and the number for a signal, as shells say it. Real-time signals have no names,
+/// so nix knows none of them.
 fn ended(pid: Pid) -> io::Result<Option<u8>> {
-    Ok(match waitpid(pid, Some(WaitPidFlag::WNOHANG))? {
-        WaitStatus::Exited(_, status) => Some(status as u8),
-        WaitStatus::Signaled(_, signal, _) => Some(128 + signal as u8),
-        _ => None,
-    })
+    let pid = rustix::process::Pid::from_raw(pid.as_raw());
+    let Some((_, status)) = rustix::process::waitpid(pid, WaitOptions::NOHANG)? else { return Ok(None) };
+    let signal = status.terminating_signal().map(|number| 128 + number);
+    Ok(status.exit_status().or(signal).and_then(|status| u8::try_from(status).ok()))
 }
 
 /// PID 1's own environment, which is the image's and what the user's proxies are.

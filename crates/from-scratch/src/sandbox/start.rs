@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use dockerlaunch_plan::config::variables;
 use nix::sys::wait::waitpid;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -192,7 +193,22 @@ fn binds(dir: &InstanceDir, launch: &Launch) -> Vec<Bind> {
 
 /// Variables for the launcher and the engine (CONTRACT §3); `DOCKER_HOST` is not among them: it is the client's.
 const LAUNCHER_PREFIXES: [&str; 3] = ["DOCKER_LAUNCH_", "DOCKERLAUNCH_", "DOCKERD_"];
-const LAUNCHER_VARIABLES: [&str; 3] = ["DOCKER_DRIVER", "DOCKER_IPTABLES_LEGACY", "DOCKER_MIN_API_VERSION"];
+const LAUNCHER_VARIABLES: [&str; 10] = [
+    variables::DAEMON_ARGS,
+    variables::DRIVER,
+    variables::EXTRA_CA,
+    variables::INSECURE_REGISTRY,
+    variables::IPTABLES_LEGACY,
+    variables::MIN_API_VERSION,
+    variables::MTU,
+    variables::POOL_BASE,
+    variables::POOL_SIZE,
+    variables::REGISTRY_MIRROR,
+];
+
+fn is_meant_for_it(name: &str) -> bool {
+    LAUNCHER_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) || LAUNCHER_VARIABLES.contains(&name)
+}
 
 /// The image's environment, the caller's proxies, and what is meant for the launcher and the engine.
 fn environment(rootfs: &Path) -> Vec<OsString> {
@@ -201,10 +217,7 @@ fn environment(rootfs: &Path) -> Vec<OsString> {
         env.push(format!("XTABLES_LIBDIR={XTABLES}").into());
     }
     for (name, value) in std::env::vars_os() {
-        let text = name.to_string_lossy();
-        if LAUNCHER_PREFIXES.iter().any(|p| text.starts_with(p))
-            || LAUNCHER_VARIABLES.contains(&text.as_ref())
-        {
+        if is_meant_for_it(&name.to_string_lossy()) {
             let mut variable = name.clone();
             variable.push("=");
             variable.push(value);
@@ -343,6 +356,18 @@ mod tests {
         for line in ["", "dockerlaunch: cgroup    v2", "time=\"2026\" level=info msg=\"containerd booted\""] {
             assert!(!is_telling(line), "{line}");
         }
+    }
+
+    #[test]
+    fn what_the_documentation_lists_reaches_the_engine_but_for_the_clients_own() {
+        let clients = ["DOCKER_HOST", "DOCKER_CERT_PATH", "SSL_CERT_FILE", "KUBERNETES_SERVICE_HOST"];
+        for variable in variables::VARIABLES {
+            let name = variable.name;
+            let clients_own = name.starts_with("DOCKER_TLS_") || clients.contains(&name);
+            let is_proxy = PROXIES.contains(&name);
+            assert_ne!(is_meant_for_it(name) || is_proxy, clients_own, "{name}");
+        }
+        assert!(!is_meant_for_it("PATH"));
     }
 
     #[test]
