@@ -111,7 +111,8 @@ fn is_theirs(line: &str) -> bool {
     };
     match instance {
         Some(instance) => name(instance),
-        None if line.ends_with("/from-scratch") => of_others(line),
+        // Where it is gone, others had it, and took it away.
+        None if line.ends_with("/from-scratch") => !Path::new(line).exists() || of_others(line),
         None => line.contains("/itest-run/") && !line.contains(&*product::target().to_string_lossy()),
     }
 }

@@ -19,16 +19,16 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario(
         "git::nested_submodule_by_http",
         "a repository with a submodule in its submodule is built, by http",
-        nested_submodule_by_http,
+        nested_submodule_by_http_pain_30,
     )
     .needs(NEEDS),
     scenario(
         "git::nested_submodule_by_ssh",
         "the same by ssh, with a key and a known host in /root/.ssh; a host that is not known is refused",
-        nested_submodule_by_ssh,
+        nested_submodule_by_ssh_pain_30,
     )
     .needs(NEEDS),
-    scenario("git::by_https", "git trusts a server by its CA alone", by_https).needs(NEEDS),
+    scenario("git::by_https", "git trusts a server by its CA alone", by_https_pain_30).needs(NEEDS),
 ];
 
 const CONTAINER: &str = "git-server";
@@ -174,13 +174,13 @@ fn certify(directory: &Path, address: &str) -> Result<()> {
     std::fs::rename(directory.join("new.pem"), directory.join("server.pem")).context("the certificate")
 }
 
-fn nested_submodule_by_http(env: &dyn Environment) -> Result<()> {
+fn nested_submodule_by_http_pain_30(env: &dyn Environment) -> Result<()> {
     let server = Server::start(env)?;
     server.is_built(&server.by_http())?;
     server.end()
 }
 
-fn nested_submodule_by_ssh(env: &dyn Environment) -> Result<()> {
+fn nested_submodule_by_ssh_pain_30(env: &dyn Environment) -> Result<()> {
     let server = Server::start(env)?;
     let url = server.by_ssh();
     server.give("mkdir -p -m 700 /home/.ssh; rm -f /home/.ssh/*; cp /files/user /home/.ssh/id_ed25519")?;
@@ -193,7 +193,7 @@ fn nested_submodule_by_ssh(env: &dyn Environment) -> Result<()> {
     server.end()
 }
 
-fn by_https(env: &dyn Environment) -> Result<()> {
+fn by_https_pain_30(env: &dyn Environment) -> Result<()> {
     let server = Server::start(env)?;
     let url = format!("https://{}/inner.git", server.address);
     let stranger = env.exec(&["git", "ls-remote", &url], b"")?;
