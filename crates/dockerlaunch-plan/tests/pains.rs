@@ -39,7 +39,7 @@ const PAINS: &[(&str, &str)] = &[
     ("images baked in at build time", ""),
     ("engine dies, container stays", ""),
     ("`docker top` needs ps", ""),
-    ("builds from a git URL need git", "the image has no git yet; in a base image that has one, builds find it, and elsewhere BuildKit's message names what is missing"),
+    ("builds from a git URL need git", ""),
     ("a limit of a thousand million open files", ""),
     ("loop devices do not appear in a container", "nodes in a container's /dev are its runtime's to make; `check` says whether the kernel has loop devices"),
     ("inotify limits", ""),
