@@ -45,13 +45,13 @@ pub struct Suite {
     turns: Turns,
 }
 
-/// When one runs; all of them with `--full`, and where the command line names tests.
+/// When one runs; all of them where the command line names tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum When {
     Always,
-    /// A part of these a day.
+    /// A part of these a day: with `--full` too, which runs all of them in `cargo xtask scenario`.
     Scenario,
-    /// One of these a day.
+    /// One of these a day; with `--full` each.
     Long,
     /// With `--full` alone.
     Full,
@@ -151,7 +151,7 @@ impl Suite {
     }
 
     /// Those that have their turn on this day.
-    fn choose(self, day: u64) -> Vec<Trial> {
+    fn choose(self, day: u64, full: bool) -> Vec<Trial> {
         let today = day + self.turns.ahead;
         let all = self.trials.len();
         let long = self.trials.iter().filter(|(when, _)| *when == When::Long).count() as u64;
@@ -161,32 +161,32 @@ impl Suite {
             When::Scenario => {
                 scenarios.next().map(|index: u64| index % self.turns.days) == Some(today % self.turns.days)
             }
-            When::Long => longs.next() == Some(today % long),
-            When::Full => false,
+            When::Long => longs.next() == Some(today % long) || full,
+            When::Full => full,
         };
         let chosen: Vec<Trial> =
             self.trials.into_iter().filter(|(when, _)| has_turn(*when)).map(|(_, trial)| trial).collect();
         if chosen.len() < all {
             println!(
-                "{} of {all} tests have their turn ({TODAY}={day}); `--full` runs all of them",
+                "{} of {all} tests have their turn ({TODAY}={day}); `cargo xtask test --full` runs all of them",
                 chosen.len()
             );
         }
         chosen
     }
 
-    /// Runs what the command line asks for, then `finish`, whatever happened before. Of the long tests one a day is run, of the
-    /// scenarios a part; all of them with `--full`, or where the command line names tests.
+    /// Runs what the command line asks for, then `finish`, whatever happened before. Of the long tests one a day is run, with
+    /// `--full` each; of the scenarios a part; all of both where the command line names tests.
     pub fn run(self, finish: impl FnOnce() -> Result<()>) -> ExitCode {
         let mut arguments = Arguments::from_args();
         // The engine is shared and the machine has two cores: order makes failures readable.
         arguments.test_threads.get_or_insert(1);
-        let all_of_them = arguments.filter.is_some() || arguments.list || need::all_of_it();
+        let all_of_them = arguments.filter.is_some() || arguments.list;
         let chosen = if all_of_them {
             self.trials.into_iter().map(|(_, trial)| trial).collect()
         } else {
             match today() {
-                Ok(day) => self.choose(day),
+                Ok(day) => self.choose(day, need::all_of_it()),
                 Err(error) => {
                     eprintln!("error: {}", told(&error));
                     return ExitCode::FAILURE;
@@ -242,23 +242,25 @@ mod tests {
 
     #[test]
     fn each_has_its_turn_and_no_day_has_all() {
-        let on = |day| {
+        let chosen = |day, full| {
             let mut suite = Suite::new("turns", &[]);
             suite.turns = Turns { days: 4, ahead: 1 };
             let scenario = |suite: Suite, name| suite.add(When::Scenario, name, &[], || Ok(()));
             suite = ["a", "b", "c", "d", "e"].into_iter().fold(suite, scenario);
             suite = suite.long("long1", &[], || Ok(())).test("always", &[], || Ok(()));
             suite = suite.long("long2", &[], || Ok(())).longest("full", &[], || Ok(()));
-            let chosen = suite.choose(day);
+            let chosen = suite.choose(day, full);
             chosen
                 .iter()
                 .map(|trial| trial.name().trim_start_matches("turns::").to_owned())
                 .collect::<Vec<_>>()
         };
+        let on = |day| chosen(day, false);
         assert_eq!(on(3), ["a", "e", "long1", "always"]);
         assert_eq!(on(4), ["b", "always", "long2"]);
         assert_eq!(on(5), ["c", "long1", "always"]);
         assert_eq!(on(6), ["d", "always", "long2"]);
         assert_eq!(on(7), on(3));
+        assert_eq!(chosen(3, true), ["a", "e", "long1", "always", "long2", "full"]);
     }
 }
