@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, getpgid, kill_process_group};
 
 use crate::interrupt;
 use crate::stream::Stream;
@@ -146,12 +146,23 @@ fn wait_until(child: &mut Child, deadline: Instant) -> Result<End> {
             return Ok(End::Interrupted);
         }
         if Instant::now() >= deadline {
-            child.kill()?;
-            child.wait()?;
+            kill(child)?;
             return Ok(End::TooLate);
         }
         thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// With what it has started, where it leads a group.
+fn kill(child: &mut Child) -> Result<()> {
+    let pid = Pid::from_raw(child.id().cast_signed()).context("a child without a pid")?;
+    if getpgid(Some(pid)).is_ok_and(|group| group == pid) {
+        // Fails only where all of it has ended already.
+        let _ = kill_process_group(pid, Signal::KILL);
+    }
+    child.kill()?;
+    child.wait()?;
+    Ok(())
 }
 
 /// It gets the time to undo what it has half done; then it and its children are killed.
@@ -225,6 +236,21 @@ mod tests {
             .expect_err("must not wait for it")
             .to_string();
         assert!(error.contains("`sleep 600` did not end"), "{error}");
+    }
+
+    #[test]
+    fn what_it_has_started_ends_with_it_where_it_leads_a_group() {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "sleep 600 & echo $!; wait"]).stdout(Stdio::piped()).process_group(0);
+        let mut shell = shell.spawn().expect("runs");
+        let said = Stream::read(shell.stdout.take().expect("piped"));
+        eventually("it has started something", DEADLINE, || Ok(said.so_far().ends_with(b"\n")))
+            .expect("it has");
+        assert!(matches!(wait_until(&mut shell, Instant::now()), Ok(End::TooLate)));
+        // Its output ends when nobody has it open any more.
+        let pid = String::from_utf8(said.to_the_end()).expect("a number");
+        let status = std::fs::read_to_string(format!("/proc/{}/status", pid.trim())).unwrap_or_default();
+        assert!(!status.contains("(sleeping)"), "{status}");
     }
 
     #[test]

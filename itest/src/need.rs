@@ -41,9 +41,7 @@ impl Need {
                 file(&product::git_server().join("usr/bin/sshd"), "the programs of a git server")
             }
             Need::Bookworm => file(&product::bookworm(), "the stable release's root file system"),
-            Need::Engines => {
-                file(&product::engines().join("usr/sbin/dockerd"), "bookworm's Docker and podman")
-            }
+            Need::Engines => file(&product::engines_complete(), "bookworm's Docker and podman"),
             Need::Kernel => product::kernel().err().map(|_| told("an unpacked kernel package")),
             Need::FileServer => file_server().is_none().then(|| told("virtiofsd")),
             Need::Spdx => file(&product::spdx(), "a validator of SPDX documents"),

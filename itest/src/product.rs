@@ -54,6 +54,11 @@ pub fn engines() -> PathBuf {
     provisions().join("engines/root")
 }
 
+/// What is there once that is complete.
+pub fn engines_complete() -> PathBuf {
+    provisions().join("engines/complete")
+}
+
 /// The kernel of the unpacked package and its version.
 pub fn kernel() -> Result<(PathBuf, String)> {
     let root = provisions().join("kernel");

@@ -43,6 +43,9 @@ const BUSYBOX: &[Need] = &[
     Need::Program("script", "bsdutils"),
     Need::Program("ip", "iproute2"),
     Need::Program("nft", "nftables"),
+    Need::Program("perl", "perl-base"),
+    Need::Program("unshare", "util-linux"),
+    Need::Program("nsenter", "util-linux"),
 ];
 const NESTED: &[Need] = &[
     Need::Root,
@@ -59,6 +62,7 @@ const VM: &[Need] = &[
     Need::Root,
     Need::Program("qemu-system-x86_64", "qemu-system-x86"),
     Need::Program("depmod", "kmod"),
+    Need::Program("modprobe", "kmod"),
     Need::Program("cpio", "cpio"),
     Need::Busybox,
     Need::Kernel,
@@ -100,6 +104,8 @@ const REPRO: &[Need] = &[
     Need::Program("umoci", "umoci"),
     Need::Program("dpkg-deb", "dpkg"),
     Need::Program("qemu-aarch64", "qemu-user"),
+    Need::Program("qemu-arm", "qemu-user"),
+    Need::Program("qemu-riscv64", "qemu-user"),
     Need::Bookworm,
 ];
 /// What looks at our certificates, as clients do.
@@ -232,6 +238,8 @@ pub(crate) const TIERS: &[Tier] = &[
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]
@@ -239,6 +247,52 @@ mod tests {
         for prefix in PREFIXES {
             let name = prefix.trim_end_matches('_');
             assert!(TIERS.iter().any(|tier| tier.name == name), "no tier for {prefix}");
+        }
+    }
+
+    /// The programs that a source of itest's wants, but for its own tests.
+    fn programs(file: &Path, found: &mut Vec<String>) {
+        let text = std::fs::read_to_string(file).expect("a source");
+        let text = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let names = text.split("Need::Program(\"").skip(1).filter_map(|rest| rest.split('"').next());
+        found.extend(names.map(str::to_owned));
+    }
+
+    fn programs_below(directory: &Path, found: &mut Vec<String>) {
+        for entry in std::fs::read_dir(directory).expect("a directory").flatten() {
+            if entry.path().is_dir() {
+                programs_below(&entry.path(), found);
+            } else {
+                programs(&entry.path(), found);
+            }
+        }
+    }
+
+    #[test]
+    fn what_tests_want_is_fetched_for_their_tier() {
+        let itest = crate::process::workspace().join("itest");
+        let mut of_scenarios = Vec::new();
+        programs_below(&itest.join("src"), &mut of_scenarios);
+        assert!(of_scenarios.iter().any(|name| name == "script"), "{of_scenarios:?}");
+        let has = |needs: &[Need], name: &str| {
+            needs.iter().any(|need| matches!(need, Need::Program(program, _) if *program == name))
+        };
+        for name in &of_scenarios {
+            assert!(has(SCENARIOS, name), "nobody fetches `{name}` for scenarios");
+        }
+        for tier in TIERS {
+            for step in tier.steps {
+                let Step::Scenarios(name) = step else { continue };
+                let mut wanted = Vec::new();
+                programs(&itest.join(format!("tests/{name}.rs")), &mut wanted);
+                for name in wanted {
+                    assert!(
+                        has(tier.needs, &name) || has(SCENARIOS, &name),
+                        "{}: nobody fetches `{name}`",
+                        tier.name
+                    );
+                }
+            }
         }
     }
 

@@ -36,7 +36,7 @@ $b mount -t virtiofs exchange /exchange
 $b ifconfig eth0 10.0.2.15 netmask 255.255.255.0 up
 "#;
 
-/// The running machine.
+/// The machine, which may run.
 struct Machine {
     scratch: PathBuf,
     initramfs: PathBuf,
@@ -51,15 +51,17 @@ pub(super) fn start(components: &str) -> Result<Started> {
     fs::remove_dir_all(&scratch)?;
     let shared = scratch.join("exchange");
     fs::create_dir_all(&shared)?;
-    let initramfs = vm::initramfs(&scratch, components, &[], fill)?;
-    let disk = scratch.join("disk");
-    File::create(&disk)?.set_len(DISK)?;
-    let mke2fs = need::program("mke2fs").context("no mke2fs")?;
-    command::run(Command::new(mke2fs).args(["-q", "-t", "ext4"]).arg(disk), b"")?.success()?;
     // Free now, and nobody here takes ports at random.
     let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
     let exchange = Exchange { outside: shared, inside: "/exchange".to_owned() };
-    let machine = Machine { scratch, initramfs, exchange, port, running: Mutex::default() };
+    // From here on its files go with it, also where the rest is interrupted.
+    let mut machine =
+        Machine { scratch, initramfs: PathBuf::new(), exchange, port, running: Mutex::default() };
+    machine.initramfs = vm::initramfs(&machine.scratch, components, &[], fill)?;
+    let disk = machine.scratch.join("disk");
+    File::create(&disk)?.set_len(DISK)?;
+    let mke2fs = need::program("mke2fs").context("no mke2fs")?;
+    command::run(Command::new(mke2fs).args(["-q", "-t", "ext4"]).arg(disk), b"")?.success()?;
     machine.boot()?;
     let environment: &dyn Environment = &machine;
     environment.docker_with_input(&["import", "-", BOX], &image::busybox_rootfs()?)?.success()?;

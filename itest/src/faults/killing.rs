@@ -54,7 +54,7 @@ pub const FAULTS: &[Fault] = &[
     ),
     fault(
         "killing::containerd_in_a_pull",
-        "the pull ends as if nothing had been, and containers go on",
+        "the pull ends as if nothing had been, if its layer comes when containers can start again, and containers go on",
         || containerd_in(PULL),
     ),
     fault(
@@ -178,7 +178,11 @@ fn shim_in(operation: Operation, command: &str) -> Result<()> {
     let line = running.lines().find(|line| line.contains(command));
     let id = line.and_then(|line| line.split(' ').next()).with_context(|| running.clone())?;
     inside::kill(shim_of(&instance, container(&instance, id)?)?)?;
-    fails_at_once(underway)?;
+    let outcome = fails_at_once(underway)?;
+    ensure!(outcome.status == 137 || outcome.stderr.contains("137"), "it says: {}", outcome.stderr);
+    let log = instance.log()?;
+    let tells = |line: &str| line.contains("shim disconnected") && line.contains(id);
+    ensure!(log.lines().any(tells), "nothing tells of the shim of {id}:\n{log}");
     (operation.again)(&instance).with_context(|| instance.log_tail())?;
     acknowledged::is_there(&instance)?;
     ensure!(inside::lives(engine), "the engine has ended");
@@ -190,9 +194,7 @@ fn shim_beside(operation: Operation) -> Result<()> {
     let mut instance = supervised("killed-shim-beside")?;
     let underway = (operation.begin)(&instance)?;
     inside::kill(shim_of(&instance, container(&instance, FAITHFUL)?)?)?;
-    (operation.finish)(&instance, underway)
-        .and_then(|outcome| outcome.exits(0))
-        .with_context(|| instance.log_tail())?;
+    operation.succeeds(&instance, underway).with_context(|| instance.log_tail())?;
     acknowledged::is_there(&instance)?;
     instance.tear_down()
 }
@@ -229,9 +231,7 @@ fn containerd_in(operation: Operation) -> Result<()> {
     let container = container(&instance, FAITHFUL)?;
     let underway = (operation.begin)(&instance)?;
     inside::kill(inside::find(&instance, "containerd")?)?;
-    (operation.finish)(&instance, underway)
-        .and_then(|outcome| outcome.exits(0))
-        .with_context(|| instance.log_tail())?;
+    operation.succeeds(&instance, underway).with_context(|| instance.log_tail())?;
     acknowledged::is_there(&instance)?;
     ensure!(inside::lives(container), "a container that had nothing to do with it has ended");
     ensure!(instance.log()?.contains("containerd was killed (SIGKILL)"), "nothing tells of it");
@@ -280,7 +280,8 @@ fn dockerd_without_a_policy() -> Result<()> {
 fn a_shim() -> Result<()> {
     let mut instance = supervised("killed-shim")?;
     let env: &dyn Environment = &instance;
-    env.docker(&["run", "-d", "--name", "plain", BOX, "sleep", "6000"])?;
+    let id = env.docker(&["run", "-d", "--name", "plain", BOX, "sleep", "6000"])?;
+    ensure!(inside::of_a_container(&instance, &id)?.len() > 1, "the look misses its cgroups and mounts");
     for name in ["plain", FAITHFUL] {
         let container = container(&instance, name)?;
         inside::kill(shim_of(&instance, container)?)?;
@@ -294,6 +295,11 @@ fn a_shim() -> Result<()> {
     eventually("the engine knows of it", Duration::from_secs(20), || {
         let state = env.docker(&["inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", "plain"])?;
         ensure!(state == "exited 137", "it says: {state}");
+        Ok(true)
+    })?;
+    eventually("nothing of it is left", Duration::from_secs(20), || {
+        let left = inside::of_a_container(&instance, &id)?;
+        ensure!(left.is_empty(), "{left:#?}");
         Ok(true)
     })?;
     env.docker(&["start", "plain"])?;

@@ -5,9 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::{Result, anyhow, bail};
 
 use crate::Scenario;
-use crate::environments::{PLACES, Place};
-
-use crate::environments::scenarios;
+use crate::environments::{PLACES, Place, scenarios};
 
 /// What is to be done with what is chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,43 +38,75 @@ impl Choice {
     pub fn parse(words: &[String]) -> Result<Self> {
         let mut places = Vec::new();
         let mut patterns: Vec<&str> = Vec::new();
-        let mut task = Task::Run;
+        let mut everywhere = false;
+        let mut tasks = BTreeSet::new();
         let mut words = words.iter().map(String::as_str);
         while let Some(word) = words.next() {
             match word.split_once('=').map_or((word, None), |(name, value)| (name, Some(value))) {
                 ("--in", value) => {
-                    let names = value.or_else(|| words.next());
+                    let names = value.or_else(|| words.next()).filter(|names| !names.starts_with('-'));
                     let names = names.ok_or_else(|| anyhow!("`--in` wants names: {}", place_names()))?;
                     for name in names.split(',') {
+                        everywhere |= name == ALL;
                         places.extend(places_called(name)?);
                     }
                 }
-                ("--list", None) => task = Task::List,
-                ("--record", None) => task = Task::Record,
-                ("--needs", None) => task = Task::Needs,
+                (option, None) if TASKS.contains(&option) => {
+                    tasks.insert(option);
+                }
+                (option, Some(_)) if TASKS.contains(&option) => bail!("`{option}` takes no value"),
                 (option, _) if option.starts_with('-') => {
-                    let known = ["--in", "--list", "--record", "--needs"];
-                    bail!("no option `{option}`{}; there are: {}", nearest(option, known), known.join(", "))
+                    let known = ["--in"].iter().chain(&TASKS).copied();
+                    let names = known.clone().collect::<Vec<_>>().join(", ");
+                    bail!("no option `{option}`{}; there are: {names}", nearest(option, known))
                 }
                 _ => patterns.push(word),
             }
         }
+        // `--needs` is what `cargo xtask` asks, with the user's words.
+        let task = match (tasks.contains("--list"), tasks.contains("--record")) {
+            (true, true) => bail!("`--list` runs nothing that `--record` could write down: give one of them"),
+            _ if tasks.contains("--needs") => Task::Needs,
+            (true, false) => Task::List,
+            (false, true) => Task::Record,
+            (false, false) => Task::Run,
+        };
         if places.is_empty() {
             places.extend(places_called("up")?);
         }
         let mut seen = BTreeSet::new();
         places.retain(|place: &&Place| seen.insert(place.name));
-        Ok(Choice { places, scenarios: matching(&patterns)?, task, in_part: !patterns.is_empty() })
+        let scenarios = matching(&patterns)?;
+        // What is named is an error where none of it can run; not so what was not named.
+        if everywhere {
+            places.retain(|place| scenarios.iter().any(|scenario| place.runs(scenario)));
+        }
+        Ok(Choice { places, scenarios, task, in_part: !patterns.is_empty() })
     }
 }
+
+/// Every environment, on the command line.
+const ALL: &str = "all";
+
+/// The options that say what is to be done.
+const TASKS: [&str; 3] = ["--list", "--record", "--needs"];
+
+/// Whoever looks for these here finds them there.
+const OUTSIDE: &str = "what wants instances of its own is no scenario: `cargo xtask test root --full` runs `userns::remapped`, \
+                       `swarm::two_nodes` and all faults";
 
 fn matching(patterns: &[&str]) -> Result<Vec<&'static Scenario>> {
     for pattern in patterns {
         if !scenarios().any(|scenario| scenario.name.contains(pattern)) {
             let names: Vec<&str> = scenarios().map(|scenario| scenario.name).collect();
             let parts = names.iter().flat_map(|name| name.split("::")).chain(names.iter().copied());
+            if PLACES.iter().any(|place| place.name == *pattern) {
+                bail!(
+                    "no scenario has `{pattern}` in its name; the environment is meant by `--in {pattern}`"
+                );
+            }
             bail!(
-                "no scenario has `{pattern}` in its name{}; there are:\n  {}",
+                "no scenario has `{pattern}` in its name{}; {OUTSIDE}; there are:\n  {}",
                 nearest(pattern, parts),
                 names.join("\n  ")
             );
@@ -89,7 +119,7 @@ fn matching(patterns: &[&str]) -> Result<Vec<&'static Scenario>> {
 }
 
 fn places_called(name: &str) -> Result<Vec<&'static Place>> {
-    let found: Vec<_> = PLACES.iter().filter(|place| name == "all" || place.name == name).collect();
+    let found: Vec<_> = PLACES.iter().filter(|place| name == ALL || place.name == name).collect();
     if found.is_empty() {
         let names = PLACES.iter().map(|place| place.name);
         bail!("no environment `{name}`{}; there are: {}, and `all`", nearest(name, names), place_names());
@@ -131,9 +161,12 @@ mod tests {
         let (places, scenarios) = chosen("--in=all");
         assert_eq!(places.len(), PLACES.len());
         assert_eq!(scenarios.len(), super::scenarios().count());
+        assert_eq!(chosen("--in all routing_mesh").0, ["vm"]);
+        assert_eq!(chosen("--in up,vm routing_mesh").0, ["up", "vm"]);
         let recorded = |words| parse(words).map(|choice| (choice.task, choice.in_part)).expect("fine");
         assert_eq!(recorded("--record --in up"), (Task::Record, false));
         assert_eq!(recorded("--record init"), (Task::Record, true));
+        assert_eq!(recorded("--record init --needs"), (Task::Needs, true));
     }
 
     #[test]
@@ -144,6 +177,11 @@ mod tests {
             ("runing", &["`runing`", "nearest is `running`", "\n  engine::version\n"]),
             ("running::exit_code_of_run", &["nearest is `running::exit_codes_of_run`"]),
             ("--lst", &["no option `--lst`: the nearest is `--list`"]),
+            ("--record=x", &["`--record` takes no value"]),
+            ("--in --list", &["`--in` wants names"]),
+            ("--list --record", &["give one of them"]),
+            ("docker20", &["`--in docker20`"]),
+            ("userns", &["cargo xtask test root --full", "`userns::remapped`"]),
         ] {
             let error = parse(words).expect_err(words).to_string();
             for word in told {
