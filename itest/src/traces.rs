@@ -55,7 +55,11 @@ impl Traces {
     }
 }
 
-/// What there is of this clone's instances: processes, mounts, cgroups, devices, files.
+/// Where the emulated machine's files are, which may run beside all else.
+pub const MACHINE: &str = "scenarios-vm";
+
+/// What there is of this clone's instances: processes, mounts, cgroups, devices, files. Processes of the emulated machine name
+/// [`MACHINE`].
 pub fn ours() -> Result<BTreeSet<String>> {
     let mut ours = BTreeSet::new();
     processes(&mut ours)?;
@@ -76,9 +80,18 @@ pub fn ours() -> Result<BTreeSet<String>> {
 
 /// Nothing of ours is there but this, or soon not any more.
 pub fn none_but(before: &BTreeSet<String>) -> Result<()> {
+    none_left(before, |_| true)
+}
+
+/// The same of the emulated machine's alone, or of all else alone: two runs that are not each other's leftovers.
+pub fn none_in_part(before: &BTreeSet<String>, of_the_machine: bool) -> Result<()> {
+    none_left(before, |line| line.contains(MACHINE) == of_the_machine)
+}
+
+fn none_left(before: &BTreeSet<String>, is_meant: impl Fn(&str) -> bool) -> Result<()> {
     eventually("nothing is left", SETTLE, || {
         let now = ours()?;
-        let new: Vec<_> = now.difference(before).collect();
+        let new: Vec<_> = now.difference(before).filter(|line| is_meant(line)).collect();
         ensure!(new.is_empty(), "left behind: {new:#?}");
         Ok(true)
     })
@@ -136,14 +149,16 @@ fn processes(found: &mut BTreeSet<String>) -> Result<()> {
         let is_ours = fs::read_link(path.join("exe"))
             .is_ok_and(|exe| exe.starts_with(&target) && !exe.starts_with(target.join("debug/deps")));
         // A machine's emulator, for one, whose files are in there.
-        let is_at_ours = read("cmdline").contains(&scratch);
+        let words = read("cmdline");
+        let is_at_ours = words.contains(&scratch);
         if is_inside || is_ours || is_at_ours || field("PPid:") == Some(&own) {
             let namespaces = ["pid", "net", "mnt"].map(|kind| {
                 let link = fs::read_link(path.join("ns").join(kind)).unwrap_or_default();
                 link.display().to_string()
             });
             let name = field("Name:").unwrap_or_default();
-            found.insert(format!("process {pid} {name} in {}", namespaces.join(" ")));
+            let machine = if words.contains(&format!("{scratch}{MACHINE}")) { MACHINE } else { "" };
+            found.insert(format!("process {pid} {name} {machine} in {}", namespaces.join(" ")));
         }
     }
     Ok(())

@@ -23,7 +23,8 @@ cargo xtask test [--ci | --full] [--verbose] [TIER…]
     --full     everything, the long runs too
     --verbose  show the output of each tier, not only that of one that failed
 cargo xtask scenario [--in NAME,…] [--list | --record] [PART OF A NAME…]
-    Runs what users do with Docker in the environments named; `--in all` is each of them, `up` without it
+    Runs what users do with Docker in the environments named; `--in all` is each of them, `all,-vm`
+    each but that one, `up` without it
     --list     names all scenarios and environments, and what they prove
     --record   writes the results to docs/scenarios.md
 cargo xtask prove [--full] [--list | --record | --sample N] [PART OF A PATH | COMPONENT…]

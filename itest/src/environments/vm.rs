@@ -4,6 +4,7 @@
 
 use std::fs::{self, File};
 use std::net::TcpListener;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -16,7 +17,7 @@ use crate::agent;
 use crate::command::{self, Outcome, eventually};
 use crate::environment::{Environment, Exchange};
 use crate::image::{self, BOX};
-use crate::{build, interrupt, need, suite, vm};
+use crate::{build, interrupt, need, suite, traces, vm};
 
 /// A few layers of a gigabyte or two fit. It takes up what is used.
 const DISK: u64 = 12 << 30;
@@ -47,7 +48,7 @@ struct Machine {
 }
 
 pub(super) fn start(components: &str) -> Result<Started> {
-    let scratch = build::scratch("scenarios-vm")?;
+    let scratch = build::scratch(traces::MACHINE)?;
     fs::remove_dir_all(&scratch)?;
     let shared = scratch.join("exchange");
     fs::create_dir_all(&shared)?;
@@ -131,6 +132,19 @@ impl Machine {
         Ok(qemu.try_wait()?.is_none())
     }
 
+    /// An ext4 that was unmounted has no journal to be replayed (kernel Documentation/filesystems/ext4/super.rst).
+    fn disk_is_clean(&self) -> Result<()> {
+        const SUPERBLOCK: u64 = 1024;
+        // `s_state` with EXT4_VALID_FS, `s_feature_incompat` with EXT4_FEATURE_INCOMPAT_RECOVER; little-endian.
+        const STATE: (usize, u8) = (0x3a, 1);
+        const INCOMPAT: (usize, u8) = (0x60, 4);
+        let mut block = [0; 128];
+        File::open(self.scratch.join("disk"))?.read_exact_at(&mut block, SUPERBLOCK)?;
+        let (is_valid, is_open) = (block[STATE.0] & STATE.1 != 0, block[INCOMPAT.0] & INCOMPAT.1 != 0);
+        ensure!(is_valid && !is_open, "the data root's file system was not unmounted: {block:x?}");
+        Ok(())
+    }
+
     fn kill(&self) -> Result<()> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         for mut child in running.drain(..).rev() {
@@ -176,6 +190,7 @@ impl Environment for Machine {
             bail!("it has not powered off in order:\n{}", self.log_tail());
         }
         self.kill()?;
+        self.disk_is_clean()?;
         self.boot()?;
         Ok(Outcome {
             command: "power off".to_owned(),

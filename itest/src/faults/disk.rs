@@ -86,8 +86,7 @@ fn full_in_a_build() -> Result<()> {
     let dockerfile =
         format!("FROM {BOX}\nRUN echo first > /first\nRUN dd if=/dev/zero of=/big bs=1M count=40\n");
     // Else the failed step's container stays, and with it what it has filled: then nothing new can be started at all.
-    let build =
-        || env.docker_with_input(&["build", "--force-rm", "-t", "built", "-"], dockerfile.as_bytes());
+    let build = || env.docker_with_input(&["build", "--force-rm", "-t", "built", "-"], dockerfile.as_bytes());
     let outcome = build()?;
     ensure!(outcome.status != 0, "it succeeded on a full disk");
     // The step's own program says it, in its own words.

@@ -44,11 +44,16 @@ impl Choice {
         while let Some(word) = words.next() {
             match word.split_once('=').map_or((word, None), |(name, value)| (name, Some(value))) {
                 ("--in", value) => {
-                    let names = value.or_else(|| words.next()).filter(|names| !names.starts_with('-'));
+                    let names = value.or_else(|| words.next()).filter(|names| !names.starts_with("--"));
                     let names = names.ok_or_else(|| anyhow!("`--in` wants names: {}", place_names()))?;
                     for name in names.split(',') {
-                        everywhere |= name == ALL;
-                        places.extend(places_called(name)?);
+                        if let Some(but) = name.strip_prefix('-') {
+                            let without = places_called(but)?;
+                            places.retain(|place: &&Place| without.iter().all(|one| one.name != place.name));
+                        } else {
+                            everywhere |= name == ALL;
+                            places.extend(places_called(name)?);
+                        }
                     }
                 }
                 (option, None) if TASKS.contains(&option) => {
@@ -162,6 +167,9 @@ mod tests {
         assert_eq!(places.len(), PLACES.len());
         assert_eq!(scenarios.len(), super::scenarios().count());
         assert_eq!(chosen("--in all routing_mesh").0, ["vm"]);
+        let but_the_machine = chosen("--in all,-vm").0;
+        assert_eq!(but_the_machine.len(), PLACES.len() - 1);
+        assert!(!but_the_machine.contains(&"vm"));
         assert_eq!(chosen("--in up,vm routing_mesh").0, ["up", "vm"]);
         let recorded = |words| parse(words).map(|choice| (choice.task, choice.in_part)).expect("fine");
         assert_eq!(recorded("--record --in up"), (Task::Record, false));
@@ -173,6 +181,7 @@ mod tests {
     fn what_does_not_exist_is_told_with_the_nearest_and_the_list() {
         for (words, told) in [
             ("--in nestd", &["`nestd`", "nearest is `nested`", "up, crun, nested"][..]),
+            ("--in all,-wm", &["`wm`", "nearest is `vm`"]),
             ("--in", &["`--in` wants names", "nested"]),
             ("runing", &["`runing`", "nearest is `running`", "\n  engine::version\n"]),
             ("running::exit_code_of_run", &["nearest is `running::exit_codes_of_run`"]),

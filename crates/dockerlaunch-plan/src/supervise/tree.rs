@@ -92,7 +92,7 @@ mod tests {
         ];
         let ours = descendants(1, &all);
         assert_eq!(ours.iter().map(|p| p.pid).collect::<Vec<_>>(), [2, 3, 4, 5, 6, 7, 8, 9]);
-        assert_eq!(in_containers(&ours).iter().map(|p| p.pid).collect::<Vec<_>>(), [5]);
+        assert_eq!(in_containers(&ours).iter().map(|p| p.pid).collect::<Vec<_>>(), [5, 9]);
     }
 
     proptest::proptest! {
