@@ -61,6 +61,11 @@ impl Inventory {
         Ok(Self::of(root, components, &manifest))
     }
 
+    /// What the default image holds.
+    pub(super) fn usual(&self) -> Result<BTreeSet<String>> {
+        Ok(manifest(&self.root, "")?.entries.into_iter().map(|entry| entry.path).collect())
+    }
+
     fn of(root: PathBuf, components: &str, contents: &Contents) -> Self {
         let by_path: BTreeMap<&str, &Entry> =
             contents.entries.iter().map(|entry| (entry.path.as_str(), entry)).collect();
