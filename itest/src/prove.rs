@@ -16,6 +16,8 @@ use crate::{Scenario, interrupt, need, scenarios};
 
 pub mod book;
 mod choice;
+#[cfg(test)]
+mod claims;
 mod copy;
 mod inventory;
 mod opened;

@@ -116,7 +116,7 @@ impl Choice {
 }
 
 /// What an image may have that the default one has not.
-fn others() -> Result<Vec<String>> {
+pub(super) fn others() -> Result<Vec<String>> {
     let spec = Spec::embedded()?;
     let usual = spec.select("default", &[], &[], None)?;
     let is_usual = |name: &str| usual.iter().any(|component| component.name == name);

@@ -72,14 +72,7 @@ impl Inventory {
         let mut files = Vec::new();
         let mut exempt: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
         for entry in &contents.entries {
-            let class = match entry.class {
-                Class::File => None,
-                Class::Link if symptom(entry).is_some() => None,
-                Class::Link => Some("link"),
-                Class::Metadata => Some("metadata"),
-                Class::Licence => Some("licence"),
-            };
-            match class {
+            match exempt_class(entry) {
                 None => files.push(requirement(entry, &by_path)),
                 Some(class) => exempt.entry(class).or_default().push(entry.path.clone()),
             }
@@ -136,7 +129,18 @@ fn is_whole(root: &Path, owned: &BTreeSet<String>) -> Result<()> {
     Ok(())
 }
 
-fn requirement(entry: &Entry, by_path: &BTreeMap<&str, &Entry>) -> Requirement {
+/// Of what needs no proof.
+pub(super) fn exempt_class(entry: &Entry) -> Option<&'static str> {
+    match entry.class {
+        Class::File => None,
+        Class::Link if symptom(entry).is_some() => None,
+        Class::Link => Some("link"),
+        Class::Metadata => Some("metadata"),
+        Class::Licence => Some("licence"),
+    }
+}
+
+pub(super) fn requirement(entry: &Entry, by_path: &BTreeMap<&str, &Entry>) -> Requirement {
     let owner = owner(entry, by_path);
     let reason = owner.and_then(|owner| owner.origin.as_ref()?.reason.as_ref());
     let is_library = owner.is_some_and(|owner| owner.path != entry.path);
