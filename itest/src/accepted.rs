@@ -1,17 +1,17 @@
 //! What others make of our outputs: they must take them without a word of complaint.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::build::{self, IMAGE};
-use crate::command::{self, Outcome};
+use crate::command;
 use crate::product;
 use crate::suite::told;
+use crate::unpacked::{self, nodes, same, silent, unpack};
 
 /// All outputs of one build, as users make it who ask for nothing: gzip, which everybody reads.
 fn made() -> Result<&'static Path> {
@@ -29,13 +29,6 @@ fn make() -> Result<PathBuf> {
     }
     command::run_within(&mut build, b"", Duration::from_secs(600))?.success()?;
     Ok(directory)
-}
-
-/// A run that succeeded and had nothing to complain about.
-fn silent(command: &mut Command) -> Result<Outcome> {
-    let outcome = command::run_within(command, b"", Duration::from_secs(300))?.exits(0)?;
-    ensure!(outcome.stderr.trim().is_empty(), "`{}` said: {}", outcome.command, outcome.stderr);
-    Ok(outcome)
 }
 
 /// skopeo reads both kinds of archive, and finds the same image in them.
@@ -84,57 +77,7 @@ pub fn spdx() -> Result<()> {
     silent(Command::new(validator).arg("--infile").arg(made()?.join("sbom.json"))).map(drop)
 }
 
-/// Our tar unpacked over a base changes nothing of it, and adds what is in it.
+/// Our tar unpacked over a base changes nothing of it.
 pub fn tar_over(base: &Path) -> Result<()> {
-    let ours = made()?.join("files.tar");
-    let directory = tempfile::tempdir()?;
-    let (whole, alone) = (directory.path().join("base"), directory.path().join("alone"));
-    for made in [&whole, &alone] {
-        std::fs::create_dir(made)?;
-    }
-    unpack(base, &whole)?;
-    let before = nodes(&whole)?;
-    unpack(&ours, &whole)?;
-    unpack(&ours, &alone)?;
-    let (mut after, added) = (nodes(&whole)?, nodes(&alone)?);
-    for (path, node) in &added {
-        ensure!(after.get(path) == Some(node), "`{path}` of ours is {:?} instead of {node}", after.get(path));
-    }
-    after.retain(|path, _| before.contains_key(path) || !added.contains_key(path));
-    same(&before, &after)
-}
-
-fn unpack(archive: &Path, to: &Path) -> Result<()> {
-    let mut tar = Command::new("tar");
-    tar.args(["--extract", "--preserve-permissions", "--numeric-owner", "--file"]).arg(archive);
-    silent(tar.arg("--directory").arg(to)).map(drop)
-}
-
-/// All that is below a directory, by path: kind, mode, owner, and content or target.
-fn nodes(root: &Path) -> Result<BTreeMap<String, String>> {
-    let listed = silent(Command::new("find").arg(root).args(["-printf", "%P\\0%y %m %U:%G %l\\0"]))?;
-    let listed = String::from_utf8(listed.stdout).context("names in UTF-8")?;
-    let fields: Vec<&str> = listed.split_terminator('\0').collect();
-    let mut nodes: BTreeMap<String, String> =
-        fields.chunks_exact(2).map(|pair| (pair[0].to_owned(), pair[1].to_owned())).collect();
-    // Of the directory itself only what is in it matters.
-    nodes.remove("");
-    for (path, node) in &mut nodes {
-        if node.starts_with('f') {
-            let content = std::fs::read(root.join(path)).with_context(|| format!("reading `{path}`"))?;
-            *node += &format!("{:x?}", <sha2::Sha256 as sha2::Digest>::digest(&content));
-        }
-    }
-    Ok(nodes)
-}
-
-fn same(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) -> Result<()> {
-    ensure!(before.len() > 10 || before.is_empty(), "only {} files", before.len());
-    for path in before.keys().chain(after.keys()) {
-        let (was, is) = (before.get(path), after.get(path));
-        if was != is {
-            bail!("`{path}` was {was:?} and is {is:?}");
-        }
-    }
-    Ok(())
+    unpacked::over(base, &made()?.join("files.tar"), &[])
 }

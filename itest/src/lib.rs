@@ -40,6 +40,7 @@ pub mod sources;
 pub mod stream;
 pub mod suite;
 pub mod traces;
+pub mod unpacked;
 pub mod up;
 pub mod userns;
 pub mod vm;

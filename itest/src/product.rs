@@ -39,6 +39,13 @@ pub fn git_server() -> PathBuf {
     provisions().join("git-server")
 }
 
+/// Where builds keep what they have downloaded, unless they are told another place.
+pub fn cache() -> Result<PathBuf> {
+    let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let base = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")));
+    Ok(base.context("neither XDG_CACHE_HOME nor HOME is set")?.join("from-scratch"))
+}
+
 /// The stable release's root file system.
 pub fn bookworm() -> PathBuf {
     provisions().join("bookworm.tar")

@@ -23,7 +23,7 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
     ("tini-static", "usr/bin/tini-static", "docker-init"),
 ];
 
-fn from_scratch(args: &[&str]) -> Result<command::Outcome> {
+pub(crate) fn from_scratch(args: &[&str]) -> Result<command::Outcome> {
     command::run_within(Command::new(product::from_scratch()?).args(args), b"", DEADLINE)
 }
 
@@ -32,7 +32,7 @@ fn bin(root: &Path, program: &str) -> PathBuf {
 }
 
 /// An empty directory, and its path as text.
-fn empty(purpose: &str) -> Result<(PathBuf, impl Fn(&str) -> String)> {
+pub(crate) fn empty(purpose: &str) -> Result<(PathBuf, impl Fn(&str) -> String)> {
     let directory = scratch(purpose)?;
     fs::remove_dir_all(&directory)?;
     fs::create_dir_all(&directory)?;
@@ -56,25 +56,29 @@ pub fn lock(plain: &Path, cache: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The files of a package that a lock names, out of the cache of the build that it is of.
+pub(crate) fn unpack(lock: &str, package: &str, cache: &Path, to: &Path) -> Result<()> {
+    let stanza = lock.split("[[image.package]]").find(|s| s.contains(&format!("name = \"{package}\"")));
+    let stanza = stanza.with_context(|| format!("no {package} in the lock"))?;
+    let digest = stanza.split("sha256 = \"").nth(1).and_then(|rest| rest.get(..64)).context("a digest")?;
+    fs::create_dir_all(to)?;
+    let deb = cache.join("blobs/sha256").join(digest);
+    command::run(Command::new("dpkg-deb").arg("-x").arg(deb).arg(to), b"")?.success().map(drop)
+}
+
 /// A tarball of the packages' own programs makes the packages' image: those in it are adapted as those in packages are.
 pub fn tarball(cache: &Path) -> Result<()> {
     let (directory, path) = empty("tarball")?;
-    let (blobs, cache) = (cache.join("blobs/sha256"), cache.display().to_string());
+    let cache_dir = cache.display().to_string();
     let packaged = format!("dir:{}", path("packaged"));
-    from_scratch(&["build", "--cache-dir", &cache, "-o", &packaged])?.success()?;
+    from_scratch(&["build", "--cache-dir", &cache_dir, "-o", &packaged])?.success()?;
     let lock = path("image.lock");
-    from_scratch(&["lock", "--cache-dir", &cache, "-o", &lock])?.success()?;
+    from_scratch(&["lock", "--cache-dir", &cache_dir, "-o", &lock])?.success()?;
     let text = fs::read_to_string(&lock)?;
     fs::create_dir_all(directory.join("docker"))?;
     for (package, from, to) in PROGRAMS {
-        let stanza = text.split("[[image.package]]").find(|s| s.contains(&format!("name = \"{package}\"")));
-        let stanza = stanza.with_context(|| format!("no {package} in the lock"))?;
-        let digest =
-            stanza.split("sha256 = \"").nth(1).and_then(|rest| rest.get(..64)).context("a digest")?;
-        let deb = blobs.join(digest);
         let unpacked = directory.join("unpacked").join(package);
-        fs::create_dir_all(&unpacked)?;
-        command::run(Command::new("dpkg-deb").arg("-x").arg(&deb).arg(&unpacked), b"")?.success()?;
+        unpack(&text, package, cache, &unpacked)?;
         fs::copy(unpacked.join(from), directory.join("docker").join(to))?;
     }
     let pack = |file: &str, without: &[&str]| -> Result<(String, String)> {
@@ -87,7 +91,7 @@ pub fn tarball(cache: &Path) -> Result<()> {
     let output = format!("dir:{}", path("upstream"));
     let build = |engine: &str, digest: &str| {
         let options = ["--engine", engine, "--engine-sha256", digest, "-o", &output];
-        from_scratch(&[&["build", "--cache-dir", &cache], options.as_slice()].concat())
+        from_scratch(&[&["build", "--cache-dir", &cache_dir], options.as_slice()].concat())
     };
     build(&engine, &digest)?.success()?;
     for (_, _, program) in PROGRAMS {

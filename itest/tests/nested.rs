@@ -1,5 +1,6 @@
-//! The `nested_` tier: the image inside our own engine, with the seed's commands word for word, and embedded in two bases.
+//! The `nested_` tier: the image inside our own engine, with the seed's commands word for word, and embedded in five unlike bases.
 
+use std::fs;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -8,8 +9,8 @@ use itest::build::IMAGE;
 use itest::nested::{self, Nested};
 use itest::suite::{Shared, Suite, Turns};
 use itest::up::Instance;
-use itest::{Environment, Need, SCENARIOS, image};
-use itest::{embedded, outside};
+use itest::{Environment, Need, SCENARIOS};
+use itest::{embedded, image, outside, product, unpacked};
 
 /// The engine that all of them are nested in; it has our image.
 static OUTER: Shared<Instance> = Shared::new(|| nested::outer("nested"));
@@ -29,6 +30,12 @@ fn main() -> ExitCode {
         .long("embedded::in_nothing", &[], || in_base("embedded-nothing", "scratch", &[]))
         .long("embedded::in_a_base_with_loader_variables", bookworm, with_loader_variables)
         .test("embedded::in_the_stable_release", bookworm, in_bookworm)
+        .long(
+            "embedded::in_a_base_with_a_newer_c_library",
+            &[Need::Program("dpkg-deb")],
+            with_newer_c_library,
+        )
+        .long("embedded::exported_over_a_base", bookworm, exported_over_bookworm)
         .test("outside::mtu_1400_pain_2", &[], || outside::mtu(OUTER.get()?, 1400))
         .long("outside::mtu_1280_pain_2", &[], || outside::mtu(OUTER.get()?, 1280))
         .long("outside::addresses_of_nobody_else_pain_12", &[], || outside::pools(OUTER.get()?))
@@ -131,12 +138,53 @@ fn with_loader_variables() -> Result<()> {
     in_base("embedded-loader", "loader", DEBIAN)
 }
 
+/// A base whose own C library is newer: neither takes that of the other.
+fn with_newer_c_library() -> Result<()> {
+    let name = "embedded-newer";
+    let made = embedded::Newer::make()?;
+    unpacked::over(&made.base, &made.files, &[])?;
+    let outer = OUTER.get()?;
+    let environment: &dyn Environment = &*outer;
+    environment.docker_with_input(&["import", "-", "newer"], &fs::read(&made.base)?)?.success()?;
+    embedded::add(&outer, name, "newer", "custom-dind", &fs::read(&made.files)?, false)?;
+    runs(name, &[(&["/usr/bin/xz", "--version"], "liblzma 5.")], |nested| {
+        let own = embedded::c_library(nested, &["/lib/x86_64-linux-gnu/libc.so.6"])?;
+        let private = ["/usr/lib/dockerlaunch/ld", "/usr/lib/dockerlaunch/lib/libc.so.6"];
+        let ours = embedded::c_library(nested, &private)?;
+        ensure!(own > ours, "the base's C library is {own:?}, ours {ours:?}: it must be the older one");
+        let libraries =
+            nested.exec(&["/lib64/ld-linux-x86-64.so.2", "--list", "/usr/bin/xz"], b"")?.success()?;
+        let has_its_own = libraries.contains("=> /lib/x86_64-linux-gnu/libc.so.6");
+        ensure!(has_its_own && !libraries.contains("dockerlaunch"), "the base's xz takes: {libraries}");
+        let ours = nested.exec(&["/usr/lib/dockerlaunch/bin/xz", "--version"], b"")?.success()?;
+        ensure!(ours.contains("liblzma 5."), "our xz says: {ours}");
+        Ok(())
+    })
+}
+
+/// What the seed's `docker export` gives changes nothing of a base but the names that Docker adds itself.
+fn exported_over_bookworm() -> Result<()> {
+    let files = tempfile::NamedTempFile::new()?;
+    fs::write(files.path(), embedded::export(&*OUTER.get()?)?)?;
+    unpacked::over(&product::bookworm(), files.path(), &embedded::ENGINES_OWN)
+}
+
 /// The seed's recipe; and what the base brings still works beside a running engine.
 fn in_base(name: &'static str, base: &str, programs: BasePrograms) -> Result<()> {
+    embedded::build(&*OUTER.get()?, name, base, "custom-dind", false)?;
+    runs(name, programs, |_| Ok(()))
+}
+
+/// Docker and the base's programs, in what was built; and what else there is to look at.
+fn runs(
+    name: &'static str,
+    programs: BasePrograms,
+    look: impl FnOnce(&dyn Environment) -> Result<()>,
+) -> Result<()> {
     let outer = OUTER.get()?;
-    embedded::build(&outer, name, base, "custom-dind", false)?;
     let nested = Nested::run(Arc::clone(&outer), name, "custom-dind", &[])?.with_base_image()?;
     nested.runs_a_container()?;
+    look(&nested)?;
     for (command, printed) in programs {
         let outcome = nested.exec(command, b"")?.exits(0)?;
         ensure!(outcome.text().contains(printed), "`{}` printed: {}", command.join(" "), outcome.text());

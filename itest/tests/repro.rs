@@ -17,6 +17,7 @@ use itest::need::Need;
 use itest::product;
 use itest::sources;
 use itest::suite::{Suite, told};
+use itest::unpacked;
 use tempfile::TempDir;
 
 /// Any user that is not root: nothing is installed, so no account is needed.
@@ -29,6 +30,8 @@ fn main() -> ExitCode {
         .test("repro_oci", &[], || compare("oci"))
         .test("repro_initramfs", &[], || compare("initramfs"))
         .test("repro_sbom", &[], || compare("sbom.json"))
+        .test("repro_dir", &[], compare_roots)
+        .long("repro_gzip", &[], compare_gzip)
         .long("repro_lock", &[], || {
             built().and_then(|(one, _)| sources::lock(&one.join("image.tar"), &one.join("cache")))
         })
@@ -67,51 +70,97 @@ fn built() -> Result<(PathBuf, PathBuf)> {
 fn build_both() -> Result<Pair> {
     // Not below target/: the second builder is somebody who may not look into a home directory.
     let (one, other) = (TempDir::with_prefix("repro-")?, TempDir::with_prefix("repro-")?);
-    let here = ("022", "UTC", "C", product::workspace());
-    let elsewhere = ("077", "Pacific/Kiritimati", "C.UTF-8", PathBuf::from("/"));
-    build(one.path(), here, None)?;
-    let root = rustix::process::geteuid().is_root();
-    build(other.path(), elsewhere, root.then_some(SOMEBODY))?;
+    build(one.path(), &Builder::here(), "zstd:3", OUTPUTS)?;
+    build(other.path(), &Builder::elsewhere(), "zstd:3", OUTPUTS)?;
     Ok((one, other))
 }
 
-/// One build with all outputs, a cache of its own and nothing in its environment but what is said here.
-fn build(
-    to: &Path,
-    (umask, zone, locale, from): (&str, &str, &str, PathBuf),
+const OUTPUTS: &[(&str, &str)] = &[
+    ("tar", "image.tar"),
+    ("docker", "docker.tar"),
+    ("oci", "oci"),
+    ("initramfs", "initramfs"),
+    ("sbom", "sbom.json"),
+    ("dir", "root"),
+];
+
+/// Who builds, where, and how that is asked for.
+struct Builder {
+    umask: &'static str,
+    zone: &'static str,
+    locale: &'static str,
+    from: PathBuf,
     user: Option<u32>,
-) -> Result<()> {
+    /// The same options, the last one first.
+    backwards: bool,
+}
+
+impl Builder {
+    fn here() -> Self {
+        let from = product::workspace();
+        Builder { umask: "022", zone: "UTC", locale: "C", from, user: None, backwards: false }
+    }
+
+    fn elsewhere() -> Self {
+        let user = rustix::process::geteuid().is_root().then_some(SOMEBODY);
+        let (umask, zone, locale) = ("077", "Pacific/Kiritimati", "C.UTF-8");
+        Builder { umask, zone, locale, from: PathBuf::from("/"), user, backwards: true }
+    }
+}
+
+/// One build with all outputs, a cache of its own and nothing in its environment but what is said here.
+fn build(to: &Path, builder: &Builder, compression: &str, outputs: &[(&str, &str)]) -> Result<()> {
     let program = to.join("from-scratch");
     fs::copy(product::from_scratch()?, &program)?;
     fs::set_permissions(to, PermissionsExt::from_mode(0o755))?;
-    chown(to, user, user)?;
-    let output = |kind: &str, name: &str| format!("{kind}:{}", to.join(name).display());
+    chown(to, builder.user, builder.user)?;
+    let place = |name: &str| to.join(name).display().to_string();
+    let output = |(kind, name): &(&str, &str)| ["-o".to_owned(), format!("{kind}:{}", place(name))];
+    let mut options: Vec<[String; 2]> = outputs.iter().map(output).collect();
+    options.push(["--compression".to_owned(), compression.to_owned()]);
+    options.push(["--cache-dir".to_owned(), place("cache")]);
+    // Which the image has without being asked.
+    options.extend(["xz", "git"].map(|name| ["--with".to_owned(), name.to_owned()]));
+    if builder.backwards {
+        options.reverse();
+    }
     // Setting the umask of another process takes a shell.
     let mut build = Command::new("sh");
-    build.args(["-c", "umask \"$0\" && exec \"$@\"", umask]).arg(program).args([
-        "build",
-        "--compression",
-        "zstd:3",
-    ]);
-    build.arg("--cache-dir").arg(to.join("cache"));
-    for (kind, name) in [
-        ("tar", "image.tar"),
-        ("docker", "docker.tar"),
-        ("oci", "oci"),
-        ("initramfs", "initramfs"),
-        ("sbom", "sbom.json"),
-    ] {
-        build.arg("-o").arg(output(kind, name));
-    }
-    build.current_dir(from).env_clear().env("PATH", "/usr/bin:/bin").env("TZ", zone).env("LC_ALL", locale);
+    build.args(["-c", "umask \"$0\" && exec \"$@\"", builder.umask]).arg(program).arg("build");
+    build.args(options.concat()).current_dir(&builder.from);
+    build.env_clear().env("PATH", "/usr/bin:/bin").env("TZ", builder.zone).env("LC_ALL", builder.locale);
     build.env("HOME", to);
     for proxy in ["http_proxy", "https_proxy", "no_proxy"] {
         build.envs(std::env::var_os(proxy).map(|value| (proxy, value)));
     }
-    if let Some(user) = user {
+    if let Some(user) = builder.user {
         build.uid(user).gid(user);
     }
     command::run_within(&mut build, b"", Duration::from_secs(900))?.success().map(drop)
+}
+
+/// As most users build: the others are compressed in another way.
+fn compare_gzip() -> Result<()> {
+    let (one, other) = built()?;
+    for (to, builder) in [(one, Builder::here()), (other, Builder::elsewhere())] {
+        build(&to, &builder, "gzip:6", &[("oci", "gzip")])?;
+    }
+    compare("gzip")
+}
+
+/// Who is not root owns what is unpacked; all else is the same.
+fn compare_roots() -> Result<()> {
+    let (one, other) = built()?;
+    let nodes = |root: PathBuf| -> Result<unpacked::Nodes> {
+        let mut nodes = unpacked::nodes(&root.join("root"))?;
+        for node in nodes.values_mut() {
+            let mut fields: Vec<&str> = node.splitn(4, ' ').collect();
+            fields.remove(2);
+            *node = fields.join(" ");
+        }
+        Ok(nodes)
+    };
+    unpacked::same(&nodes(one)?, &nodes(other)?)
 }
 
 fn compare(name: &str) -> Result<()> {

@@ -12,7 +12,7 @@ use super::Started;
 use crate::build::{self, IMAGE};
 use crate::nested::{Client, DOCKER, Nested};
 use crate::up::{Instance, Options};
-use crate::{Environment, product};
+use crate::{Environment, Outcome, product};
 
 /// Without systemd, and with its images on a disk: an overlay on the instance's overlay could not be.
 const PODMAN: Client = &["podman", "--cgroup-manager=cgroupfs", "--root=/var/lib/docker/podman"];
@@ -41,6 +41,7 @@ pub(super) fn docker20(components: &str) -> Result<Started> {
     }
     let version = outer.exec(&["docker", "version", "--format", "{{.Server.Version}}"], b"")?.success()?;
     ensure!(version.starts_with("20.10"), "the Docker outside is {version}");
+    load(DOCKER, &outer)?;
     // It takes IPv6 away from containers of networks that have none, on their loopback too.
     start(DOCKER, outer, &["--sysctl", "net.ipv6.conf.all.disable_ipv6=0"], format!("Docker {version}"))
 }
@@ -50,17 +51,36 @@ pub(super) fn podman(components: &str) -> Result<Started> {
     let outer = outer("scenarios-podman", components)?;
     let version = outer.exec(&["podman", "--version"], b"")?.success()?;
     ensure!(version.contains(" 4.3"), "the podman outside is {version}");
+    let layout = build::output_with("scenarios-podman", "oci", "layout", components)?;
+    fs::rename(layout, outer.exchange().outside.join("layout"))?;
+    let pull = [PODMAN, &["pull", "--quiet", "oci:/exchange/layout"]].concat();
+    let pulled = outer.exec(&pull, b"")?.exits(0)?;
+    complains_of_nothing(&pulled)?;
+    load(PODMAN, &outer)?;
+    // An image's name is the digest of its configuration.
+    let inspect = [PODMAN, &["image", "inspect", "--format", "{{.Id}}", IMAGE]].concat();
+    let loaded = outer.exec(&inspect, b"")?.success()?;
+    ensure!(loaded == pulled.text(), "oci: is {}, docker: {loaded}", pulled.text());
     start(PODMAN, outer, &[], version.replace(" version", ""))
 }
 
-fn start(client: Client, outer: Instance, options: &[&str], outside: String) -> Result<Started> {
-    let load: Vec<&str> =
-        client.iter().copied().chain(["load", "--quiet", "--input", "/exchange/image.tar"]).collect();
+/// Our archive, which is in the exchange directory.
+fn load(client: Client, outer: &Instance) -> Result<()> {
+    let load = [client, &["load", "--quiet", "--input", "/exchange/image.tar"]].concat();
     let loaded = outer.exec(&load, b"")?.exits(0)?;
     ensure!(loaded.text().contains(IMAGE), "load said: {}", loaded.text());
-    // That podman has no plugins for networks of its own says nothing of our archive.
-    let complaint = loaded.stderr.lines().find(|line| !line.contains("Error validating CNI config file"));
-    ensure!(complaint.is_none_or(|line| line.trim().is_empty()), "load complained: {}", loaded.stderr);
+    complains_of_nothing(&loaded)
+}
+
+/// That podman has no plugins for networks of its own says nothing of what it reads.
+fn complains_of_nothing(read: &Outcome) -> Result<()> {
+    let complaint = read.stderr.lines().find(|line| !line.contains("Error validating CNI config file"));
+    let is_silent = complaint.is_none_or(|line| line.trim().is_empty());
+    ensure!(is_silent, "`{}` complained: {}", read.command, read.stderr);
+    Ok(())
+}
+
+fn start(client: Client, outer: Instance, options: &[&str], outside: String) -> Result<Started> {
     let outer = Arc::new(outer);
     let inner =
         Nested::run_by(client, Arc::clone(&outer), "scenarios", IMAGE, options, &[])?.with_base_image()?;

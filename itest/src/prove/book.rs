@@ -2,23 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::ops::Not;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use super::{Inventory, Requirement, Verdict, page};
+use super::{Inventory, Requirement, Verdict, Whole, page};
 use crate::{Environment, product, results};
 
-/// One run of the proof.
+/// What came of the proof, in one run or in several.
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Recorded {
-    /// Its day.
-    pub date: String,
-    /// The engine's version.
-    pub docker: String,
-    /// The kernel's.
-    pub kernel: String,
     /// All files that must be proved.
     pub files: Vec<Row>,
     /// Those that need not, by class.
@@ -46,34 +41,44 @@ pub struct Row {
     pub symptom: String,
     /// How that ended.
     pub verdict: Verdict,
-    /// Whether the scenarios opened it.
+    /// Whether the scenarios were seen to open or execute it.
     pub opened: bool,
+    /// Whether it is a link: of these the kernel tells only what they lead to.
+    #[serde(default, skip_serializing_if = "Not::not")]
+    pub link: bool,
     /// Why not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub untouched: Option<String>,
+    /// When that was, and with what.
+    pub run: String,
+}
+
+/// The day, and the versions of the engine and the kernel, in words.
+pub(super) fn today_with(engine: &dyn Environment) -> Result<String> {
+    let [docker, kernel, _] = results::versions(engine)?;
+    Ok(format!("{} with Docker {docker} and kernel {kernel}", results::today()))
 }
 
 impl Row {
-    pub(super) fn of(image: &Inventory, file: &Requirement, verdict: Verdict, opened: bool) -> Self {
-        let is_link = image.root.join(&file.path).is_symlink();
-        let proof = file.proofs.iter().find_map(|name| super::Proof::called(name).map(super::Proof::name));
+    pub(super) fn of(image: &Inventory, file: &Requirement, verdict: Verdict, whole: &Whole) -> Self {
         Row {
             path: file.path.clone(),
             component: file.component.clone(),
             with: image.components.clone(),
             package: file.package.clone(),
             through: file.through.clone(),
-            proof: proof.map_or_else(|| file.proofs.join(", "), str::to_owned),
+            proof: file.proof(),
             symptom: file.symptom.clone().unwrap_or_default(),
             verdict,
-            // The kernel tells of what a link leads to.
-            opened: opened || is_link,
+            opened: whole.opened.contains(&file.path),
+            link: image.root.join(&file.path).is_symlink(),
             untouched: file.untouched.clone(),
+            run: whole.run.clone(),
         }
     }
 
     pub(super) fn is_touched_or_explained(&self) -> bool {
-        self.opened || self.untouched.is_some()
+        self.opened || self.link || self.untouched.is_some()
     }
 
     /// Whether both parts of the proof hold for it.
@@ -83,11 +88,13 @@ impl Row {
 }
 
 impl Recorded {
-    /// Asks for day and versions.
-    pub(super) fn look(&mut self, engine: &dyn Environment) -> Result<()> {
-        [self.docker, self.kernel, _] = results::versions(engine)?;
-        self.date = results::today();
-        Ok(())
+    /// All runs that there is something of, and of how many files.
+    pub(super) fn runs(&self) -> BTreeMap<&str, usize> {
+        let mut runs = BTreeMap::new();
+        for row in &self.files {
+            *runs.entry(row.run.as_str()).or_default() += 1;
+        }
+        runs
     }
 
     pub(super) fn exempt(&mut self, image: &Inventory) {
@@ -104,19 +111,22 @@ impl Recorded {
 
     pub(super) fn summary(&self) -> String {
         let count = |verdict| self.files.iter().filter(|row| row.verdict == verdict).count();
-        let touched = self.files.iter().filter(|row| row.opened).count();
-        let explained = self.files.iter().filter(|row| !row.opened && row.untouched.is_some()).count();
+        let opened = self.files.iter().filter(|row| row.opened).count();
+        let links = self.files.iter().filter(|row| !row.opened && row.link).count();
+        let touched = self.files.iter().filter(|row| row.is_touched_or_explained()).count();
         let exempt: Vec<String> =
             self.exempt.iter().map(|(class, paths)| format!("{} {class}", paths.len())).collect();
         format!(
             "{} files: {} proved necessary, {} not needed by their scenario, {} that fail otherwise, {} without a proof that runs; \
-             {touched} touched by scenarios, {explained} not and explained, {} not and unexplained; exempt: {}",
+             {opened} opened or executed by scenarios, {links} links, which fanotify does not see, {} not and explained, {} not and \
+             unexplained; exempt: {}",
             self.files.len(),
             count(Verdict::Proved),
             count(Verdict::PassesWithout),
             count(Verdict::FailsOtherwise),
             count(Verdict::FailsWith) + count(Verdict::NoProof),
-            self.files.len() - touched - explained,
+            touched - opened - links,
+            self.files.len() - touched,
             exempt.join(", "),
         )
     }
@@ -144,8 +154,9 @@ impl Recorded {
         serde_json::from_str(&text).with_context(|| format!("`{}`", path.display()))
     }
 
-    /// Writes it down, and the page made of it.
-    pub(super) fn write(&self) -> Result<()> {
+    /// Writes it down, in an order that shows what is new, and the page made of it.
+    pub(super) fn write(&mut self) -> Result<()> {
+        self.files.sort_by(|one, other| (&one.with, &one.path).cmp(&(&other.with, &other.path)));
         fs::write(document("requirements.json"), serde_json::to_string_pretty(self)? + "\n")?;
         fs::write(document("requirements.md"), page::page(self))?;
         Ok(())

@@ -26,10 +26,35 @@ pub struct Choice {
     pub task: Task,
     /// Parts of their paths or their components' names; all without any.
     patterns: Vec<String>,
-    /// So many of them, others each day, and the day.
-    sample: Option<(usize, u64)>,
+    /// Some of them, others each day.
+    sample: Option<Sample>,
     /// Also what is not in the default profile.
     full: bool,
+}
+
+/// Files of one image, since each image takes a build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Sample {
+    /// So many.
+    size: usize,
+    /// Of the default image, or of one of the others, counted on and on.
+    other: Option<u64>,
+    /// How often that image had its turn before.
+    turn: u64,
+}
+
+impl Sample {
+    /// The others have one day in so many, as they have a fifth of the files.
+    const OTHERS: u64 = 5;
+
+    fn of(size: usize, day: u64, others: u64) -> Self {
+        let before = day / Self::OTHERS;
+        if day.is_multiple_of(Self::OTHERS) {
+            Sample { size, other: Some(before % others), turn: before / others }
+        } else {
+            Sample { size, other: None, turn: day - before }
+        }
+    }
 }
 
 impl Choice {
@@ -45,8 +70,8 @@ impl Choice {
                 "--full" => choice.full = true,
                 "--sample" => {
                     let size = words.next().and_then(|size| size.parse().ok()).filter(|size| *size > 0);
-                    choice.sample =
-                        Some((size.context("`--sample` wants a number of files")?, suite::today()?));
+                    let size = size.context("`--sample` wants a number of files")?;
+                    choice.sample = Some(Sample::of(size, suite::today()?, others()?.len() as u64));
                 }
                 option if option.starts_with('-') => {
                     bail!("no option `{option}`; there are: --full, --list, --record, --sample N")
@@ -67,9 +92,9 @@ impl Choice {
         let is_named = |pattern: &String| {
             file.path.contains(pattern.as_str()) || file.component == *pattern || with == pattern
         };
-        let has_turn = |(size, day): (usize, u64)| {
-            let days = count.div_ceil(size) as u64;
-            index as u64 % days == day % days
+        let has_turn = |sample: Sample| {
+            let turns = count.div_ceil(sample.size) as u64;
+            index as u64 % turns == sample.turn % turns
         };
         (self.patterns.is_empty() || self.patterns.iter().any(is_named)) && self.sample.is_none_or(has_turn)
     }
@@ -79,20 +104,30 @@ impl Choice {
         self.patterns.is_empty() && self.sample.is_none()
     }
 
-    /// The default image, and those with another component: all, or those that are named.
+    /// The default image, and those with another component: all, or those that are named; of a sample the one that has its turn.
     pub(super) fn images(&self) -> Result<Vec<String>> {
-        let spec = Spec::embedded()?;
-        let usual = spec.select("default", &[], &[], None)?;
-        let is_usual = |name: &str| usual.iter().any(|component| component.name == name);
-        let extra = spec.components.iter().filter(|extra| !extra.host && !is_usual(&extra.name));
-        let extra = extra.map(|component| component.name.clone());
-        let wanted = extra.filter(|name| self.full || self.patterns.contains(name));
+        let others = others()?;
+        if let Some(other) = self.sample.and_then(|sample| sample.other) {
+            return Ok(others.into_iter().skip(usize::try_from(other)?).take(1).collect());
+        }
+        let wanted = others.into_iter().filter(|name| self.full || self.patterns.contains(name));
         Ok(std::iter::once(String::new()).chain(wanted).collect())
     }
 }
 
+/// What an image may have that the default one has not.
+pub(super) fn others() -> Result<Vec<String>> {
+    let spec = Spec::embedded()?;
+    let usual = spec.select("default", &[], &[], None)?;
+    let is_usual = |name: &str| usual.iter().any(|component| component.name == name);
+    let others = spec.components.iter().filter(|other| !other.host && !is_usual(&other.name));
+    Ok(others.map(|component| component.name.clone()).collect())
+}
+
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn parse(words: &str) -> Result<Choice> {
@@ -124,17 +159,25 @@ mod tests {
     }
 
     #[test]
-    fn each_file_is_in_the_sample_of_one_day_in_turn() {
+    fn each_file_of_each_image_is_in_the_sample_of_one_day_in_turn() {
         let mut choice = parse("--sample 4").expect("fine");
         let file = file("a", "b");
-        let mut days = vec![0; 10];
-        for day in 7..10 {
-            choice.sample = Some((4, day));
+        let others = others().expect("fine").len();
+        let mut days = BTreeMap::new();
+        // As long as it takes all others to have had three turns, after which the default image has begun anew.
+        for day in 7..7 + Sample::OTHERS * 3 * others as u64 {
+            choice.sample = Some(Sample::of(4, day, others as u64));
+            let images = choice.images().expect("fine");
+            let [image] = &images[..] else { panic!("{images:?}") };
             let today: Vec<usize> = (0..10).filter(|index| choice.has(*index, 10, &file, "")).collect();
             assert!(today.len() <= 4, "{today:?}");
-            today.into_iter().for_each(|index| days[index] += 1);
+            days.entry(image.clone()).or_insert([0; 10]);
+            today.into_iter().for_each(|index| days.entry(image.clone()).or_default()[index] += 1);
         }
-        assert_eq!(days, [1; 10]);
+        let usual = days.remove("").expect("the default image");
+        assert_eq!(usual, [4 * others as u64; 10], "one in three of twelve days for each of the others");
+        assert_eq!(days.len(), others);
+        assert!(days.values().all(|days| *days == [1; 10]), "{days:?}");
     }
 
     #[test]

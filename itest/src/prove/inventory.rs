@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use dockerlaunch_image::{
     BuildRequest, Class, Contents, Entry, INTERPRETER, PRIVATE_DIR, Silent, Source, contents,
 };
 
-use super::Choice;
+use super::{Choice, Proof};
 use crate::build;
 
 /// An image, unpacked.
@@ -22,8 +22,6 @@ pub struct Inventory {
     pub files: Vec<Requirement>,
     /// What need not, by class.
     pub exempt: BTreeMap<&'static str, Vec<String>>,
-    /// All that has an origin.
-    pub(super) owned: BTreeSet<String>,
 }
 
 /// A file, and what happens without it.
@@ -57,12 +55,15 @@ impl Inventory {
         let name =
             if components.is_empty() { "image".to_owned() } else { format!("image-with-{components}") };
         let root = build::output_with("prove", "dir", &name, components)?;
-        let launcher = root.join("usr/lib/dockerlaunch/bin/dockerlaunch");
-        let launcher = fs::read(&launcher).with_context(|| format!("reading `{}`", launcher.display()))?;
-        let mut request = BuildRequest::new(launcher);
-        request.with = components.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
-        let contents = contents(&request, &Silent).context("asking what the image holds")?;
-        Ok(Self::of(root, components, &contents))
+        let manifest = manifest(&root, components)?;
+        let owned = manifest.entries.iter().filter(|entry| entry.origin.is_some());
+        is_whole(&root, &owned.map(|entry| entry.path.clone()).collect())?;
+        Ok(Self::of(root, components, &manifest))
+    }
+
+    /// What the default image holds.
+    pub(super) fn usual(&self) -> Result<BTreeSet<String>> {
+        Ok(manifest(&self.root, "")?.entries.into_iter().map(|entry| entry.path).collect())
     }
 
     fn of(root: PathBuf, components: &str, contents: &Contents) -> Self {
@@ -71,21 +72,12 @@ impl Inventory {
         let mut files = Vec::new();
         let mut exempt: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
         for entry in &contents.entries {
-            let class = match entry.class {
-                Class::File => None,
-                Class::Link if symptom(entry).is_some() => None,
-                Class::Link => Some("link"),
-                Class::Metadata => Some("metadata"),
-                Class::Licence => Some("licence"),
-            };
-            match class {
+            match exempt_class(entry) {
                 None => files.push(requirement(entry, &by_path)),
                 Some(class) => exempt.entry(class).or_default().push(entry.path.clone()),
             }
         }
-        let owned = contents.entries.iter().filter(|entry| entry.origin.is_some());
-        let owned = owned.map(|entry| entry.path.clone()).collect();
-        Inventory { root, components: components.to_owned(), files, exempt, owned }
+        Inventory { root, components: components.to_owned(), files, exempt }
     }
 
     /// Those of its files that the command line asks for.
@@ -99,7 +91,56 @@ impl Inventory {
     }
 }
 
-fn requirement(entry: &Entry, by_path: &BTreeMap<&str, &Entry>) -> Requirement {
+impl Requirement {
+    /// The name of what proves it.
+    pub(super) fn proof(&self) -> String {
+        let proof = self.proofs.iter().find_map(|name| Proof::called(name));
+        proof.map_or_else(|| self.proofs.join(", "), |proof| proof.name().to_owned())
+    }
+}
+
+/// What an image with these components holds, beside the launcher of this one.
+fn manifest(root: &Path, components: &str) -> Result<Contents> {
+    let launcher = root.join("usr/lib/dockerlaunch/bin/dockerlaunch");
+    let launcher = fs::read(&launcher).with_context(|| format!("reading `{}`", launcher.display()))?;
+    let mut request = BuildRequest::new(launcher);
+    request.with = components.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    contents(&request, &Silent).context("asking what the image holds")
+}
+
+/// Whether these files and links lie there and no others, so that nothing else can be opened.
+fn is_whole(root: &Path, owned: &BTreeSet<String>) -> Result<()> {
+    let mut there = BTreeSet::new();
+    let mut waiting = vec![root.to_owned()];
+    while let Some(directory) = waiting.pop() {
+        for entry in fs::read_dir(&directory)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                waiting.push(entry.path());
+            } else {
+                there.insert(entry.path().strip_prefix(root)?.display().to_string());
+            }
+        }
+    }
+    let unlisted: Vec<_> = there.difference(owned).collect();
+    ensure!(unlisted.is_empty(), "in the image, and no component has it: {unlisted:?}");
+    let missing: Vec<_> = owned.difference(&there).collect();
+    ensure!(missing.is_empty(), "in the manifest, and not in the image: {missing:?}");
+    Ok(())
+}
+
+/// Of what needs no proof.
+pub(super) fn exempt_class(entry: &Entry) -> Option<&'static str> {
+    match entry.class {
+        Class::File => None,
+        Class::Link if symptom(entry).is_some() => None,
+        Class::Link => Some("link"),
+        Class::Metadata => Some("metadata"),
+        Class::Licence => Some("licence"),
+    }
+}
+
+pub(super) fn requirement(entry: &Entry, by_path: &BTreeMap<&str, &Entry>) -> Requirement {
     let owner = owner(entry, by_path);
     let reason = owner.and_then(|owner| owner.origin.as_ref()?.reason.as_ref());
     let is_library = owner.is_some_and(|owner| owner.path != entry.path);
@@ -173,5 +214,27 @@ fn package(source: &Source) -> String {
         Source::Package { name, version, .. } => format!("{name} {version}"),
         Source::Launcher => "ours".to_owned(),
         _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_holds_what_its_manifest_names_and_nothing_else() {
+        let root = tempfile::tempdir().expect("a directory");
+        fs::create_dir(root.path().join("bin")).expect("made");
+        fs::write(root.path().join("bin/tool"), "").expect("written");
+        std::os::unix::fs::symlink("nowhere", root.path().join("link")).expect("linked");
+        let told = |owned: &[&str]| {
+            let owned = owned.iter().map(|path| (*path).to_owned()).collect();
+            is_whole(root.path(), &owned).map_err(|error| error.to_string())
+        };
+        assert_eq!(told(&["bin/tool", "link"]), Ok(()));
+        let unlisted = told(&["bin/tool"]).expect_err("a link that nobody has");
+        assert!(unlisted.contains("no component has it: [\"link\"]"), "{unlisted}");
+        let missing = told(&["bin/tool", "bin/other", "link"]).expect_err("a file that is not there");
+        assert!(missing.contains("not in the image: [\"bin/other\"]"), "{missing}");
     }
 }

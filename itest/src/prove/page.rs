@@ -16,10 +16,15 @@ const CLASSES: &[(&str, &str)] = &[
 pub(super) fn page(run: &Recorded) -> String {
     let mut rows: Vec<&Row> = run.files.iter().collect();
     rows.sort_by_key(|row| (&row.component, &row.path));
-    let table: String = rows.iter().map(|row| line(row)).collect();
+    let runs = run.runs();
+    // They begin with the day.
+    let last = runs.keys().next_back().copied();
+    let table: String = rows.iter().map(|row| line(row, last)).collect();
+    let parts: Vec<String> =
+        runs.iter().rev().map(|(run, count)| format!("{count} files on {run}")).collect();
     let untouched: String = rows
         .iter()
-        .filter(|row| !row.opened)
+        .filter(|row| !row.opened && !row.link)
         .map(|row| {
             format!("- `{}`: {}\n", short(&row.path), row.untouched.as_deref().unwrap_or("**unexplained**"))
         })
@@ -34,23 +39,24 @@ pub(super) fn page(run: &Recorded) -> String {
     format!(
         "# What Docker requires, proved\n\n\
          Each file of the image was taken away alone, and the scenario that its entry in `image/components/` names was run: it must \
-         fail, and show the symptom that stands there; with all files it must pass. Meanwhile the kernel (fanotify) told which files \
-         of the image are opened or executed. A library is proved by a program that cannot do without it. `cargo xtask prove --record` \
-         does all of it and writes this page; `cargo xtask docs` writes it anew from the results, \
-         [requirements.json](requirements.json). Where no path is given in full, it is below `/usr/lib/dockerlaunch/`.\n\n\
-         Last run: {}, Docker {}, kernel {}. {}. Exempt are {:.1} % of the files.\n\n\
+         fail, and show the symptom that stands there; with all files it must pass. A library is proved by a program that cannot do \
+         without it. Nothing else is needed: what lies in the image that [all scenarios](scenarios.md) pass with are these files, those \
+         that are exempt, and no others. Nothing lies there unused: the kernel (fanotify) told which files scenarios open or execute. \
+         Of links it tells only what they lead to; that they are followed shows in what fails without them.\n\n\
+         `cargo xtask prove --record` does all of it and writes this page; with names of files or components after it, only their \
+         rows change. `cargo xtask docs` writes it anew from the results, [requirements.json](requirements.json). Where no path is \
+         given in full, it is below `/usr/lib/dockerlaunch/`.\n\n\
+         Proved: {}. {}. Exempt are {:.1} % of the files.\n\n\
          | file | package | component | proof | symptom | result |\n|---|---|---|---|---|---|\n{table}\n\
          ## Touched by no scenario\n\n{untouched}\n\
          ## Exempt\n\n{exempt}",
-        run.date,
-        run.docker,
-        run.kernel,
+        parts.join(", "),
         run.summary(),
         run.exempt_share(),
     )
 }
 
-fn line(row: &Row) -> String {
+fn line(row: &Row, last: Option<&str>) -> String {
     let through =
         row.through.as_deref().map(|path| format!(" through `{}`", short(path))).unwrap_or_default();
     let result = match row.verdict {
@@ -60,8 +66,10 @@ fn line(row: &Row) -> String {
         Verdict::FailsWith => "**fails with it**",
         Verdict::NoProof => "**no proof**",
     };
+    // What a later run was not asked for.
+    let when = if last == Some(&row.run) { String::new() } else { format!(" on {}", row.run) };
     format!(
-        "| `{}` | {} | {} | `{}`{through} | {} | {result} |\n",
+        "| `{}` | {} | {} | `{}`{through} | {} | {result}{when} |\n",
         short(&row.path),
         if row.package.is_empty() { "ours" } else { &row.package },
         row.component,
@@ -105,7 +113,7 @@ mod tests {
 
     #[test]
     fn a_row_shows_how_it_ended() {
-        let row = |verdict, opened| Row {
+        let row = |verdict, opened, date: &str| Row {
             path: "usr/lib/dockerlaunch/lib/liba.so".to_owned(),
             component: "libraries".to_owned(),
             with: String::new(),
@@ -115,16 +123,27 @@ mod tests {
             symptom: "a | b".to_owned(),
             verdict,
             opened,
+            link: false,
             untouched: None,
+            run: format!("{date} with Docker 28 and kernel 6.1"),
         };
+        let link = Row { link: true, ..row(Verdict::Proved, false, "2026-11-26") };
         let run = Recorded {
-            files: vec![row(Verdict::Proved, true), row(Verdict::PassesWithout, false)],
+            files: vec![
+                row(Verdict::Proved, true, "2026-11-26"),
+                row(Verdict::PassesWithout, false, "2026-11-25"),
+                link,
+            ],
             ..Recorded::default()
         };
         let page = page(&run);
         let start = "| `lib/liba.so` | a 1 | libraries | `area::what` through `bin/tool` | a \\| b |";
-        assert!(page.contains(&format!("{start} proved |\n{start} **passes without it** |\n")), "{page}");
-        assert!(page.contains("- `lib/liba.so`: **unexplained**"), "{page}");
-        assert!(page.contains("2 files: 1 proved necessary, 1 not needed"), "{page}");
+        let old = "**passes without it** on 2026-11-25 with Docker 28 and kernel 6.1";
+        assert!(page.contains(&format!("{start} proved |\n{start} {old} |\n{start} proved |\n")), "{page}");
+        assert_eq!(page.matches("- `lib/liba.so`: **unexplained**").count(), 1, "{page}");
+        assert!(page.contains("3 files: 2 proved necessary, 1 not needed"), "{page}");
+        assert!(page.contains("1 opened or executed by scenarios, 1 links, which"), "{page}");
+        let runs = "Proved: 2 files on 2026-11-26 with Docker 28 and kernel 6.1, 1 files on 2026-11-25 with";
+        assert!(page.contains(runs), "{page}");
     }
 }
