@@ -1,7 +1,6 @@
 //! `from-scratch up` and `exec` where it hurts: signals, terminals, full disks, odd paths, interruptions.
 
 use std::fs;
-use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -11,14 +10,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::command::{self, Outcome};
+use crate::command::{self, Outcome, eventually};
 use crate::interrupt;
 use crate::product;
+use crate::stream::Stream;
 use crate::up::on_a_terminal;
 
+mod keys;
 mod port;
 mod suite;
 
+pub use keys::keys_of_the_session;
 pub use port::published_port;
 pub use suite::other_suite;
 
@@ -348,8 +350,12 @@ fn start(command: &mut Command) -> Result<Child> {
 
 /// Returns when the child has written something.
 fn wait_for_output(child: &mut Child) -> Result<()> {
-    let stdout = child.stdout.as_mut().context("no output")?;
-    stdout.read_exact(&mut [0; 1]).context("the command ended before it was ready")
+    let output = Stream::read(child.stdout.take().context("no output")?);
+    eventually("the command is ready", Duration::from_secs(60), || {
+        Ok(!output.so_far().is_empty() || child.try_wait()?.is_some())
+    })?;
+    ensure!(!output.so_far().is_empty(), "the command ended before it was ready");
+    Ok(())
 }
 
 fn pid(child: &Child) -> Result<Pid> {

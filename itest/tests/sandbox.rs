@@ -13,6 +13,7 @@ fn main() -> ExitCode {
         .long("bad_disks", &[Need::Program("unshare")], sandbox::bad_disks)
         .long("odd_paths", &[], sandbox::odd_paths)
         .test("run_of_an_instance", &[], sandbox::run_of_an_instance)
+        .test("keys_of_the_session", &[Need::Program("perl")], sandbox::keys_of_the_session)
         .long("other_suite", &[], sandbox::other_suite)
         .test("published_port", &[], sandbox::published_port)
         .run(|| Ok(()))

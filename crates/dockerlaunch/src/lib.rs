@@ -57,6 +57,7 @@ pub use handoff::run_if_asked;
 pub use module::modprobe;
 pub use power::end_machine;
 pub use submodule::git_submodule;
+pub use sys::join_session_keyring;
 
 /// Prepares the system and replaces this process by the engine. Returns only when that failed.
 ///

@@ -238,7 +238,7 @@ pub(crate) fn query_device_filters(cgroup: &str) -> io::Result<()> {
 }
 
 /// Gives us a new session keyring, as runc does for each container (keyctl(2), `KEYCTL_JOIN_SESSION_KEYRING`).
-pub(crate) fn join_session_keyring() -> io::Result<()> {
+pub fn join_session_keyring() -> io::Result<()> {
     const KEYCTL_JOIN_SESSION_KEYRING: libc::c_int = 1;
     // SAFETY: without a name no memory is read.
     let result = unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, 0) };

@@ -21,7 +21,7 @@ use rustix::thread::CapabilitySet;
 use super::cgroup;
 use super::process::ProcessId;
 use super::signals::Signals;
-use super::spawn::Spawn;
+use super::spawn::{Spawn, leave_session_keyring};
 use super::terminal::{self, Raw, Terminal};
 use crate::report::Hinted;
 
@@ -73,6 +73,7 @@ pub(crate) fn run(process: &ProcessId, command: &[OsString]) -> Result<u8, NotSt
     )
     .context("cannot enter the namespaces of the instance")?;
     drop(held);
+    leave_session_keyring().context("cannot make a session keyring")?;
     limit_capabilities(allowed)?;
     nix::unistd::setgroups(&[])?;
     umask(Mode::from_bits_truncate(0o022));

@@ -1,6 +1,6 @@
 //! The process between `up` and PID 1 of an instance.
 //!
-//! It enters the cgroups and the new namespaces, lays out the root and starts PID 1, which finds a system in
+//! It enters the cgroups, a keyring and the new namespaces, lays out the root and starts PID 1, which finds a system in
 //! which nothing is set up: no /proc, no /sys, no /dev. `up` itself stays on the host.
 //! All of this comes before PID 1 starts, so that its start time is the launcher's own.
 
@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cgroup::Cgroups;
 use super::name::InstanceName;
-use super::spawn::{Spawn, close_above};
+use super::spawn::{Spawn, close_above, leave_session_keyring};
 use crate::report::{Hinted, Report};
 
 /// PID 1 of an instance.
@@ -97,6 +97,7 @@ fn start() -> anyhow::Result<i32> {
         rustix::process::Pid::as_raw(rustix::process::getppid()) == plan.parent,
         "`up` has ended"
     );
+    leave_session_keyring().context("cannot make a session keyring")?;
     Cgroups::of(&plan.name)?.enter()?;
     setns(File::open(own_fd(NETWORK_FD))?, CloneFlags::CLONE_NEWNET)
         .context("cannot enter the new network namespace")?;
