@@ -57,9 +57,23 @@ impl Instance {
 
     /// An instance without any image in it.
     pub fn start_bare(purpose: &str, options: &Options<'_>) -> Result<Self> {
+        let mut instance = Self::named(purpose, options);
+        // What a killed run left behind.
+        instance.remove()?;
+        std::fs::create_dir_all(&instance.exchange.outside)?;
+        instance.up()?;
+        Ok(instance)
+    }
+
+    /// Takes down what is left of an earlier one.
+    pub fn clear(purpose: &str) -> Result<()> {
+        Self::named(purpose, &Options::default()).tear_down()
+    }
+
+    fn named(purpose: &str, options: &Options<'_>) -> Self {
         let name = product::instance_name(purpose);
         let outside = product::target().join("itest-run").join(purpose);
-        let mut instance = Instance {
+        Instance {
             name,
             // One for all: it holds the unpacked image, which is the same for each.
             state: product::target().join("itest-run/state"),
@@ -73,12 +87,7 @@ impl Instance {
                 .map(|(name, value)| ((*name).into(), (*value).into()))
                 .collect(),
             down: false,
-        };
-        // What a killed run left behind.
-        instance.remove()?;
-        std::fs::create_dir_all(&instance.exchange.outside)?;
-        instance.up()?;
-        Ok(instance)
+        }
     }
 
     /// Name for the command line.

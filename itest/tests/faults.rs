@@ -9,7 +9,8 @@ use itest::faults::{FAULTS, killing};
 use itest::stream::Stream;
 use itest::suite::Suite;
 use itest::traces::{self, Traces};
-use itest::{Need, product};
+use itest::up::Instance;
+use itest::{Need, interrupt, product};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// What the host is looked at with.
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
 
 /// Ctrl-C in a suite of tests: what runs is taken down.
 fn interrupted() -> Result<()> {
+    Instance::clear(killing::UNSUPERVISED_PURPOSE)?;
     let before = Traces::look()?;
     let mut suite = Command::new(std::env::current_exe()?);
     suite.args(["--exact", &format!("{PREFIX}::{}", killing::UNSUPERVISED)]);
@@ -39,6 +41,9 @@ fn interrupted() -> Result<()> {
     let said = Stream::read(suite.stderr.take().context("no standard error")?);
     let ended = end_when_up(&mut suite);
     if ended.is_err() {
+        // It takes down what it has started, also where this test is interrupted itself.
+        let _undoing = interrupt::undoing();
+        let _ = ends_after(&mut suite, Signal::TERM);
         let _ = suite.kill();
         let _ = suite.wait();
     }
@@ -51,12 +56,15 @@ fn interrupted() -> Result<()> {
 fn end_when_up(suite: &mut Child) -> Result<Option<i32>> {
     let name = product::instance_name(killing::UNSUPERVISED_PURPOSE);
     let socket = product::target().join("itest-run/state").join(name).join("docker.sock");
-    ensure!(!socket.exists(), "`{}` is left of an earlier run", socket.display());
     eventually("the instance is up", Duration::from_secs(600), || {
         Ok(socket.exists() || suite.try_wait()?.is_some())
     })?;
     ensure!(suite.try_wait()?.is_none(), "the suite has ended");
-    kill_process(Pid::from_raw(suite.id().cast_signed()).context("no pid")?, Signal::INT)?;
+    ends_after(suite, Signal::INT)
+}
+
+fn ends_after(suite: &mut Child, signal: Signal) -> Result<Option<i32>> {
+    kill_process(Pid::from_raw(suite.id().cast_signed()).context("no pid")?, signal)?;
     let mut status = None;
     eventually("the suite ends", Duration::from_secs(120), || {
         status = suite.try_wait()?;

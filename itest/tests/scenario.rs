@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use itest::command::eventually;
 use itest::stream::Stream;
 use itest::suite::Suite;
-use itest::{Need, product, traces};
+use itest::{Need, interrupt, product, traces};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Of the emulated machine.
@@ -87,6 +87,8 @@ impl Runner {
 
 impl Drop for Runner {
     fn drop(&mut self) {
+        // Also where this test is interrupted itself.
+        let _undoing = interrupt::undoing();
         if matches!(self.0.try_wait(), Ok(None)) {
             let _ = self.ends_after(Signal::TERM);
         }
