@@ -54,7 +54,7 @@ pub const FAULTS: &[Fault] = &[
     ),
     fault(
         "killing::containerd_in_a_pull",
-        "the pull ends as if nothing had been, and containers go on",
+        "the pull ends as if nothing had been, if its layer comes when containers can start again, and containers go on",
         || containerd_in(PULL),
     ),
     fault(
@@ -190,9 +190,7 @@ fn shim_beside(operation: Operation) -> Result<()> {
     let mut instance = supervised("killed-shim-beside")?;
     let underway = (operation.begin)(&instance)?;
     inside::kill(shim_of(&instance, container(&instance, FAITHFUL)?)?)?;
-    (operation.finish)(&instance, underway)
-        .and_then(|outcome| outcome.exits(0))
-        .with_context(|| instance.log_tail())?;
+    operation.succeeds(&instance, underway).with_context(|| instance.log_tail())?;
     acknowledged::is_there(&instance)?;
     instance.tear_down()
 }
@@ -229,9 +227,7 @@ fn containerd_in(operation: Operation) -> Result<()> {
     let container = container(&instance, FAITHFUL)?;
     let underway = (operation.begin)(&instance)?;
     inside::kill(inside::find(&instance, "containerd")?)?;
-    (operation.finish)(&instance, underway)
-        .and_then(|outcome| outcome.exits(0))
-        .with_context(|| instance.log_tail())?;
+    operation.succeeds(&instance, underway).with_context(|| instance.log_tail())?;
     acknowledged::is_there(&instance)?;
     ensure!(inside::lives(container), "a container that had nothing to do with it has ended");
     ensure!(instance.log()?.contains("containerd was killed (SIGKILL)"), "nothing tells of it");

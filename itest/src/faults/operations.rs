@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::acknowledged;
 use super::client::Client;
@@ -17,9 +17,19 @@ pub(crate) struct Operation {
     /// Begins it; returns when it is under way.
     pub(crate) begin: fn(&Instance) -> Result<Underway>,
     /// Lets one that was not interrupted come to its end.
-    pub(crate) finish: fn(&Instance, Underway) -> Result<Outcome>,
+    finish: fn(&Instance, Underway) -> Result<Outcome>,
     /// Looks at what an interrupted one has left, and does the same again.
     pub(crate) again: fn(&Instance) -> Result<()>,
+    /// Uses what one has made whose client was told of a success.
+    uses: fn(&Instance) -> Result<()>,
+}
+
+impl Operation {
+    /// One that was not interrupted succeeds, and what it has made is there.
+    pub(crate) fn succeeds(&self, instance: &Instance, underway: Underway) -> Result<()> {
+        (self.finish)(instance, underway)?.exits(0)?;
+        (self.uses)(instance).context("its client took it for a success, and what it has made is not there")
+    }
 }
 
 /// An operation that has begun.
@@ -37,8 +47,11 @@ impl From<Client> for Underway {
 
 const IMAGE: &str = "large:1";
 
+/// Of its layer.
+const MEGABYTES: usize = 24;
+
 fn large_image() -> Result<Vec<u8>> {
-    acknowledged::large_image(IMAGE, 24)
+    acknowledged::large_image(IMAGE, MEGABYTES)
 }
 
 pub(crate) const LOAD: Operation = Operation {
@@ -57,9 +70,17 @@ pub(crate) const LOAD: Operation = Operation {
         let env: &dyn Environment = instance;
         acknowledged::nothing_half_made(env, IMAGE)?;
         env.docker_with_input(&["load"], &large_image()?)?.success()?;
-        env.docker(&["run", "--rm", IMAGE, "/bin/busybox", "true"]).map(drop)
+        (LOAD.uses)(instance)
     },
+    uses: |instance| runs(instance, IMAGE),
 };
+
+/// The large image is there, with all of its layer.
+fn runs(env: &dyn Environment, image: &str) -> Result<()> {
+    let count = env.docker(&["run", "--rm", image, "/bin/busybox", "stat", "-c", "%s", "/noise"])?;
+    ensure!(count == (MEGABYTES << 20).to_string(), "its file has {count} bytes");
+    Ok(())
+}
 
 /// A step that lasts until the test has seen it.
 fn build(instance: &Instance) -> Result<Client> {
@@ -102,7 +123,12 @@ pub(crate) const BUILD: Operation = Operation {
     again: |instance| {
         let outcome = let_the_build_go_on(instance, build(instance)?)?;
         outcome.success()?;
-        (instance as &dyn Environment).docker(&["run", "--rm", "built", "cat", "/one"]).map(drop)
+        (BUILD.uses)(instance)
+    },
+    uses: |instance| {
+        let one = (instance as &dyn Environment).docker(&["run", "--rm", "built", "cat", "/one"])?;
+        ensure!(one == "one", "its first step has made: {one}");
+        Ok(())
     },
 };
 
@@ -133,16 +159,21 @@ pub(crate) const RUN: Operation = Operation {
     finish: |instance, underway| let_the_run_go_on(instance, underway.client),
     again: |instance| {
         let env: &dyn Environment = instance;
-        let file = env.docker(&["run", "--rm", "-v", "run:/data", BOX, "cat", "/data/file"])?;
-        ensure!(file == "here", "what the container had written is lost: {file}");
+        (RUN.uses)(instance)?;
         let state = ["inspect", "--format", "{{.State.Status}}", "first"];
         ensure!(env.docker(&state)? == "exited", "the container is {}", env.docker(&state)?);
         let_the_run_go_on(instance, run(instance, "second")?)?.success().map(drop)
     },
+    uses: |instance| {
+        let read = ["run", "--rm", "-v", "run:/data", BOX, "cat", "/data/file"];
+        let file = (instance as &dyn Environment).docker(&read)?;
+        ensure!(file == "here", "what the container had written is lost: {file}");
+        Ok(())
+    },
 };
 
 fn pull(instance: &Instance) -> Result<Underway> {
-    let registry = Registry::start(instance, acknowledged::large_rootfs(24)?)?;
+    let registry = Registry::start(instance, acknowledged::large_rootfs(MEGABYTES)?)?;
     Ok(Underway { client: Client::docker(instance, &["pull", registry::IMAGE])?, registry: Some(registry) })
 }
 
@@ -167,6 +198,7 @@ pub(crate) const PULL: Operation = Operation {
         let underway = pull(instance)?;
         underway.registry.iter().for_each(Registry::go_on);
         underway.client.ends()?.success()?;
-        env.docker(&["run", "--rm", registry::IMAGE, "/bin/busybox", "true"]).map(drop)
+        (PULL.uses)(instance)
     },
+    uses: |instance| runs(instance, registry::IMAGE),
 };
