@@ -84,7 +84,8 @@ pub fn none_but(before: &BTreeSet<String>) -> Result<()> {
     })
 }
 
-fn groups(directory: &Path, suffix: &str, found: &mut BTreeSet<String>) {
+/// Cgroups whose names end so.
+pub(crate) fn groups(directory: &Path, suffix: &str, found: &mut BTreeSet<String>) {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             if entry.file_name().to_string_lossy().ends_with(suffix) {

@@ -1,12 +1,15 @@
 //! The processes of an instance, as the host sees them.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::command::eventually;
+use crate::traces;
 use crate::up::Instance;
 
 /// A process in an instance.
@@ -55,6 +58,15 @@ pub(crate) fn find(instance: &Instance, name: &str) -> Result<Pid> {
 pub(crate) fn pid_1(instance: &Instance) -> Result<Pid> {
     let found = processes(instance)?.into_iter().find(|process| process.pids.get(1..) == Some(&[1]));
     Ok(found.with_context(|| format!("`{}` has no PID 1", instance.name()))?.pid)
+}
+
+/// The cgroups and mounts that bear a container's number.
+pub(crate) fn of_a_container(instance: &Instance, id: &str) -> Result<BTreeSet<String>> {
+    let mut found = BTreeSet::new();
+    traces::groups(Path::new("/sys/fs/cgroup"), id, &mut found);
+    let mounts = fs::read_to_string(format!("/proc/{}/mountinfo", pid_1(instance)?.as_raw_nonzero()))?;
+    found.extend(mounts.lines().filter(|line| line.contains(id)).map(|line| format!("mount {line}")));
+    Ok(found)
 }
 
 /// As the kernel does for want of memory; returns when it is gone.

@@ -178,7 +178,11 @@ fn shim_in(operation: Operation, command: &str) -> Result<()> {
     let line = running.lines().find(|line| line.contains(command));
     let id = line.and_then(|line| line.split(' ').next()).with_context(|| running.clone())?;
     inside::kill(shim_of(&instance, container(&instance, id)?)?)?;
-    fails_at_once(underway)?;
+    let outcome = fails_at_once(underway)?;
+    ensure!(outcome.status == 137 || outcome.stderr.contains("137"), "it says: {}", outcome.stderr);
+    let log = instance.log()?;
+    let tells = |line: &str| line.contains("shim disconnected") && line.contains(id);
+    ensure!(log.lines().any(tells), "nothing tells of the shim of {id}:\n{log}");
     (operation.again)(&instance).with_context(|| instance.log_tail())?;
     acknowledged::is_there(&instance)?;
     ensure!(inside::lives(engine), "the engine has ended");
@@ -276,7 +280,8 @@ fn dockerd_without_a_policy() -> Result<()> {
 fn a_shim() -> Result<()> {
     let mut instance = supervised("killed-shim")?;
     let env: &dyn Environment = &instance;
-    env.docker(&["run", "-d", "--name", "plain", BOX, "sleep", "6000"])?;
+    let id = env.docker(&["run", "-d", "--name", "plain", BOX, "sleep", "6000"])?;
+    ensure!(inside::of_a_container(&instance, &id)?.len() > 1, "the look misses its cgroups and mounts");
     for name in ["plain", FAITHFUL] {
         let container = container(&instance, name)?;
         inside::kill(shim_of(&instance, container)?)?;
@@ -290,6 +295,11 @@ fn a_shim() -> Result<()> {
     eventually("the engine knows of it", Duration::from_secs(20), || {
         let state = env.docker(&["inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", "plain"])?;
         ensure!(state == "exited 137", "it says: {state}");
+        Ok(true)
+    })?;
+    eventually("nothing of it is left", Duration::from_secs(20), || {
+        let left = inside::of_a_container(&instance, &id)?;
+        ensure!(left.is_empty(), "{left:#?}");
         Ok(true)
     })?;
     env.docker(&["start", "plain"])?;
