@@ -81,7 +81,8 @@ pub const PLACES: &[Place] = &[
     },
     Place {
         name: "docker20",
-        is: "a privileged container of bookworm's Docker, which our launcher starts under `up`; with IPv6 (`--sysctl net.ipv6.conf.all.disable_ipv6=0`)",
+        is: "a privileged container of bookworm's Docker, which our launcher starts under `up`; with IPv6 (`--sysctl net.ipv6.conf.all.disable_ipv6=0`); \
+             where root itself lacks CAP_SYS_RESOURCE, a wrapper of its runc takes that out of what it asks for",
         needs: &[Need::Root, Need::Program("script"), Need::Engines],
         patience: 1,
         start: engines::docker20,

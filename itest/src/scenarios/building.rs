@@ -31,7 +31,11 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario("building::add_from_a_url", "ADD fetches a file from a server", add_from_a_url),
     scenario("building::dockerignore", "what .dockerignore names is not in the context", dockerignore),
     scenario("building::stages", "a stage takes files from another, and a build may end at a stage", stages),
-    scenario("building::arguments", "build arguments choose the base, and are not in the image", arguments),
+    scenario(
+        "building::arguments",
+        "build arguments choose the base, and are not among the image's variables",
+        arguments,
+    ),
     scenario(
         "building::settings_of_an_image",
         "USER, WORKDIR, ENTRYPOINT, ENV, VOLUME and HEALTHCHECK of an image take effect",

@@ -14,7 +14,7 @@ pub const SCENARIOS: &[Scenario] = &[
     ),
     scenario(
         "engine::info",
-        "storage driver, runtime and data root are what they should be, and nothing warns",
+        "storage driver, runtime and data root are what they should be, and nothing warns of limits, forwarding or bridges",
         info,
     ),
     scenario("engine::no_shell", "the image holds no shell", no_shell),

@@ -93,7 +93,9 @@ fn by_name(env: &dyn Environment) -> Result<()> {
     ensure!(answer.contains("127.0.0.11") && answer.contains("Name:"), "{answer}");
     fetch(env, "named", "http://server/", "by-name")?;
     fetch(env, "named", "http://alias/", "by-name")?;
-    // Networks are apart: the default bridge must not reach it.
+    // Networks are apart: the default bridge must not reach it, by name or by address.
+    let other = request(env, "bridge", "http://server/")?;
+    ensure!(other.status != 0, "the default bridge finds a name of another network");
     let address =
         env.docker(&["inspect", "--format", "{{.NetworkSettings.Networks.named.IPAddress}}", "server"])?;
     let other = request(env, "bridge", &format!("http://{address}/"))?;

@@ -10,15 +10,15 @@ use crate::{Environment, command};
 
 /// The area's table.
 pub const SCENARIOS: &[Scenario] = &[
-    scenario("optional::pigz", "unpigz unpacks what gzip packed, and the engine loads with it", pigz)
-        .image(&["pigz"]),
-    scenario("optional::nft", "nft shows the engine's rules, and takes others", nft).image(&["nft"]),
     scenario(
-        "optional::fuse_overlayfs",
-        "fuse-overlayfs mounts layers over each other, as the engine's driver has it do",
-        fuse_overlayfs,
+        "optional::pigz",
+        "unpigz unpacks what gzip packed, and an image packed so is loaded where it is there",
+        pigz,
     )
-    .image(&["fuse-overlayfs"]),
+    .image(&["pigz"]),
+    scenario("optional::nft", "nft shows the engine's rules, and takes others", nft).image(&["nft"]),
+    scenario("optional::fuse_overlayfs", "fuse-overlayfs mounts layers over each other", fuse_overlayfs)
+        .image(&["fuse-overlayfs"]),
     scenario("optional::ext4", "a file system is made in a file, and is sound", ext4).image(&["ext4"]),
     scenario("optional::shell", "a script that begins with #!/bin/sh runs", shell).image(&["shell"]),
     scenario("optional::crun", "a container runs with crun, beside those with runc", crun).image(&["crun"]),
