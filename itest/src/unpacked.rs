@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::command::{self, Outcome};
+use crate::image;
 
 /// What lies below a directory, by path.
 pub type Nodes = BTreeMap<String, String>;
@@ -62,7 +63,7 @@ pub fn nodes(root: &Path) -> Result<Nodes> {
     for (path, node) in &mut nodes {
         if node.starts_with('f') {
             let content = std::fs::read(root.join(path)).with_context(|| format!("reading `{path}`"))?;
-            *node += &format!("{:x?}", <sha2::Sha256 as sha2::Digest>::digest(&content));
+            *node += &image::sha256(&content);
         }
     }
     Ok(nodes)

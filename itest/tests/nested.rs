@@ -151,7 +151,7 @@ fn with_newer_c_library() -> Result<()> {
         let own = embedded::c_library(nested, &["/lib/x86_64-linux-gnu/libc.so.6"])?;
         let private = ["/usr/lib/dockerlaunch/ld", "/usr/lib/dockerlaunch/lib/libc.so.6"];
         let ours = embedded::c_library(nested, &private)?;
-        ensure!(own > ours, "the base's C library is {own:?}, ours {ours:?}: it must be the older one");
+        ensure!(own > ours, "the base's C library is {own:?}, which is not newer than ours, {ours:?}");
         let libraries =
             nested.exec(&["/lib64/ld-linux-x86-64.so.2", "--list", "/usr/bin/xz"], b"")?.success()?;
         let has_its_own = libraries.contains("=> /lib/x86_64-linux-gnu/libc.so.6");

@@ -58,7 +58,8 @@ fn up(sandbox: &Sandbox, resolv: &Path, options: &[&str]) -> Result<()> {
     let script = "for file in /etc/resolv.conf /run/systemd/resolve/resolv.conf; do \
                   [ ! -e $file ] || mount --bind \"$0\" $file || exit; done; exec \"$@\"";
     let mut up = sandbox.command("up")?;
-    up.args(["--offline", "--network", "user", "-v"]).arg(format!("{}:{BUSYBOX}", product::busybox().display()));
+    up.args(["--offline", "--network", "user", "-v"])
+        .arg(format!("{}:{BUSYBOX}", product::busybox().display()));
     let mut shell = Command::new("unshare");
     shell.args(["--mount", "--propagation", "private", "sh", "-c", script]).arg(resolv);
     shell.arg(up.get_program()).args(up.get_args()).args(options);
