@@ -112,7 +112,8 @@ fn is_theirs(line: &str) -> bool {
     };
     match instance {
         Some(instance) => name(instance),
-        None if line.ends_with("/from-scratch") => of_others(line),
+        // It goes with the last of them, whoever that is.
+        None if line.ends_with("/from-scratch") => !Path::new(line).exists() || of_others(line),
         None => line.contains("/itest-run/") && !line.contains(&*product::target().to_string_lossy()),
     }
 }
@@ -178,6 +179,7 @@ mod tests {
         assert!(is_theirs("/sys/fs/cgroup/pids/from-scratch/x-000000/docker"));
         assert!(!is_theirs(&format!("/sys/fs/cgroup/pids/from-scratch/{ours}/docker")));
         assert!(!is_theirs("/sys/fs/cgroup/pids/docker"));
+        assert!(is_theirs("/no/such/hierarchy/from-scratch"));
         assert!(is_theirs("31 1 0:2 / /elsewhere/target/itest-run/state/x rw - tmpfs tmpfs rw"));
     }
 
