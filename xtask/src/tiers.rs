@@ -57,6 +57,7 @@ const NESTED: &[Need] = &[
     Need::Program("ssh-keygen", "openssh-client"),
     OPENSSL,
     Need::Program("script", "bsdutils"),
+    Need::Program("dpkg-deb", "dpkg"),
 ];
 const VM: &[Need] = &[
     Need::Root,
