@@ -40,6 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=launcher.ld");
+    watch_targets()?;
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
     let target = launcher_target()?;
     let target_dir = shared_target_dir(&out);
@@ -54,13 +55,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let built = target_dir.join(&target).join("launcher/dockerlaunch");
     std::fs::copy(&built, out.join("dockerlaunch"))
         .map_err(|error| format!("{}: {error}", built.display()))?;
-    let others = others(&workspace, &target, &target_dir)?;
+    let others = others(&workspace, &target, &target_dir, &out)?;
     std::fs::write(out.join("launchers.rs"), others)?;
     Ok(())
 }
 
 /// Launchers for the other architectures of images, as far as their targets are installed: a list for `src/launcher.rs`.
-fn others(workspace: &Path, own: &str, target_dir: &Path) -> Result<String, Box<dyn Error>> {
+fn others(workspace: &Path, own: &str, target_dir: &Path, out: &Path) -> Result<String, Box<dyn Error>> {
     let arch = |target: &str| target.split('-').next().map(str::to_owned);
     let mut list = String::from("&[");
     for target in OTHERS.iter().filter(|target| arch(target) != arch(own)) {
@@ -71,13 +72,27 @@ fn others(workspace: &Path, own: &str, target_dir: &Path) -> Result<String, Box<
         if cargo_build(workspace, target, target_dir, true)?
             || cargo_build(workspace, target, target_dir, false)?
         {
-            let built = target_dir.join(target).join("launcher/dockerlaunch");
-            list += &format!("({target:?}, include_bytes!({built:?})),");
+            let (built, name) = (target_dir.join(target).join("launcher/dockerlaunch"), format!("/{target}"));
+            std::fs::copy(&built, out.join(target))
+                .map_err(|error| format!("{}: {error}", built.display()))?;
+            list += &format!("({target:?}, include_bytes!(concat!(env!(\"OUT_DIR\"), {name:?}))),");
         } else {
             println!("cargo::warning=there is no launcher for {target} in this build");
         }
     }
     Ok(list + "]")
+}
+
+/// rustup writes this file anew when a target is installed.
+fn watch_targets() -> Result<(), Box<dyn Error>> {
+    let rustc = env::var_os("RUSTC").unwrap_or_else(|| OsString::from("rustc"));
+    let output = Command::new(rustc).args(["--print", "sysroot"]).output()?;
+    let sysroot = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    let components = Path::new(&sysroot).join("lib/rustlib/components");
+    if components.is_file() {
+        println!("cargo::rerun-if-changed={}", components.display());
+    }
+    Ok(())
 }
 
 /// Where this crate is now: a build directory may outlive the clone in which this script was compiled.

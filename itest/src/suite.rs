@@ -167,8 +167,9 @@ impl Suite {
         let chosen: Vec<Trial> =
             self.trials.into_iter().filter(|(when, _)| has_turn(*when)).map(|(_, trial)| trial).collect();
         if chosen.len() < all {
+            let others = if full { "`cargo xtask scenario`" } else { "`cargo xtask test --full`" };
             println!(
-                "{} of {all} tests have their turn ({TODAY}={day}); `cargo xtask test --full` runs all of them",
+                "{} of {all} tests have their turn ({TODAY}={day}); {others} runs the others",
                 chosen.len()
             );
         }

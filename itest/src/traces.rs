@@ -146,8 +146,9 @@ fn processes(found: &mut BTreeSet<String>) -> Result<()> {
         let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
         let is_inside =
             read("cgroup").lines().any(|line| line.contains("/from-scratch/") && line.contains(&suffix));
-        let is_ours = fs::read_link(path.join("exe"))
-            .is_ok_and(|exe| exe.starts_with(&target) && !exe.starts_with(target.join("debug/deps")));
+        let is_ours = fs::read_link(path.join("exe")).is_ok_and(|exe| {
+            exe.starts_with(&target) && !exe.starts_with(target.join("debug/deps")) && !runs_tests(&exe)
+        });
         // A machine's emulator, for one, whose files are in there.
         let words = read("cmdline");
         let is_at_ours = words.contains(&scratch);
@@ -162,6 +163,12 @@ fn processes(found: &mut BTreeSet<String>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The chores' program and its runners: of another run, which is not left over.
+fn runs_tests(exe: &Path) -> bool {
+    exe.parent().is_some_and(|directory| directory.ends_with("debug"))
+        && exe.file_name().is_some_and(|name| ["xtask", "scenario", "prove"].iter().any(|one| name == *one))
 }
 
 /// Those on the launcher's own files, under whatever name these have.

@@ -35,7 +35,7 @@ cargo xtask prove [--full] [--list | --record | --sample N] [PART OF A PATH | CO
     --sample   so many files, others each day
 cargo xtask bench [--rounds N] [NAME…]
     Ours and the same engine without us in turn, medians of ten, beside the bars of the design. The whole of it, in ten rounds,
-    writes docs/bench/ and the table of docs/bench.md anew, and takes a quarter of an hour on a machine that does nothing else
+    writes docs/bench/ and the table of docs/bench.md anew, and takes half an hour on a machine that does nothing else
 cargo xtask docs [--image]
     Writes the generated parts of the documents anew
     --image    the sizes and the picture of the image too, out of a new one

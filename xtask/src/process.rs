@@ -63,8 +63,8 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
 }
 
-/// Runs a command, keeps what it printed (both streams, as they came) and shows it if `shown` says so.
-pub(crate) fn tee(command: &mut Command, shown: bool) -> Result<(bool, String)> {
+/// Runs a command, keeps what it printed (both streams, as they came) and shows it with this in front of each line, if anything.
+pub(crate) fn tee(command: &mut Command, shown: Option<&str>) -> Result<(bool, String)> {
     let name = show(command);
     let mut child = command
         .stdout(Stdio::piped())
@@ -79,9 +79,9 @@ pub(crate) fn tee(command: &mut Command, shown: bool) -> Result<(bool, String)> 
             scope.spawn(|| {
                 for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
                     let line = String::from_utf8_lossy(&line).into_owned();
-                    if shown {
+                    if let Some(before) = shown {
                         // A closed pipe on our side is no reason to stop a test.
-                        let _ = writeln!(std::io::stdout(), "{line}");
+                        let _ = writeln!(std::io::stdout(), "{before}{line}");
                     }
                     let mut text = text.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                     text.push_str(&line);
@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn both_streams_and_the_verdict_are_kept() {
         let (ok, text) =
-            tee(&mut command(&["sh", "-c", "echo out; echo err >&2; exit 1"]), false).expect("runs");
+            tee(&mut command(&["sh", "-c", "echo out; echo err >&2; exit 1"]), None).expect("runs");
         assert!(!ok && text.contains("out\n") && text.contains("err\n"), "{text}");
     }
 

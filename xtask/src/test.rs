@@ -117,7 +117,7 @@ fn run_together(tiers: &[&'static Tier], options: &Options, runner: &Runner) -> 
     })
 }
 
-/// One that is not alone shows what it printed when it is through: lines of two would mix.
+/// Where it is not alone each line that it shows has its name in front.
 fn run_tier(tier: &'static Tier, options: &Options, runner: &Runner, alone: bool) -> Line {
     let start = Instant::now();
     let mut count = Count::default();
@@ -149,6 +149,7 @@ fn run_steps(
     count: &mut Count,
     failures: &mut Vec<String>,
 ) -> Verdict {
+    let before = if alone { String::new() } else { format!("{}: ", tier.name) };
     let mut log = String::new();
     let mut failed = None;
     let mut commands = Vec::new();
@@ -170,8 +171,8 @@ fn run_steps(
             command.env("FROM_SCRATCH_FULL", "1");
         }
         let name = show(&command);
-        let shown = alone && (options.ci || options.verbose);
-        if shown {
+        let shown = (options.ci || options.verbose).then_some(before.as_str());
+        if shown.is_some() {
             println!("\n── {}: {name}", tier.name);
         }
         match tee(&mut command, shown) {
@@ -190,9 +191,6 @@ fn run_steps(
     }
     let file = target().join("xtask").join(format!("{}.log", tier.name));
     let _ = fs::create_dir_all(target().join("xtask")).and_then(|()| fs::write(&file, &log));
-    if !alone && (options.ci || options.verbose) {
-        println!("\n── {}\n{log}", tier.name);
-    }
     match failed {
         None => Verdict::Ok,
         Some(why) => {

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Write as _};
 use std::ops::Range;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
@@ -73,7 +74,7 @@ pub(crate) fn read(path: &Path) -> Result<String, DocumentError> {
 pub fn write_whole(path: &Path, text: &str) -> io::Result<()> {
     // What a link leads to is replaced, and the link stays.
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    if fs::symlink_metadata(&target).is_ok_and(|metadata| !metadata.is_file()) {
+    if fs::symlink_metadata(&target).is_ok_and(|metadata| !metadata.is_file()) || is_printed_to(&target) {
         return fs::write(path, text);
     }
     let path = target.as_path();
@@ -83,6 +84,14 @@ pub fn write_whole(path: &Path, text: &str) -> io::Result<()> {
     file.as_file().set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
     file.persist(path).map_err(|error| error.error)?;
     Ok(())
+}
+
+/// Whether it is where our output goes, as with `/dev/stdout` in a redirection: more may follow there.
+fn is_printed_to(path: &Path) -> bool {
+    let identity = |path: &Path| fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
+    let file = identity(path);
+    let of_ours = |fd| identity(Path::new(fd));
+    file.is_some() && ["/proc/self/fd/1", "/proc/self/fd/2"].into_iter().any(|fd| of_ours(fd) == file)
 }
 
 /// A document with the place of everything in it.

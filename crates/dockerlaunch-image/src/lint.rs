@@ -37,7 +37,7 @@ const RULES: &[(&str, Check)] = &[
     ("only the owner can write", Check::Tree(files::writable_by_others)),
     ("it is known where each file comes from", Check::Tree(files::unowned)),
     ("packages have their licence text", Check::Tree(files::without_licence)),
-    ("no content is there twice", Check::Tree(files::duplicates)),
+    ("no content is twice in a directory of a component", Check::Tree(files::duplicates)),
     ("the image is of a sane size", Check::Tree(files::too_large)),
     ("scripts have their interpreter", Check::Tree(executables::scripts)),
     ("executables use the private loader and libraries", Check::Executables(executables::loaders)),

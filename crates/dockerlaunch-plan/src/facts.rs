@@ -180,6 +180,8 @@ pub struct DaemonJson {
     pub exec_root: Option<String>,
     /// Seconds that the engine gives its shutdown.
     pub shutdown_timeout: Option<i64>,
+    /// Whether it leaves its containers running when it ends.
+    pub live_restore: Option<bool>,
     /// TLS for TCP listeners, handed-over ones included.
     pub tls: Option<bool>,
     /// The same, with verification of clients.

@@ -214,7 +214,7 @@ impl Supervisor {
         self.phase = Phase::Stopping {
             // Its containers, and then the engine, need the rest.
             job: has_job.then(|| now + time / 4),
-            containers: Some(now + time - ENGINE_NEEDS.min(time / 2)),
+            containers: (!self.policy.keeps).then(|| now + time - ENGINE_NEEDS.min(time / 2)),
             all: now + time,
         };
         let mut reactions = vec![Reaction::Tell(News::Stopping(time))];

@@ -62,16 +62,16 @@ pub(crate) fn end_containers() {
     }
 }
 
-/// Asks what runs in containers to end, and waits until it has, the time has come, or somebody is impatient. An engine that keeps
-/// them for its next start (`live-restore`), or has crashed, has not asked them.
-pub(crate) fn stop_containers(by: Instant, impatient: impl Fn() -> bool) {
+/// Asks what runs in containers to end, and waits until it has, which is true, or the time has come, or somebody is impatient. An
+/// engine that keeps them for its next start (`live-restore`), or was gone when the stop began, has not asked them.
+pub(crate) fn stop_containers(by: Instant, impatient: impl Fn() -> bool) -> bool {
     let mut asked = BTreeSet::new();
     loop {
         let all = processes();
         let mut inside = tree::in_containers(&tree::descendants(our_pid(), &all));
         inside.retain(|process| !process.ended);
         if inside.is_empty() || Instant::now() >= by || impatient() {
-            return;
+            return inside.is_empty();
         }
         for process in inside.iter().filter(|process| asked.insert((process.pid, process.started))) {
             // It may just have ended.

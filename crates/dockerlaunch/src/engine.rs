@@ -296,6 +296,7 @@ impl Launch {
             job,
             settings: &self.config.settings,
             stop: stop::time(&self.config, &facts),
+            keeps: stop::keeps(&self.config, &facts),
             mounts: self.mounts(&facts),
             preload: (!facts.storage.preloaded.is_empty()).then(|| facts.storage.place.clone()),
             timeline: std::mem::take(&mut self.timeline),

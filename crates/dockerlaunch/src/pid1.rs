@@ -36,6 +36,8 @@ pub struct Watch<'a> {
     pub settings: &'a Settings,
     /// From the signal to stop until everything is ended.
     pub stop: Duration,
+    /// The engine leaves its containers running when it ends.
+    pub keeps: bool,
     /// What may stay mounted when everything has ended.
     pub mounts: Mounts,
     /// The data root, where there are images to load into an engine that is ready.
@@ -86,6 +88,7 @@ pub fn run(watch: Watch<'_>, signals: &Signals) -> io::Result<End> {
         readiness: readiness.is_some(),
         drain: watch.settings.drain.as_ref().map(|_| watch.settings.drain_timeout),
         stop: watch.stop,
+        keeps: watch.keeps,
     };
     let peer = watch.settings.exit_with.as_ref().map(peer::Watched::new).transpose()?;
     let log = watch.settings.engine_log.as_deref();
@@ -208,8 +211,10 @@ impl Loop<'_> {
             Reaction::EndContainers => end::end_containers(),
             Reaction::EndEverything => {
                 // The engine has ended: what it kept and what it used may do so in order, unless the time is over.
-                if let Some(by) = self.stop_by.filter(|_| !self.forced) {
-                    end::stop_containers(by, || self.is_impatient());
+                if let Some(by) = self.stop_by.filter(|_| !self.forced)
+                    && !end::stop_containers(by, || self.is_impatient())
+                {
+                    self.act(Reaction::Tell(News::Forced))?;
                 }
                 if let Some(companion) = self.companion.as_mut().filter(|_| !self.forced) {
                     companion.stop();

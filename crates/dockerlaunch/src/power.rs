@@ -1,5 +1,6 @@
 //! The end of a machine whose init we are.
 
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use dockerlaunch_plan::facts::mountinfo;
@@ -14,6 +15,9 @@ use crate::say::say;
 /// How long processes have between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(3);
 
+/// How long file systems have.
+const WRITTEN: Duration = Duration::from_secs(30);
+
 /// Ends every process, writes everything to disk, and powers off, reboots or waits.
 ///
 /// `on_failure` is `dockerlaunch.on-failure=` of the kernel command line: `poweroff` (default), `reboot` or `wait`;
@@ -25,8 +29,16 @@ fn end(failed: bool, on_failure: Option<&str>) -> ! {
         let _ = kill(everyone, Signal::SIGKILL);
         children_gone(GRACE);
     }
-    rustix::fs::sync();
-    let_go();
+    // A server that has gone must not keep the machine from ending.
+    let (done, is_done) = mpsc::channel();
+    std::thread::spawn(move || {
+        rustix::fs::sync();
+        let_go();
+        let _ = done.send(());
+    });
+    if is_done.recv_timeout(WRITTEN).is_err() {
+        say!(Warn, "not all file systems are written and unmounted after {} s", WRITTEN.as_secs());
+    }
     let command = match on_failure.filter(|_| failed) {
         Some("wait") => loop {
             std::thread::park();

@@ -49,9 +49,6 @@ enum Command {
     Stage,
 }
 
-/// Exit status of `exec` when there was nothing to run the command in, as with `docker exec`.
-const EXEC_FAILED: u8 = 125;
-
 /// Where the state of the instances lies.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct StateArgs {
@@ -110,10 +107,9 @@ impl Cli {
             Command::Explain(args) => commands::explain::run(&args),
             Command::Lock(args) => commands::lock::run(&args),
             Command::Up(args) => commands::up::run(&args),
-            // Not to be taken for the command's own status.
             Command::Exec(args) => Ok(commands::exec::run(&args).unwrap_or_else(|error| {
                 eprint!("{}", crate::report::render(&error));
-                ExitCode::from(EXEC_FAILED)
+                ExitCode::from(sandbox::join::OURS)
             })),
             Command::Logs(args) => commands::logs::run(&args),
             Command::Ps(args) => commands::ps::run(&args),

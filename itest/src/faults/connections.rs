@@ -147,7 +147,6 @@ fn garbage() -> Result<()> {
         send(&socket, case)?;
         held.push(socket);
         for stream in by_tcp(&instance, 1)? {
-            stream.set_write_timeout(Some(Duration::from_secs(20)))?;
             // What is no handshake is answered by the end, perhaps before all of it is written.
             stream.set_write_timeout(Some(Duration::from_secs(20)))?;
             let _ = (&stream).write_all(case);

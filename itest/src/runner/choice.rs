@@ -36,7 +36,7 @@ pub struct Choice {
 impl Choice {
     /// From the words of the command line. A word without dashes is a part of a scenario's name.
     pub fn parse(words: &[String]) -> Result<Self> {
-        let mut places = Vec::new();
+        let (mut places, mut without) = (Vec::new(), Vec::<&Place>::new());
         let mut patterns: Vec<&str> = Vec::new();
         let mut everywhere = false;
         let mut tasks = BTreeSet::new();
@@ -47,9 +47,8 @@ impl Choice {
                     let names = value.or_else(|| words.next()).filter(|names| !names.starts_with("--"));
                     let names = names.ok_or_else(|| anyhow!("`--in` wants names: {}", place_names()))?;
                     for name in names.split(',') {
-                        if let Some(but) = name.strip_prefix('-') {
-                            let without = places_called(but)?;
-                            places.retain(|place: &&Place| without.iter().all(|one| one.name != place.name));
+                        if let Some(name) = name.strip_prefix('-') {
+                            without.extend(places_called(name)?);
                         } else {
                             everywhere |= name == ALL;
                             places.extend(places_called(name)?);
@@ -79,12 +78,15 @@ impl Choice {
         if places.is_empty() {
             places.extend(places_called("up")?);
         }
-        let mut seen = BTreeSet::new();
+        let mut seen: BTreeSet<&str> = without.iter().map(|place| place.name).collect();
         places.retain(|place: &&Place| seen.insert(place.name));
         let scenarios = matching(&patterns)?;
         // What is named is an error where none of it can run; not so what was not named.
         if everywhere {
             places.retain(|place| scenarios.iter().any(|scenario| place.runs(scenario)));
+        }
+        if places.is_empty() {
+            bail!("in none of these environments there is anything to run");
         }
         Ok(Choice { places, scenarios, task, in_part: !patterns.is_empty() })
     }
@@ -170,6 +172,7 @@ mod tests {
         let but_the_machine = chosen("--in all,-vm").0;
         assert_eq!(but_the_machine.len(), PLACES.len() - 1);
         assert!(!but_the_machine.contains(&"vm"));
+        assert_eq!(chosen("--in -vm,all").0, but_the_machine);
         assert_eq!(chosen("--in up,vm routing_mesh").0, ["up", "vm"]);
         let recorded = |words| parse(words).map(|choice| (choice.task, choice.in_part)).expect("fine");
         assert_eq!(recorded("--record --in up"), (Task::Record, false));
@@ -181,6 +184,8 @@ mod tests {
     fn what_does_not_exist_is_told_with_the_nearest_and_the_list() {
         for (words, told) in [
             ("--in nestd", &["`nestd`", "nearest is `nested`", "up, crun, nested"][..]),
+            ("--in all,-vm routing_mesh", &["anything to run"]),
+            ("--in up,-up", &["anything to run"]),
             ("--in all,-wm", &["`wm`", "nearest is `vm`"]),
             ("--in", &["`--in` wants names", "nested"]),
             ("runing", &["`runing`", "nearest is `running`", "\n  engine::version\n"]),

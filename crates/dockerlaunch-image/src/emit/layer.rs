@@ -1,7 +1,9 @@
 //! The compressed layers, kept in the cache: a build compresses again only what changed.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
+use std::path::Path;
 use std::sync::Mutex;
 use std::time::SystemTime;
 
@@ -137,9 +139,14 @@ impl Emitter<'_> {
         }
         records.sort();
         records.reverse();
-        for (_, record) in records.into_iter().skip(KEPT) {
-            if let Some(layer) =
-                fs::read(&record).ok().and_then(|bytes| serde_json::from_slice::<Layer>(&bytes).ok())
+        let layer = |record: &Path| -> Option<Layer> { serde_json::from_slice(&fs::read(record).ok()?).ok() };
+        let old = records.split_off(records.len().min(KEPT));
+        // Two records may be of one blob, as after a change of `FORMAT` that did not concern it.
+        let kept: BTreeSet<Digest> =
+            records.iter().filter_map(|(_, record)| layer(record)).map(|layer| layer.digest).collect();
+        for (_, record) in old {
+            if let Some(layer) = layer(&record)
+                && !kept.contains(&layer.digest)
             {
                 remove_if_there(&self.cache.blob(layer.digest))?;
             }
@@ -149,7 +156,7 @@ impl Emitter<'_> {
     }
 }
 
-fn remove_if_there(path: &std::path::Path) -> io::Result<()> {
+fn remove_if_there(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),

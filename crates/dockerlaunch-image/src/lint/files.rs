@@ -83,7 +83,11 @@ pub(super) fn duplicates(tree: &Tree) -> Vec<String> {
         if let Kind::File(content) = &node.kind
             && node.size() > WORTH_A_LINK
         {
-            by_content.entry(content.digest().to_string()).or_default().push(path);
+            // As `duplicates` links them: across components one would depend on another.
+            let directory = path.rsplit_once('/').map(|(directory, _)| directory);
+            let component = tree.origin(path).map(|origin| &origin.component);
+            let same = (directory, component, node.mode, content.digest().to_string());
+            by_content.entry(same).or_default().push(path);
         }
     }
     let twice = by_content.into_values().filter(|paths| paths.len() > 1);

@@ -130,7 +130,7 @@ fn each_rule_finds_its_fault_and_no_other_does() {
             "libx",
         ),
         (
-            "no content is there twice",
+            "no content is twice in a directory of a component",
             &|tree| ["a", "b"].iter().for_each(|name| place(tree, &private(name), 0o644, big.clone())),
             "/usr/lib/dockerlaunch/a = /usr/lib/dockerlaunch/b",
         ),

@@ -20,6 +20,11 @@ pub fn time(config: &Config, facts: &Facts) -> Duration {
     config.settings.stop_timeout.unwrap_or(of_engine.min(duration::LONGEST))
 }
 
+/// Whether the engine leaves its containers running when it ends (moby daemon/daemon.go, `Shutdown`).
+pub fn keeps(config: &Config, facts: &Facts) -> bool {
+    config.engine.switch("live-restore").or(facts.daemon_json.live_restore).unwrap_or_default()
+}
+
 /// The engine gives up this much before us, so that it still ends by itself.
 const SOONER: Duration = Duration::from_secs(1);
 
@@ -50,6 +55,17 @@ mod tests {
         let args: Vec<String> = args.iter().map(|a| (*a).to_owned()).collect();
         let env = stop.map(|time| ("DOCKERLAUNCH_STOP_TIMEOUT".to_owned(), time.to_owned()));
         Config::new(Engine::new("dockerd", &args), &env.into_iter().collect())
+    }
+
+    #[test]
+    fn live_restore_is_found_wherever_it_is_set() {
+        let row = |args: &[&str], file| {
+            let mut facts = Facts::default();
+            facts.daemon_json.live_restore = file;
+            keeps(&config(args, None), &facts)
+        };
+        assert!(row(&["--live-restore"], None) && row(&[], Some(true)));
+        assert!(!row(&[], None) && !row(&["--live-restore=false"], Some(true)));
     }
 
     #[test]

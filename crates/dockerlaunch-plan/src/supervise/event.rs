@@ -101,4 +101,6 @@ pub struct Policy {
     pub drain: Option<Duration>,
     /// From the signal to stop until everything is ended.
     pub stop: Duration,
+    /// The engine does not stop its containers when it ends (`live-restore`): they are asked when it has gone.
+    pub keeps: bool,
 }

@@ -11,7 +11,7 @@ const ENGINE: i32 = 7;
 const JOB: i32 = 8;
 
 fn policy(job: bool) -> Policy {
-    Policy { job, restart: Restart::No, readiness: true, drain: None, stop: STOP }
+    Policy { job, restart: Restart::No, readiness: true, drain: None, stop: STOP, keeps: false }
 }
 
 fn ms(milliseconds: u64) -> Duration {
@@ -147,6 +147,8 @@ fn a_job_that_cannot_be_started_has_the_status_for_that() {
 #[test]
 fn one_deadline_containers_first() {
     assert_eq!(at(Stage::Stopping, Policy { stop: ms(20_000), ..policy(false) }).wake(), Some(ms(14_000)));
+    // Those that an engine keeps have not been asked yet, while it is there.
+    assert_eq!(at(Stage::Stopping, Policy { keeps: true, ..policy(false) }).wake(), Some(STOP));
     let mut s = at(Stage::Stopping, policy(false));
     assert_eq!(s.wake(), Some(ms(4000)));
     assert_eq!(s.react(ms(4000), Event::Time), [Reaction::EndContainers]);
@@ -346,13 +348,14 @@ fn policies() -> impl Strategy<Value = Policy> {
         Just(Restart::Always),
         (0u32..3).prop_map(|n| Restart::OnFailure(Some(n)))
     ];
-    (any::<(bool, bool)>(), restart, proptest::option::of(0u64..30_000), 0u64..20_000).prop_map(
-        |((job, readiness), restart, drain, stop)| Policy {
+    (any::<(bool, bool, bool)>(), restart, proptest::option::of(0u64..30_000), 0u64..20_000).prop_map(
+        |((job, readiness, keeps), restart, drain, stop)| Policy {
             job,
             restart,
             readiness,
             drain: drain.map(ms),
             stop: ms(stop),
+            keeps,
         },
     )
 }

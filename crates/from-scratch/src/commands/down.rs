@@ -14,7 +14,7 @@ pub(crate) struct DownArgs {
     /// Remove its images, containers and volumes too
     #[arg(long)]
     volumes: bool,
-    /// Seconds until it is ended by force; what the engine's containers get is DOCKERLAUNCH_STOP_TIMEOUT (8s), as `up` had it
+    /// Seconds until it is ended by force; it ends by itself within DOCKERLAUNCH_STOP_TIMEOUT (8s), as `up` had that
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(..=86_400))]
     timeout: u64,
 }

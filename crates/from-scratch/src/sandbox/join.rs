@@ -25,8 +25,8 @@ use super::spawn::{Spawn, leave_session_keyring};
 use super::terminal::{self, Raw, Terminal};
 use crate::report::Hinted;
 
-/// We could not do our part, which is not to be taken for the command's own status.
-const OURS: u8 = 125;
+/// There was nothing to run the command in, or we could not do our part: not to be taken for its own status, as with `docker exec`.
+pub(crate) const OURS: u8 = 125;
 
 /// A command that was found but cannot be executed, and one that was not found: as shells say it.
 const NOT_EXECUTABLE: u8 = 126;

@@ -117,15 +117,17 @@ fn start_and_wait(
     if launch.network == Network::User {
         way_out(dir, launch, &namespace, signals, record)?;
     }
+    let authorities =
+        std::env::var(variables::EXTRA_CA).map(|named| Authorities::of(&named)).unwrap_or_default();
     let plan = Plan {
         name: dir.name.clone(),
         parent: std::process::id() as i32,
         dir: dir.path().to_owned(),
         rootfs: launch.rootfs.clone(),
-        binds: binds(dir, launch),
+        binds: binds(dir, launch, &authorities),
         resolv_conf: record.pasta.as_ref().and_then(|_| network::resolv_conf()),
         args: launch.args.clone(),
-        env: environment(&launch.rootfs),
+        env: environment(&launch.rootfs, &authorities),
     };
     let process = run_stage(&plan, &log, &listener, &namespace, signals)?;
     // From here on the socket lives as long as somebody inside holds it.
@@ -185,10 +187,44 @@ fn way_out(
     }
 }
 
-fn binds(dir: &InstanceDir, launch: &Launch) -> Vec<Bind> {
+fn binds(dir: &InstanceDir, launch: &Launch, authorities: &Authorities) -> Vec<Bind> {
     // Not on the overlay: the engine's own overlays cannot lie on one.
     let data = Bind { source: dir.docker_data(), target: PathBuf::from("/var/lib/docker") };
-    std::iter::once(data).chain(launch.volumes.iter().cloned()).collect()
+    std::iter::once(data)
+        .chain(authorities.binds.iter().cloned())
+        .chain(launch.volumes.iter().cloned())
+        .collect()
+}
+
+/// The CA certificates of `DOCKER_EXTRA_CA`: those that it names by paths of the host, seen inside under others.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Authorities {
+    binds: Vec<Bind>,
+    /// The variable's value inside.
+    value: String,
+}
+
+impl Authorities {
+    fn of(named: &str) -> Self {
+        let mut authorities = Self { binds: Vec::new(), value: named.to_owned() };
+        // Text is as good inside.
+        if named.contains("-----BEGIN") {
+            return authorities;
+        }
+        let mut inside = |(number, path): (usize, &str)| {
+            let source = PathBuf::from(path);
+            // What is not on the host may be in the image.
+            if !source.is_absolute() || !source.exists() {
+                return path.to_owned();
+            }
+            let target = format!("/etc/dockerlaunch/extra-ca/{number}");
+            authorities.binds.push(Bind { source, target: PathBuf::from(&target) });
+            target
+        };
+        let paths: Vec<String> = named.split(':').enumerate().map(&mut inside).collect();
+        authorities.value = paths.join(":");
+        authorities
+    }
 }
 
 /// Variables for the launcher and the engine (CONTRACT §3); `DOCKER_HOST` is not among them: it is the client's.
@@ -211,12 +247,15 @@ fn is_meant_for_it(name: &str) -> bool {
 }
 
 /// The image's environment, the caller's proxies, and what is meant for the launcher and the engine.
-fn environment(rootfs: &Path) -> Vec<OsString> {
+fn environment(rootfs: &Path, authorities: &Authorities) -> Vec<OsString> {
     let mut env: Vec<OsString> = IMAGE_ENV.iter().map(OsString::from).collect();
     if rootfs.join(XTABLES.trim_start_matches('/')).is_dir() {
         env.push(format!("XTABLES_LIBDIR={XTABLES}").into());
     }
-    for (name, value) in std::env::vars_os() {
+    for (name, mut value) in std::env::vars_os() {
+        if name == variables::EXTRA_CA {
+            value = authorities.value.clone().into();
+        }
         if is_meant_for_it(&name.to_string_lossy()) {
             let mut variable = name.clone();
             variable.push("=");
@@ -371,10 +410,25 @@ mod tests {
     }
 
     #[test]
+    fn certificates_of_the_host_are_seen_inside() {
+        let directory = tempfile::tempdir().expect("directory");
+        let file = directory.path().join("ca.pem");
+        fs::write(&file, "x").expect("written");
+        let named = format!("{}:/not/here.pem:relative.pem:{}", file.display(), directory.path().display());
+        let authorities = Authorities::of(&named);
+        let inside = "/etc/dockerlaunch/extra-ca/0:/not/here.pem:relative.pem:/etc/dockerlaunch/extra-ca/3";
+        assert_eq!(authorities.value, inside);
+        let sources: Vec<&Path> = authorities.binds.iter().map(|bind| bind.source.as_path()).collect();
+        assert_eq!(sources, [file.as_path(), directory.path()]);
+        let text = "-----BEGIN CERTIFICATE-----\n:";
+        assert_eq!(Authorities::of(text), Authorities { binds: vec![], value: text.to_owned() });
+    }
+
+    #[test]
     fn iptables_of_another_root_finds_its_own_extensions() {
         let root = tempfile::tempdir().expect("directory");
         let is_set = || {
-            let env = environment(root.path());
+            let env = environment(root.path(), &Authorities::default());
             env.iter().any(|variable| variable == "XTABLES_LIBDIR=/usr/lib/dockerlaunch/xtables")
         };
         assert!(!is_set());

@@ -96,8 +96,8 @@ pub(super) fn expected(key: &str) -> Option<Expected> {
         }
         "default-network-opts" => (Value::is_object, "an object", "{\"bridge\": {\"name\": \"value\"}}"),
         "mtu" | "shutdown-timeout" => (Value::is_i64, "a whole number", "1450"),
-        "cri-containerd" | "debug" | "ip-forward" | "ip6tables" | "ipv6" | "iptables" | "tls"
-        | "tlsverify" => (Value::is_boolean, "true or false", "true"),
+        "cri-containerd" | "debug" | "ip-forward" | "ip6tables" | "ipv6" | "iptables" | "live-restore"
+        | "tls" | "tlsverify" => (Value::is_boolean, "true or false", "true"),
         "bip" | "bip6" | "bridge" | "containerd" | "data-root" | "exec-root" | "firewall-backend"
         | "fixed-cidr" | "group" | "log-format" | "log-level" | "storage-driver" | "tlscacert"
         | "tlscert" | "tlskey" => (Value::is_string, "a text", "\"…\""),
