@@ -44,6 +44,27 @@ fn a_forged_note_of_a_packages_files_is_not_believed() {
     assert!(std::fs::read(&bundle).unwrap() == genuine, "the forged file went into the image");
 }
 
+/// As after a change of how records are called.
+#[test]
+fn a_layer_that_an_old_record_names_too_stays() {
+    let fixture = Fixture::new();
+    let request = BuildRequest { outputs: vec![Output::Oci(fixture.path("out"))], ..fixture.request() };
+    build(&request, &Silent).unwrap();
+    let layers = fixture.path("cache").join("layers");
+    let of_now = records(&layers);
+    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
+    for record in &of_now {
+        for number in 0..50 {
+            let other = layers.join(format!("{number:064}.json"));
+            std::fs::copy(record, &other).unwrap();
+            std::fs::File::open(&other).unwrap().set_modified(old).unwrap();
+        }
+        std::fs::remove_dir_all(fixture.path("out")).unwrap();
+        build(&request, &Silent).unwrap();
+    }
+    assert!(records(&layers).len() < of_now.len() + 50, "old records go");
+}
+
 #[test]
 fn a_forged_note_of_a_layer_is_not_believed() {
     let fixture = Fixture::new();
