@@ -150,10 +150,14 @@ fn out_of_descriptors() -> Result<()> {
     let env: &dyn Environment = &instance;
     acknowledged::make(env)?;
     let engine = inside::find(&instance, "dockerd")?;
-    let descriptors = fs::read_dir(format!("/proc/{}/fd", engine.as_raw_nonzero()))?.count() as u64;
-    let limit = Some(descriptors + 200);
+    let place = format!("/proc/{}/fd", engine.as_raw_nonzero());
+    let open = || -> Result<u64> { Ok(fs::read_dir(&place)?.count() as u64) };
+    let most = open()? + 200;
+    let limit = Some(most);
     prlimit(Some(engine), Resource::Nofile, Rlimit { current: limit, maximum: limit })?;
     let idle: Vec<UnixStream> = (0..IDLE).map(|_| by_socket(&instance)).collect::<Result<_>>()?;
+    // They are connected before they are accepted, and the probe comes by another socket.
+    eventually("the engine has none left", Duration::from_secs(20), || Ok(open()? + 2 > most))?;
     let outcome = env.exec(&["dockerlaunch", "healthcheck"], b"")?.exits(1)?;
     ensure!(outcome.took < Duration::from_secs(20), "the probe took {:?}", outcome.took);
     let log = instance.log()?;
