@@ -4,6 +4,7 @@
 //! the launcher does the rest, as it would for the kernel. On the host nothing changes but the state directory
 //! and the cgroups `from-scratch/NAME`.
 
+mod authorities;
 pub(crate) mod cgroup;
 pub(crate) mod hierarchy;
 pub(crate) mod join;
