@@ -4,6 +4,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use dockerlaunch_plan::facts::mountinfo;
+use dockerlaunch_plan::supervise::mounts;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rustix::mount::{MountFlags, UnmountFlags, mount_remount, unmount};
@@ -54,33 +55,10 @@ fn end(failed: bool, on_failure: Option<&str>) -> ! {
     }
 }
 
-/// File systems that live in memory alone; the rest of us still needs some of them.
-const IN_MEMORY: &[&str] = &[
-    "bpf",
-    "cgroup",
-    "cgroup2",
-    "debugfs",
-    "devpts",
-    "devtmpfs",
-    "mqueue",
-    "proc",
-    "pstore",
-    "ramfs",
-    "rootfs",
-    "securityfs",
-    "sysfs",
-    "tmpfs",
-    "tracefs",
-];
-
 /// Unmounts file systems, the last one first; what is still in use becomes read-only. So no journal is left to be replayed.
 fn let_go() {
     let text = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    for mounted in mountinfo::parse(&text).iter().rev() {
-        if IN_MEMORY.contains(&mounted.fstype.as_str()) {
-            continue;
-        }
-        let target = mounted.target.as_str();
+    for target in mounts::on_disk(&mountinfo::parse(&text)) {
         if unmount(target, UnmountFlags::NOFOLLOW).is_err()
             && let Err(error) = mount_remount(target, MountFlags::RDONLY, c"")
         {
