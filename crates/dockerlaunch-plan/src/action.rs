@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::config::duration::show;
-use crate::facts::storage::{IMAGE, bytes};
+use crate::facts::network::Route;
+use crate::facts::storage::{Device, IMAGE, bytes};
 use crate::facts::tls::Role;
 use crate::facts::{Cidr, Entry, Facts, Link, Mount, cgroups};
 
@@ -24,6 +25,12 @@ pub enum Action {
         flags: Vec<String>,
         /// File system parameters, `key` or `key=value`.
         data: Vec<String>,
+    },
+    /// Load the modules that the machine's devices ask for, and those for what then appears (finit_module(2)). One that cannot be
+    /// loaded is passed over: its device may have another driver.
+    LoadDrivers {
+        /// Those that are known before.
+        modules: Vec<String>,
     },
     /// Put a bind mount of `/` over `/` and change into it: the kernel's own root cannot be pivoted (pivot_root(2)).
     CoverRoot,
@@ -181,6 +188,13 @@ pub enum Action {
         /// The address.
         address: Cidr,
     },
+    /// Lead what is for no network of our own out by an interface (`RTM_NEWROUTE`).
+    AddRoute {
+        /// The interface.
+        name: String,
+        /// The router.
+        gateway: IpAddr,
+    },
     /// Bring a network interface up.
     LinkUp {
         /// Its name.
@@ -211,6 +225,17 @@ pub enum Action {
         target: String,
         /// Bytes, where it must be made.
         size: u64,
+        /// What makes it, where there is none.
+        mkfs: Option<String>,
+    },
+    /// Mount a disk over a directory.
+    MountDevice {
+        /// The disk.
+        device: String,
+        /// The directory.
+        target: String,
+        /// File system type.
+        fstype: String,
         /// What makes it, where there is none.
         mkfs: Option<String>,
     },
@@ -331,6 +356,17 @@ impl Action {
                     link.addresses.push(*address);
                 }
             }
+            Self::AddRoute { name, gateway } => {
+                let link = facts.links.iter().find(|link| link.name == *name).map_or(0, |link| link.index);
+                let any = if gateway.is_ipv4() { "0.0.0.0/0" } else { "::/0" };
+                facts.network.routes.extend(any.parse().ok().map(|to| Route {
+                    to,
+                    link,
+                    gateway: Some(*gateway),
+                    mtu: None,
+                }));
+            }
+            Self::LoadDrivers { .. } => facts.kernel.drivers.clear(),
             Self::LinkUp { name } => {
                 for link in facts.links.iter_mut().filter(|l| l.name == *name) {
                     link.up = true;
@@ -343,6 +379,11 @@ impl Action {
                 facts.cover(target);
                 facts.mounts.push(Mount::new(target, "ext4", &["rw"], &["rw"], false));
                 facts.storage.on_loop = true;
+            }
+            Self::MountDevice { target, fstype, .. } => {
+                facts.cover(target);
+                facts.mounts.push(Mount::new(target, fstype, &["rw"], &["rw"], false));
+                facts.storage.device = Some(Device::Mounted);
             }
             Self::Remove { path } => {
                 facts.paths.remove(path);
@@ -407,6 +448,10 @@ impl std::fmt::Display for Action {
             }
             Self::CreateBridge { name } => write!(f, "create the bridge {name}"),
             Self::AddAddress { name, address } => write!(f, "give {name} the address {address}"),
+            Self::AddRoute { name, gateway } => write!(f, "send what leaves by {name} to {gateway}"),
+            Self::LoadDrivers { modules } => {
+                write!(f, "load {}, and what is then asked for", modules.join(", "))
+            }
             Self::LinkUp { name } => write!(f, "bring {name} up"),
             Self::AnswerNames { address } => write!(f, "answer names on {address}"),
             Self::LimitNofile { soft, hard } => write!(f, "limit open files to {soft} (hard {hard})"),
@@ -416,6 +461,12 @@ impl std::fmt::Display for Action {
                     write!(f, "make an ext4 of {} in {target}, and ", bytes(*size))?;
                 }
                 write!(f, "mount {target}/{IMAGE} at {target}")
+            }
+            Self::MountDevice { device, target, fstype, mkfs } => {
+                if mkfs.is_some() {
+                    write!(f, "make an {fstype} on {device}, and ")?;
+                }
+                write!(f, "mount {device} ({fstype}) at {target}")
             }
             Self::Remove { path } => write!(f, "remove stale {path}"),
             Self::SetAside { from, to } => write!(f, "set {from} aside as {to}"),

@@ -280,6 +280,7 @@ pub const WATCHED_PATHS: &[&str] = &[
     "/dev/zero",
     "/etc",
     "/etc/hosts",
+    "/etc/resolv.conf",
     "/proc",
     "/root",
     "/run",

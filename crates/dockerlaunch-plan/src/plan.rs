@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::config::EngineCommand;
+use crate::config::settings::Medium;
 use crate::facts::Hook;
 use crate::step::{OnFailure, Stage, Step, Verdict};
 use crate::{Action, Config, Facts, Problem, RULES, diagnose, rules};
@@ -27,6 +28,9 @@ pub fn plan(config: &Config, facts: &Facts) -> Plan {
         .map(|rule| {
             let decided = match rule.stage {
                 Stage::Late if hooks_are_to_come(facts) => Verdict::skipped("hooks may still change it"),
+                Stage::Late if devices_are_to_come(config, facts) => {
+                    Verdict::skipped("the disk is looked at once there is a /dev")
+                }
                 _ => (rule.decide)(config, &predicted),
             };
             let verdict = match decided {
@@ -48,6 +52,14 @@ pub fn plan(config: &Config, facts: &Facts) -> Plan {
 /// A data root that is locked for the engine of this place shows that they have run.
 fn hooks_are_to_come(facts: &Facts) -> bool {
     facts.hooks.iter().any(|hook| hook.executable) && !facts.storage.locked
+}
+
+/// The kernel's init sees disks only once all else is mounted; then it looks again, with or without hooks.
+fn devices_are_to_come(config: &Config, facts: &Facts) -> bool {
+    facts.process.is_kernel_init
+        && matches!(config.settings.storage, Some(Medium::Device(_)))
+        && !config.hooks_have_run
+        && !facts.storage.locked
 }
 
 /// `cgroup.v2, 7 of 19: why`: names a step and its place in the boot order.

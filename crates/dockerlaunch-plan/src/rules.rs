@@ -4,6 +4,7 @@ use crate::step::OnFailure::Abort;
 use crate::step::Stage::{Early, Late, Main};
 use crate::step::{OnFailure, Rule, Stage, StepId};
 
+pub mod address;
 pub mod api_mounts;
 pub mod bridge;
 pub mod certificates;
@@ -37,7 +38,9 @@ pub mod tls;
 pub const RULES: &[Rule] = &[
     rule("api.proc",      Early, api_mounts::proc,      Abort,                "dockerd and runc read and re-execute themselves through /proc"),
     rule("api.sys",       Early, api_mounts::sys,       Abort,                "cgroups and network interfaces appear below /sys"),
+    rule("devices",       Early, modules::drivers,    degrade("some of this machine's devices do not work"), "disks and networks are there once their drivers are"),
     rule("settings",      Main,  settings::understood,  Abort,                "a setting that nobody understands would be passed over in silence"),
+    rule("net.address",   Main,  address::decide,       degrade("this machine reaches nobody"),                  "a machine that the kernel has just started has no address"),
     rule("tls",           Main,  tls::make,             Abort,                "the network reaches the engine by TLS alone"),
     rule("tls.renew",     Main,  tls::renew,            degrade("clients refuse the certificate under a name that it lacks, or once it has ended"), "addresses change, and certificates end"),
     rule("listen.tcp",    Main,  listeners::tcp,        Abort,                "a client that comes early waits instead of failing"),

@@ -3,7 +3,7 @@
 use dockerlaunch_plan::config::{Config, Engine};
 use dockerlaunch_plan::facts::firewall::{Family, Firewall};
 use dockerlaunch_plan::facts::network::Route;
-use dockerlaunch_plan::facts::storage::{Overlay, Storage};
+use dockerlaunch_plan::facts::storage::{Device, Overlay, Storage};
 use dockerlaunch_plan::facts::{Capability, Entry, Facts, Link, Mount, certificates, cgroups, state_files};
 use dockerlaunch_plan::rules::dist;
 use dockerlaunch_plan::{RULES, plan};
@@ -24,6 +24,7 @@ fn configs() -> impl Strategy<Value = Config> {
         Just(config(&["-b", "br0", "--bip", BIP, "--bip6", "fd00::1/64"])),
         Just(config(&["--storage=tmpfs"])),
         Just(config(&["--storage=loop:1g"])),
+        any::<bool>().prop_map(|hooks_have_run| Config { hooks_have_run, ..config(&["--storage=/dev/vda"]) }),
     ]
 }
 
@@ -109,6 +110,9 @@ prop_compose! {
     fn storage()(
         (exists, works, prior, full) in any::<(bool, bool, bool, bool)>(),
         (mke2fs, on_loop, has_image, locked) in any::<(bool, bool, bool, bool)>(),
+        device in proptest::option::of(prop_oneof![
+            Just(Device::Mounted), Just(Device::Empty), Just(Device::Holds("xfs".into())), Just(Device::Unknown),
+        ]),
         data_root in prop_oneof![Just("/var/lib/docker"), Just("/run/data")],
     ) -> Storage {
         Storage {
@@ -120,6 +124,7 @@ prop_compose! {
             mke2fs: mke2fs.then(|| "/usr/sbin/mke2fs".into()),
             on_loop,
             has_image,
+            device,
             locked,
             ..Storage::default()
         }
@@ -148,6 +153,10 @@ prop_compose! {
         facts.paths.insert("/usr/bin/dockerd".into(), Entry::File(0o755));
         facts.process.pid = pid;
         facts.process.is_kernel_init = pid == 1 && kernel_init;
+        if facts.process.is_kernel_init {
+            facts.kernel.ip = modern.then(|| "10.0.2.15::10.0.2.2:255.255.255.0:::off:10.0.2.3".into());
+            facts.kernel.drivers = forward.then(|| "virtio_net".into()).into_iter().collect();
+        }
         facts.process.root_can_be_pivoted = pivotable;
         facts.process.capabilities = if powerful { u64::MAX } else { !(1 << Capability::SysResource as u32) };
         facts.process.nofile = nofile;

@@ -14,7 +14,7 @@ use crate::listener::{self, Listener};
 use crate::mount::{self, failed};
 use crate::names::{self, Answering};
 use crate::say::say;
-use crate::{atomic, cert, cgroup, lock, loop_device, netlink};
+use crate::{atomic, cert, cgroup, disk, lock, module, netlink};
 
 /// Performs actions on this system, and at log level `debug` tells each one with its time.
 #[derive(Debug, Default)]
@@ -80,7 +80,7 @@ fn perform(action: &Action) -> Result<(), ActionError> {
         | Action::ListenUnix { .. }
         | Action::LockDataRoot { .. }
         | Action::AnswerNames { .. } => Ok(()),
-        Action::MountLoop { target, size, mkfs } => loop_device::mount(target, *size, mkfs.as_deref()),
+        Action::MountLoop { target, size, mkfs } => disk::mount_loop(target, *size, mkfs.as_deref()),
         Action::CopyFile { from, to } => copy_new(from, to),
         Action::WriteKnob { path, value } => fs::write(path, value).map_err(io_failed("write")),
         Action::PrivateCgroups => cgroup::private(),
@@ -91,6 +91,16 @@ fn perform(action: &Action) -> Result<(), ActionError> {
             netlink::create_bridge(name).map_err(io_failed("netlink(RTM_NEWLINK, bridge)"))
         }
         Action::AddAddress { name, address } => add_address(name, *address),
+        Action::AddRoute { name, gateway } => {
+            netlink::add_route(name, *gateway).map_err(io_failed("netlink(RTM_NEWROUTE)"))
+        }
+        Action::LoadDrivers { .. } => {
+            module::load_drivers();
+            Ok(())
+        }
+        Action::MountDevice { device, target, fstype, mkfs } => {
+            disk::mount_device(device, target, fstype, mkfs.as_deref())
+        }
         Action::LinkUp { name } => netlink::link_up(name).map_err(io_failed("netlink(RTM_NEWLINK)")),
         Action::LimitNofile { soft, hard } => {
             let limit = rustix::process::Rlimit { current: Some(*soft), maximum: Some(*hard) };
@@ -144,10 +154,18 @@ fn mkdir(path: &str, mode: u32) -> Result<(), ActionError> {
     }
 }
 
+/// mknod(2). In a devtmpfs the kernel may have made the same one meanwhile, with a driver that it has loaded.
 fn make_node(path: &str, major: u32, minor: u32, mode: u32) -> Result<(), ActionError> {
     let device = rustix::fs::makedev(major, minor);
-    rustix::fs::mknodat(CWD, path, FileType::CharacterDevice, Mode::from_raw_mode(mode), device)
-        .map_err(failed("mknod"))?;
+    let is_there = || {
+        rustix::fs::lstat(path).is_ok_and(|node| {
+            FileType::from_raw_mode(node.st_mode) == FileType::CharacterDevice && node.st_rdev == device
+        })
+    };
+    match rustix::fs::mknodat(CWD, path, FileType::CharacterDevice, Mode::from_raw_mode(mode), device) {
+        Err(rustix::io::Errno::EXIST) if is_there() => return Ok(()),
+        made => made.map_err(failed("mknod"))?,
+    }
     rustix::fs::chmod(path, Mode::from_raw_mode(mode)).map_err(failed("chmod"))
 }
 

@@ -25,7 +25,7 @@ use crate::names::Answering;
 use crate::say::{self, say};
 use crate::signals::{Signals, Watchdog};
 use crate::timeline::Timeline;
-use crate::{atomic, handoff, output, pid1, probe, question, signals, sockets, sys};
+use crate::{atomic, handoff, lines, output, pid1, probe, question, signals, sockets, sys};
 
 mod prepare;
 
@@ -48,6 +48,7 @@ pub fn kernel_arguments() -> Result<Option<Vec<String>>, LaunchFailure> {
     if !is_kernel_init() {
         return Ok(None);
     }
+    lines::keep_ctrl_alt_del();
     let cmdline = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
     Ok(Some(dockerlaunch_plan::facts::kernel::parse_init_arguments(&cmdline)))
 }
@@ -265,6 +266,9 @@ impl Launch {
         let is_job = job.is_some();
         let watchdog = Watchdog::start();
         let (facts, plan) = self.prepare(signals.as_mut().ok())?;
+        if facts.process.is_kernel_init {
+            lines::connect();
+        }
         let failed = |call: &str, error: &dyn std::fmt::Display| {
             let problem = Problem::new("cannot supervise the engine").cause(format!("{call}: {error}"));
             let problem = if is_job {

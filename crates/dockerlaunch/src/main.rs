@@ -50,16 +50,15 @@ fn main() -> ExitCode {
         return code;
     }
     match engine::kernel_arguments() {
-        Ok(None) => run(&argv),
+        Ok(None) => ExitCode::from(run(&argv)),
         // The kernel panics when its init ends, so the machine ends with it.
         Ok(Some(args)) => {
             let argv: Vec<_> = argv.into_iter().take(1).chain(args.into_iter().map(OsString::from)).collect();
-            let status = run(&argv);
-            dockerlaunch::end_machine(status != ExitCode::SUCCESS, None);
+            dockerlaunch::end_machine(run(&argv), None);
         }
         Err(failure) => {
             let text = tell(&failure);
-            dockerlaunch::end_machine(true, Some(&text));
+            dockerlaunch::end_machine(failure.status, Some(&text));
         }
     }
 }
@@ -72,12 +71,12 @@ fn environment() -> (Settings, Option<Problem>) {
     Settings::parse(&std::env::vars_os().map(text).collect())
 }
 
-fn run(argv: &[OsString]) -> ExitCode {
+fn run(argv: &[OsString]) -> u8 {
     match parse(argv) {
         Ok(invocation) => act(invocation),
         Err(error) => {
             say::problem(&Problem::new(error.to_string()).hint(&error.hint));
-            ExitCode::from(2)
+            2
         }
     }
 }
@@ -89,61 +88,61 @@ fn tell(failure: &LaunchFailure) -> String {
     problems.iter().map(render::problem).collect::<Vec<_>>().join("\n")
 }
 
-fn act(invocation: Invocation) -> ExitCode {
+fn act(invocation: Invocation) -> u8 {
     match invocation {
         Invocation::Launch(engine) => launch(engine, None),
         Invocation::Job(command) => launch(Engine::default(), Some(command)),
         Invocation::Client(command) => {
             // The kernel's init must not become a program that ends.
             if engine::is_kernel_init() {
-                return ExitCode::from(client::run(&command));
+                return client::run(&command);
             }
             let (problem, status) = client::exec(&command);
             say::problem(&problem);
-            ExitCode::from(status)
+            status
         }
         Invocation::Plan(output, engine) => {
             let (_, plan) = Launch::new(engine).only_looking().plan();
             print(output, || render::plan(&plan), || render::json(&plan));
-            ExitCode::SUCCESS
+            0
         }
         Invocation::Check(asked, engine) => check(&asked, engine),
         Invocation::Report(picture) => report(picture),
         Invocation::Facts => {
             say::data(&render::facts(&Launch::new(Engine::default()).plan().0));
-            ExitCode::SUCCESS
+            0
         }
         Invocation::Explain(step) => {
             say::data(&render::explain(step.as_deref()));
-            ExitCode::SUCCESS
+            0
         }
         Invocation::Ready(limit) => done(client::ready(&socket(), limit)),
         Invocation::Drain(limit) => drain(limit),
         Invocation::Healthcheck => done(client::healthcheck(&socket())),
-        Invocation::Modprobe(args) => ExitCode::from(dockerlaunch::modprobe(&args)),
-        Invocation::GitSubmodule(args) => ExitCode::from(dockerlaunch::git_submodule(&args)),
+        Invocation::Modprobe(args) => dockerlaunch::modprobe(&args),
+        Invocation::GitSubmodule(args) => dockerlaunch::git_submodule(&args),
         Invocation::Help => {
             say::data(&help());
-            ExitCode::SUCCESS
+            0
         }
         Invocation::Version => {
             say::data(concat!("dockerlaunch ", env!("CARGO_PKG_VERSION"), "\n"));
-            ExitCode::SUCCESS
+            0
         }
         Invocation::Init(command) => init(&command),
         Invocation::InitVersion => {
             // dockerd takes it apart (moby daemon/info_unix.go, parseInitVersion).
             say::data("tini version 0.19.0 - git.dockerlaunch\n");
-            ExitCode::SUCCESS
+            0
         }
     }
 }
 
-fn drain(limit: Option<Duration>) -> ExitCode {
+fn drain(limit: Option<Duration>) -> u8 {
     let (settings, mistakes) = environment();
     if let Some(problem) = mistakes {
         say::problem(&problem);
-        return ExitCode::from(2);
+        return 2;
     }
     let until = settings.drain.as_ref().unwrap_or(&Drain::ContainersIdle);
     done(drain::wait(until, &socket(), limit.unwrap_or(settings.drain_timeout)))
@@ -160,22 +159,22 @@ fn socket() -> String {
         .unwrap_or_else(|| DEFAULT_SOCKET.to_owned())
 }
 
-fn init(command: &[OsString]) -> ExitCode {
+fn init(command: &[OsString]) -> u8 {
     match dockerlaunch::init::run(command) {
-        Ok(status) => ExitCode::from(u8::try_from(status).unwrap_or(1)),
+        Ok(status) => u8::try_from(status).unwrap_or(1),
         Err(error) => {
             say::error(&format!("docker-init: {error}\n"));
-            ExitCode::FAILURE
+            1
         }
     }
 }
 
-fn done(result: Result<(), Problem>) -> ExitCode {
+fn done(result: Result<(), Problem>) -> u8 {
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => 0,
         Err(problem) => {
             say::problem(&problem);
-            ExitCode::FAILURE
+            1
         }
     }
 }
@@ -187,7 +186,7 @@ fn print(output: Output, text: impl FnOnce() -> String, json: impl FnOnce() -> S
     });
 }
 
-fn check(asked: &Check, engine: Engine) -> ExitCode {
+fn check(asked: &Check, engine: Engine) -> u8 {
     let checked = match &asked.config {
         Some(file) => check_file(file),
         None => {
@@ -200,16 +199,16 @@ fn check(asked: &Check, engine: Engine) -> ExitCode {
     match checked {
         Ok(checked) => {
             print(asked.output, || checked.text(), || render::json(&checked));
-            ExitCode::from(u8::from(!checked.ok))
+            u8::from(!checked.ok)
         }
         Err(problem) => {
             say::problem(&problem);
-            ExitCode::from(2)
+            2
         }
     }
 }
 
-fn report(picture: Picture) -> ExitCode {
+fn report(picture: Picture) -> u8 {
     match dockerlaunch::timeline::read() {
         Ok(report) => {
             say::data(&match picture {
@@ -217,13 +216,13 @@ fn report(picture: Picture) -> ExitCode {
                 Picture::Json => render::json(&report),
                 Picture::Svg => report.svg(),
             });
-            ExitCode::SUCCESS
+            0
         }
         Err(problem) => done(Err(problem)),
     }
 }
 
-fn launch(engine: Engine, job: Option<Vec<OsString>>) -> ExitCode {
+fn launch(engine: Engine, job: Option<Vec<OsString>>) -> u8 {
     let launch = Launch::new(engine);
     // The kernel panics when its init goes, so there it always stays.
     let supervise = launch.config().supervise || job.is_some() || engine::is_kernel_init();
@@ -234,14 +233,14 @@ fn launch(engine: Engine, job: Option<Vec<OsString>>) -> ExitCode {
             if engine::is_kernel_init() {
                 say::info(&format!("ended with status {status}"));
             }
-            ExitCode::from(u8::try_from(status).unwrap_or(1))
+            u8::try_from(status).unwrap_or(1)
         }
         Err(failure) => {
             let text = tell(&failure);
             if failure.is_kernel_init {
-                dockerlaunch::end_machine(true, Some(&text));
+                dockerlaunch::end_machine(failure.status, Some(&text));
             }
-            ExitCode::from(failure.status)
+            failure.status
         }
     }
 }

@@ -4,6 +4,7 @@
 mod index;
 mod packed;
 
+use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io;
@@ -11,6 +12,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use crate::module::index::{Index, Module};
+use crate::say::say;
 use crate::{say, sys};
 
 /// What the command line asks for.
@@ -133,6 +135,56 @@ fn show(index: &Index, module: &Module) -> String {
         Module::File { file, .. } => format!("insmod {} \n", index.folder.join(file).display()),
         Module::BuiltIn(name) => format!("builtin {name}\n"),
     }
+}
+
+/// Modules that devices of this machine ask for by their `modalias` (kernel Documentation/driver-api/driver-model/platform.rst),
+/// and that are not loaded yet.
+pub(crate) fn missing_drivers() -> Vec<String> {
+    let Some(index) = own_index() else { return Vec::new() };
+    let mut names: Vec<String> = modaliases()
+        .iter()
+        .flat_map(|alias| index.find(alias))
+        .filter_map(|module| match module {
+            Module::File { name, .. } if !is_loaded(&name) => Some(name),
+            _ => None,
+        })
+        .collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// Loads them, and then those of what has appeared by that: behind a bus are devices.
+pub(crate) fn load_drivers() {
+    let Some(index) = own_index() else { return };
+    let mut tried = BTreeSet::new();
+    loop {
+        let news: Vec<String> =
+            missing_drivers().into_iter().filter(|name| tried.insert(name.clone())).collect();
+        if news.is_empty() {
+            return;
+        }
+        for module in news.iter().flat_map(|name| index.find(name)) {
+            if let Err(error) = load(&index, &module, "") {
+                say!(Debug, "a driver: {module:?}: {error}");
+            }
+        }
+    }
+}
+
+fn own_index() -> Option<Index> {
+    Index::open("", &rustix::system::uname().release().to_string_lossy())
+}
+
+/// Those of every device that has no driver.
+fn modaliases() -> Vec<String> {
+    let entries = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+    entries(Path::new("/sys/bus"))
+        .flat_map(|bus| entries(&bus.join("devices")).collect::<Vec<_>>())
+        .filter(|device| !device.join("driver").exists())
+        .filter_map(|device| fs::read_to_string(device.join("modalias")).ok())
+        .map(|text| text.trim_end().to_owned())
+        .collect()
 }
 
 /// Loads a module and what it depends on.

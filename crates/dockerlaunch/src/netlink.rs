@@ -1,4 +1,4 @@
-//! What we ask netlink: to make a bridge, to address and bring up a link, which routes there are; and how anything is asked.
+//! What we ask netlink: to make a bridge, to address and bring up a link, a way out, which routes there are; and how anything is asked.
 
 use std::ffi::CStr;
 use std::io;
@@ -9,6 +9,7 @@ use netlink_bindings::builtin::Nlmsghdr;
 use netlink_bindings::consts::{NLM_F_ACK, NLM_F_REQUEST};
 use netlink_bindings::rt_addr::{self, IfaFlags, Ifaddrmsg};
 use netlink_bindings::rt_link::{self, IfinfoFlags, Ifinfomsg};
+use netlink_bindings::rt_route::{self, Rtmsg};
 use netlink_bindings::traits::{NetlinkRequest, Protocol};
 use netlink_sys::{Socket, SocketAddr, protocols};
 use nix::sys::socket::SockaddrStorage;
@@ -36,19 +37,42 @@ pub(crate) fn create_link(name: &str, kind: &CStr) -> io::Result<()> {
 
 /// Gives an interface an address (`RTM_NEWADDR`).
 pub(crate) fn add_address(name: &str, cidr: Cidr) -> io::Result<()> {
-    let any = rustix::net::socket(rustix::net::AddressFamily::UNIX, rustix::net::SocketType::DGRAM, None)?;
-    let family = if cidr.address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
     let header = Ifaddrmsg {
-        ifa_family: u8::try_from(family).unwrap_or_default(),
+        ifa_family: family(cidr.address),
         ifa_prefixlen: cidr.prefix,
         // Nobody else is on a new bridge, and an address that is still being checked cannot be bound.
         ifa_flags: IfaFlags::Nodad as u8,
-        ifa_index: rustix::net::netdevice::name_to_index(any, name)?,
+        ifa_index: index(name)?,
         ..Ifaddrmsg::new()
     };
     let mut request = rt_addr::Request::new().set_create().set_excl().op_newaddr_do(&header);
     request.encode().push_local(cidr.address).push_address(cidr.address);
     change(&request)
+}
+
+/// Leads what is for no other network to this router (`RTM_NEWROUTE`).
+pub(crate) fn add_route(name: &str, gateway: IpAddr) -> io::Result<()> {
+    let header = Rtmsg {
+        rtm_family: family(gateway),
+        rtm_table: libc::RT_TABLE_MAIN,
+        rtm_protocol: libc::RTPROT_BOOT,
+        rtm_scope: libc::RT_SCOPE_UNIVERSE,
+        rtm_type: libc::RTN_UNICAST,
+        ..Rtmsg::new()
+    };
+    let mut request = rt_route::Request::new().set_create().set_excl().op_newroute_do(&header);
+    request.encode().push_gateway(gateway).push_oif(index(name)?);
+    change(&request)
+}
+
+fn family(address: IpAddr) -> u8 {
+    u8::try_from(if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 }).unwrap_or_default()
+}
+
+/// The number of an interface (netdevice(7), `SIOCGIFINDEX`).
+fn index(name: &str) -> io::Result<u32> {
+    let any = rustix::net::socket(rustix::net::AddressFamily::UNIX, rustix::net::SocketType::DGRAM, None)?;
+    Ok(rustix::net::netdevice::name_to_index(any, name)?)
 }
 
 /// The addresses of every interface, by its name (getifaddrs(3)).

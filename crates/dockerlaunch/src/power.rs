@@ -11,6 +11,7 @@ use rustix::mount::{MountFlags, UnmountFlags, mount_remount, unmount};
 use rustix::system::{RebootCommand, reboot};
 
 use crate::end::reap;
+use crate::lines;
 use crate::say::say;
 
 /// How long processes have between SIGTERM and SIGKILL.
@@ -22,8 +23,8 @@ const WRITTEN: Duration = Duration::from_secs(30);
 /// Ends every process, writes everything to disk, and powers off, reboots or waits.
 ///
 /// `on_failure` is `dockerlaunch.on-failure=` of the kernel command line: `poweroff` (default), `reboot` or `wait`;
-/// it counts only when `failed`.
-fn end(failed: bool, on_failure: Option<&str>) -> ! {
+/// it counts only where the status is not 0.
+fn end(status: u8, on_failure: Option<&str>) -> ! {
     let everyone = Pid::from_raw(-1);
     let _ = kill(everyone, Signal::SIGTERM);
     if !children_gone(GRACE) {
@@ -40,7 +41,8 @@ fn end(failed: bool, on_failure: Option<&str>) -> ! {
     if is_done.recv_timeout(WRITTEN).is_err() {
         say!(Warn, "not all file systems are written and unmounted after {} s", WRITTEN.as_secs());
     }
-    let command = match on_failure.filter(|_| failed) {
+    lines::tell_status(status);
+    let command = match on_failure.filter(|_| status != 0) {
         Some("wait") => loop {
             std::thread::park();
         },
@@ -88,12 +90,9 @@ fn log(text: &str) {
 }
 
 /// Powers off after a launch as the kernel's init.
-pub fn end_machine(failed: bool, message: Option<&str>) -> ! {
+pub fn end_machine(status: u8, message: Option<&str>) -> ! {
     if let Some(message) = message {
         log(message);
     }
-    let cmdline = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
-    let parameters = dockerlaunch_plan::facts::kernel::parse_parameters(&cmdline);
-    let on_failure = parameters.iter().find_map(|p| p.strip_prefix("on-failure="));
-    end(failed, on_failure)
+    end(status, lines::parameter("on-failure").as_deref())
 }

@@ -17,7 +17,7 @@ use rustix::fs::{Access, AtFlags, CWD};
 use rustix::io::Errno;
 
 use crate::listener::is_served;
-use crate::netlink;
+use crate::{module, netlink};
 
 mod config;
 mod confinement;
@@ -45,6 +45,11 @@ pub fn is_kernel_init() -> bool {
     std::process::id() == 1 && Probe { root: PathBuf::from("/") }.in_first_pid_namespace()
 }
 
+/// What only the kernel's init loads.
+fn drivers(process: &Process) -> Vec<String> {
+    if process.is_kernel_init { module::missing_drivers() } else { Vec::new() }
+}
+
 /// Reads files below a root directory, so that tests have systems of their own.
 #[derive(Debug, Clone)]
 pub struct Probe {
@@ -56,8 +61,10 @@ impl Probe {
     /// What the early stage asks for: where `/proc` and `/sys` are, and who we are, should they not be had.
     fn early(&self) -> Facts {
         let mountinfo = self.read("/proc/self/mountinfo");
+        let process = self.process(mountinfo.as_deref());
         Facts {
-            process: self.process(mountinfo.as_deref()),
+            kernel: kernel::Kernel { drivers: drivers(&process), ..Default::default() },
+            process,
             paths: ["/proc", "/sys"]
                 .iter()
                 .filter_map(|path| Some(((*path).to_owned(), self.entry(path)?)))
@@ -81,17 +88,16 @@ impl Probe {
         let hooks = if config.hooks_have_run { Vec::new() } else { self.hooks() };
         // What hooks may still mount elsewhere, or repair, is not waited for.
         let is_settled = config.only_looking || !hooks.iter().any(|hook| hook.executable);
-        let storage = is_settled.then(|| self.begin_storage(config, &data_root, process.in_user_namespace));
+        let storage = is_settled.then(|| self.begin_storage(config, &data_root, &process));
+        let cmdline = self.read("/proc/cmdline").unwrap_or_default();
         let mut facts = Facts {
-            process,
             kernel: kernel::Kernel {
                 has_modules: ["/lib", "/usr/lib"]
                     .iter()
                     .any(|lib| self.path(&format!("{lib}/modules/{release}/modules.dep")).exists()),
-                parameters: self
-                    .read("/proc/cmdline")
-                    .map(|t| kernel::parse_parameters(&t))
-                    .unwrap_or_default(),
+                parameters: kernel::parse_parameters(&cmdline),
+                ip: process.is_kernel_init.then(|| kernel::parse_ip(&cmdline)).flatten(),
+                drivers: drivers(&process),
                 filesystems: self
                     .read("/proc/filesystems")
                     .map(|t| kernel::parse_filesystems(&t))
@@ -99,6 +105,7 @@ impl Probe {
                 is_gvisor: kernel::is_gvisor(&release, &uname.version().to_string_lossy()),
                 release,
             },
+            process,
             cgroups: self.cgroups(&mounts),
             mounts,
             confinement: self.confinement(config.only_reading),

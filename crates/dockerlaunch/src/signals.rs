@@ -42,6 +42,8 @@ impl Came {
 pub struct Signals {
     fd: SignalFd,
     stop: Option<i32>,
+    /// We are the kernel's init: what comes from the kernel is Ctrl-Alt-Del, and for us alone.
+    is_machines: bool,
 }
 
 /// What the kernel sends a process for its own faults, and when it touches a terminal from the background: not to be
@@ -79,7 +81,7 @@ impl Signals {
         sys::default_action(libc::SIGCHLD);
         sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None)?;
         let fd = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-        Ok(Self { fd, stop: None })
+        Ok(Self { fd, stop: None, is_machines: probe::is_kernel_init() })
     }
 
     /// Before the engine runs: whether somebody wants us to stop. Other signals mean nothing yet, and are forgotten.
@@ -96,7 +98,8 @@ impl Signals {
     /// The next one, if there is one.
     pub(crate) fn read(&self) -> Option<Came> {
         let info = self.fd.read_signal().ok()??;
-        Some(Came { number: info.ssi_signo.cast_signed(), from_terminal: info.ssi_code == SI_KERNEL })
+        let from_terminal = info.ssi_code == SI_KERNEL && !self.is_machines;
+        Some(Came { number: info.ssi_signo.cast_signed(), from_terminal })
     }
 }
 

@@ -67,17 +67,22 @@ impl Default for Settings {
 }
 
 /// What the data root is put on, in place of what carries it; with a size in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Medium {
     /// Memory.
     Tmpfs(Option<u64>),
     /// An ext4 in a file.
     Loop(Option<u64>),
+    /// This block device, by the ext4 or xfs on it; an empty one gets an ext4.
+    Device(String),
 }
 
 impl Medium {
     fn parse(text: &str) -> Option<Self> {
+        if text.strip_prefix("/dev/").is_some_and(|name| !name.is_empty()) {
+            return Some(Self::Device(text.to_owned()));
+        }
         let (word, bytes) = match text.split_once(':') {
             Some((word, bytes)) => (word, Some(size(bytes)?)),
             None => (text, None),
@@ -306,9 +311,9 @@ pub const SETTINGS: &[Setting] = &[
         set: |settings, text| { settings.log_level = LogLevel::parse(text)?; Some(()) },
     },
     Setting {
-        name: STORAGE, forms: &["tmpfs", "tmpfs:4g", "loop", "loop:20g"],
+        name: STORAGE, forms: &["tmpfs", "tmpfs:4g", "loop", "loop:20g", "/dev/vda"],
         default: "the data root as it is",
-        does: "put the data root on memory, or on an ext4 in a file in it; `--storage=…` on the command line is the same",
+        does: "put the data root on memory, on an ext4 in a file in it, or on a disk, which gets an ext4 where it is empty; `--storage=…` on the command line is the same",
         set: |settings, text| { settings.storage = Some(Medium::parse(text)?); Some(()) },
     },
     Setting {

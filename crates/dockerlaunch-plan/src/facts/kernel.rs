@@ -14,6 +14,10 @@ pub struct Kernel {
     pub filesystems: Vec<String>,
     /// Whether `/lib/modules/RELEASE` (or `/usr/lib/modules/RELEASE`) has a `modules.dep`.
     pub has_modules: bool,
+    /// As the kernel's init: what `ip=` on its command line gives.
+    pub ip: Option<String>,
+    /// As the kernel's init: modules that devices of this machine ask for, and that are not loaded.
+    pub drivers: Vec<String>,
     /// Whether it is gVisor, which only looks like Linux.
     pub is_gvisor: bool,
 }
@@ -29,37 +33,54 @@ pub fn parse_filesystems(text: &str) -> Vec<String> {
     text.lines().filter_map(|line| line.split_whitespace().last()).map(str::to_owned).collect()
 }
 
-/// The parameters meant for us on a kernel command line.
-pub fn parse_parameters(cmdline: &str) -> Vec<String> {
-    cmdline
-        .split_whitespace()
-        .filter_map(|word| word.strip_prefix("dockerlaunch."))
-        .map(str::to_owned)
-        .collect()
-}
-
-/// Arguments for init on a kernel command line: what follows the first `--`, double quotes as the kernel reads them
-/// (kernel Documentation/admin-guide/kernel-parameters.rst). The kernel itself hands over no more than stands before
-/// a second `--`, and words of its own that it did not know, so we read them here.
-pub fn parse_init_arguments(cmdline: &str) -> Vec<String> {
+/// The words of a kernel command line, double quotes as the kernel reads them (kernel lib/cmdline.c, `next_arg`).
+fn words(cmdline: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word = String::new();
-    let mut quoted = false;
+    let (mut quoted, mut is_word) = (false, false);
     for c in cmdline.trim_end().chars().chain([' ']) {
         match c {
-            '"' => quoted = !quoted,
-            c if c.is_whitespace() && !quoted => {
-                if !word.is_empty() {
+            // Two of them are a word, though an empty one.
+            '"' => (quoted, is_word) = (!quoted, true),
+            c if c.is_ascii_whitespace() && !quoted => {
+                if is_word {
                     words.push(std::mem::take(&mut word));
                 }
+                is_word = false;
             }
-            c => word.push(c),
+            c => {
+                word.push(c);
+                is_word = true;
+            }
         }
     }
-    match words.iter().position(|w| w == "--") {
-        Some(at) => words.split_off(at + 1),
-        None => Vec::new(),
-    }
+    words
+}
+
+/// Those for the kernel, and those after the first `--`.
+fn split(cmdline: &str) -> (Vec<String>, Vec<String>) {
+    let mut kernels = words(cmdline);
+    let at = kernels.iter().position(|word| word == "--").unwrap_or(kernels.len());
+    let inits = kernels.split_off(at).into_iter().skip(1).collect();
+    (kernels, inits)
+}
+
+/// The parameters meant for us on a kernel command line.
+pub fn parse_parameters(cmdline: &str) -> Vec<String> {
+    let ours = |word: String| word.strip_prefix("dockerlaunch.").map(str::to_owned);
+    split(cmdline).0.into_iter().filter_map(ours).collect()
+}
+
+/// What the last `ip=` on a kernel command line says.
+pub fn parse_ip(cmdline: &str) -> Option<String> {
+    split(cmdline).0.iter().rev().find_map(|word| word.strip_prefix("ip=")).map(str::to_owned)
+}
+
+/// Arguments for init on a kernel command line: what follows the first `--` (kernel
+/// Documentation/admin-guide/kernel-parameters.rst). The kernel itself hands over no more than stands before a second `--`, and words
+/// of its own that it did not know, so we read them here.
+pub fn parse_init_arguments(cmdline: &str) -> Vec<String> {
+    split(cmdline).1
 }
 
 #[cfg(test)]
@@ -69,12 +90,13 @@ mod tests {
     #[test]
     fn both_files() {
         assert_eq!(parse_filesystems("nodev\tsysfs\n\text4\n"), ["sysfs", "ext4"]);
+        assert_eq!(parse_ip("ip=off zip=x ip=10.0.0.1 \"A=x ip=1\" -- ip=x").as_deref(), Some("10.0.0.1"));
         assert_eq!(parse_parameters("quiet dockerlaunch.on-failure=wait -- x"), ["on-failure=wait"]);
     }
 
     #[test]
     fn arguments_for_init_follow_the_first_dashes() {
         assert_eq!(parse_init_arguments("quiet rw\n"), [""; 0]);
-        assert_eq!(parse_init_arguments("a=b -- run -- \"/x y\" z\n"), ["run", "--", "/x y", "z"]);
+        assert_eq!(parse_init_arguments("a=b -- run -- \"/x y\" z \"\"\n"), ["run", "--", "/x y", "z", ""]);
     }
 }

@@ -32,6 +32,8 @@ pub struct Storage {
     pub mke2fs: Option<String>,
     /// The [`IMAGE`] in it is mounted over it.
     pub on_loop: bool,
+    /// The device that the data root is to be put on, where it is there.
+    pub device: Option<Device>,
     /// Whether there is an [`IMAGE`].
     pub has_image: bool,
     /// We hold the lock.
@@ -48,10 +50,65 @@ impl Storage {
         if is_below(&self.place, target) {
             let exists = self.exists && self.place == target;
             let place = if exists { target.to_owned() } else { String::new() };
-            let Self { prefers_containerd, mke2fs, locked, preloaded, .. } = std::mem::take(self);
-            *self = Self { place, exists, prefers_containerd, mke2fs, locked, preloaded, ..Self::default() };
+            let Self { prefers_containerd, mke2fs, device, locked, preloaded, .. } = std::mem::take(self);
+            *self = Self {
+                place,
+                exists,
+                prefers_containerd,
+                mke2fs,
+                device,
+                locked,
+                preloaded,
+                ..Self::default()
+            };
         }
     }
+}
+
+/// A block device, by what it begins and ends with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Device {
+    /// Mounted at the data root.
+    Mounted,
+    /// `ext4`, `xfs`.
+    Holds(String),
+    /// Nothing but zeros at both ends.
+    Empty,
+    /// Something that we do not know.
+    Unknown,
+    /// The words of the kernel.
+    Unreadable(String),
+}
+
+/// So much of a device's beginning tells what is on it: the mark of btrfs is at 64 KiB. As much of its end may be an array's, or a
+/// partition table's second copy.
+pub const TOLD_BY: u64 = 128 << 10;
+
+impl Device {
+    /// What begins and ends so (kernel fs/ext4/ext4.h, `s_magic`, and fs/xfs/libxfs/xfs_format.h, `XFS_SB_MAGIC`). ext2 and ext3 have the
+    /// mark of ext4, and its code mounts them.
+    pub fn of(beginning: &[u8], end: &[u8]) -> Self {
+        match beginning {
+            _ if is_of_an_array(end) || has_partitions(beginning) => Self::Unknown,
+            [b'X', b'F', b'S', b'B', ..] => Self::Holds("xfs".to_owned()),
+            _ if beginning.get(0x438..0x43a) == Some(&[0x53, 0xef]) => Self::Holds("ext4".to_owned()),
+            _ if beginning.iter().chain(end).all(|byte| *byte == 0) => Self::Empty,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// Linux RAID may have its mark in the last 128 KiB of a disk (kernel include/uapi/linux/raid/md_p.h, `MD_SB_MAGIC`); what the array
+/// holds then begins as if it were there alone.
+fn is_of_an_array(end: &[u8]) -> bool {
+    end.chunks(512).any(|sector| sector.starts_with(&[0xfc, 0x4e, 0x2b, 0xa9]))
+}
+
+/// The first sector of a partition table has a type in at least one of its four entries.
+fn has_partitions(beginning: &[u8]) -> bool {
+    let types = [450, 466, 482, 498].map(|at| beginning.get(at).copied().unwrap_or(0));
+    beginning.get(510..512) == Some(&[0x55, 0xaa]) && types.iter().any(|kind| *kind != 0)
 }
 
 /// An overlay mount with two lower directories, a rename and a removal in it.
@@ -112,6 +169,32 @@ pub fn bytes(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_device_is_known_by_its_ends() {
+        let zeros = vec![0; TOLD_BY as usize];
+        let mark = |at: usize, mark: &[u8]| {
+            let mut bytes = zeros.clone();
+            bytes[at..at + mark.len()].copy_from_slice(mark);
+            bytes
+        };
+        let with = |at, bytes| Device::of(&mark(at, bytes), &zeros);
+        assert_eq!(with(0, b"XFSB"), Device::Holds("xfs".into()));
+        assert_eq!(with(0x438, &[0x53, 0xef]), Device::Holds("ext4".into()));
+        assert_eq!(with(0, b""), Device::Empty);
+        // A partition table, LUKS and btrfs are not to be written over.
+        for (at, mark) in [(510, &b"\x55\xaa"[..]), (0, b"LUKS"), (0x1_0040, b"_BHRfS_M")] {
+            assert_eq!(with(at, mark), Device::Unknown);
+        }
+        // What was an ext4 before it was partitioned, or is half of a mirror with metadata 1.0.
+        let ext4 = mark(0x438, &[0x53, 0xef]);
+        let mut partitioned = ext4.clone();
+        (partitioned[450], partitioned[510], partitioned[511]) = (0x83, 0x55, 0xaa);
+        assert_eq!(Device::of(&partitioned, &zeros), Device::Unknown);
+        let raid = mark(TOLD_BY as usize - 8192, &[0xfc, 0x4e, 0x2b, 0xa9]);
+        assert_eq!(Device::of(&ext4, &raid), Device::Unknown);
+        assert_eq!(Device::of(&ext4, &zeros), Device::Holds("ext4".into()));
+    }
 
     #[test]
     fn bytes_are_told_in_a_unit_that_fits() {

@@ -3,6 +3,8 @@
 use crate::facts::{Entry, Facts, PRIVATE};
 use crate::{Action, Config, Verdict};
 
+use super::address;
+
 /// Directories and their modes, parents first (hier(7)).
 const DIRECTORIES: &[(&str, u32)] = &[
     ("/etc", 0o755),
@@ -37,6 +39,8 @@ pub fn directories(_: &Config, facts: &Facts) -> Verdict {
 /// `/etc/hosts` of a machine without a name.
 const HOSTS: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n";
 
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+
 /// Copies what the image keeps for systems that have none of their own; never over an existing file.
 pub fn etc_defaults(_: &Config, facts: &Facts) -> Verdict {
     let mut actions: Vec<Action> = facts
@@ -48,6 +52,11 @@ pub fn etc_defaults(_: &Config, facts: &Facts) -> Verdict {
         .collect();
     if !facts.exists("/etc/hosts") {
         actions.push(Action::WriteFile { path: "/etc/hosts".into(), content: HOSTS.into(), mode: 0o644 });
+    }
+    if !facts.exists(RESOLV_CONF)
+        && let Some(content) = address::resolv_conf(facts)
+    {
+        actions.push(Action::WriteFile { path: RESOLV_CONF.into(), content, mode: 0o644 });
     }
     Verdict::needed_or(actions, "this system has its own")
 }

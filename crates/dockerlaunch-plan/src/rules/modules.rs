@@ -1,7 +1,16 @@
-//! Kernel modules: loaded by the kernel itself, when a feature is first used.
+//! Kernel modules: drivers for the devices that there are, and all else by the kernel itself, when it is first used.
 
 use crate::facts::{Facts, PRIVATE};
 use crate::{Action, Config, Verdict};
+
+/// Loads what the machine's devices ask for, as udev(7) does elsewhere.
+pub fn drivers(_: &Config, facts: &Facts) -> Verdict {
+    match &facts.kernel {
+        _ if !facts.process.is_kernel_init => Verdict::skipped("the host's kernel has its drivers"),
+        kernel if kernel.drivers.is_empty() => Verdict::satisfied("no device asks for a module"),
+        kernel => Verdict::Needed { actions: vec![Action::LoadDrivers { modules: kernel.drivers.clone() }] },
+    }
+}
 
 const KNOB: &str = "/proc/sys/kernel/modprobe";
 

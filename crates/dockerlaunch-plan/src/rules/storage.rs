@@ -2,7 +2,7 @@
 
 use crate::config::settings::Medium;
 use crate::facts::Facts;
-use crate::facts::storage::{IMAGE, Overlay, PATIENCE, PATIENCE_OF_A_LAUNCH, PRELOADED, bytes};
+use crate::facts::storage::{Device, IMAGE, Overlay, PATIENCE, PATIENCE_OF_A_LAUNCH, PRELOADED, bytes};
 use crate::{Action, Config, Problem, Verdict};
 
 use super::engine::data_root;
@@ -44,7 +44,7 @@ fn elsewhere(problem: Problem, config: &Config, facts: &Facts) -> Problem {
 /// It answers, and can be written.
 pub fn root(config: &Config, facts: &Facts) -> Verdict {
     let (path, seen) = (path(config, facts), &facts.storage);
-    if let Some(Medium::Tmpfs(_)) = config.settings.storage {
+    if let Some(Medium::Tmpfs(_)) = &config.settings.storage {
         return Verdict::skipped("memory covers it");
     }
     let on = fstype(config, facts).map_or(String::new(), |fstype| format!(" ({fstype})"));
@@ -107,13 +107,14 @@ pub fn in_use(path: &str, holder: &str) -> Problem {
 pub fn medium(config: &Config, facts: &Facts) -> Verdict {
     let (target, seen) = (place(config, facts), &facts.storage);
     let mkdir = (!seen.exists && !seen.locked).then(|| Action::Mkdir { path: target.clone(), mode: 0o710 });
-    match config.settings.storage {
+    match &config.settings.storage {
         None => usable(config, facts),
+        Some(Medium::Device(device)) => self::device(device, target, mkdir, facts),
         Some(Medium::Tmpfs(_)) if facts.mount_at(&target).is_some_and(|mount| mount.fstype == "tmpfs") => {
             Verdict::satisfied(format!("tmpfs at {target}: what is in it ends with this place"))
         }
         Some(Medium::Tmpfs(size)) => {
-            let size = size.map(|size| format!("size={size}"));
+            let size = size.as_ref().map(|size| format!("size={size}"));
             let data = size.into_iter().chain(["mode=0710".to_owned()]).collect();
             let mount = Action::Mount { fstype: "tmpfs".into(), target, flags: vec![], data };
             Verdict::Needed { actions: mkdir.into_iter().chain([mount]).collect() }
@@ -136,6 +137,42 @@ pub fn medium(config: &Config, facts: &Facts) -> Verdict {
             Verdict::Needed { actions: vec![Action::MountLoop { target, size, mkfs }] }
         }
     }
+}
+
+/// The disk that the user names.
+fn device(device: &str, target: String, mkdir: Option<Action>, facts: &Facts) -> Verdict {
+    let mount = |fstype: &str, mkfs: Option<String>| {
+        let (device, fstype) = (device.to_owned(), fstype.to_owned());
+        let mount = Action::MountDevice { device, target: target.clone(), fstype, mkfs };
+        Verdict::Needed { actions: mkdir.into_iter().chain([mount]).collect() }
+    };
+    let in_memory =
+        |problem: Problem| problem.remedy("or keep the data in memory", "DOCKERLAUNCH_STORAGE=tmpfs");
+    let problem = match (&facts.storage.device, &facts.storage.mke2fs) {
+        (Some(Device::Mounted), _) => return Verdict::satisfied(format!("{device} at {target}")),
+        _ if facts.process.in_user_namespace => {
+            Problem::new(format!("{device} cannot be mounted in a user namespace"))
+        }
+        (Some(Device::Holds(fstype)), _) => return mount(fstype, None),
+        (Some(Device::Empty), Some(mkfs)) => return mount("ext4", Some(mkfs.clone())),
+        (Some(Device::Empty), None) => Problem::new(format!(
+            "{device} is empty, and there is no mke2fs to make a file system on it with"
+        ))
+        .remedy("build the image with it", "from-scratch build --with ext4")
+        .remedy("or make one where the disk comes from", "mkfs.ext4 FILE"),
+        (Some(Device::Unknown), _) => Problem::new(format!("{device} holds neither ext4 nor xfs"))
+            .cause("it is not empty either, so nothing is written to it")
+            .remedy("if what is on it may go, make a file system where the disk comes from", "mkfs.ext4 DISK")
+            .hint("or name one of its partitions, if it has some"),
+        (Some(Device::Unreadable(words)), _) => Problem::new(format!("{device} cannot be had"))
+            .cause(words)
+            .hint("name a disk that nobody else has mounted, or uses for an engine of theirs"),
+        (None, _) if facts.process.is_kernel_init => Problem::new(format!("there is no disk {device}"))
+            .hint("see that the machine has it, and that its driver is in the kernel or below /lib/modules"),
+        (None, _) => Problem::new(format!("there is no disk {device} here"))
+            .remedy("hand it in", format!("docker run --device {device} …")),
+    };
+    Verdict::Blocked { problem: in_memory(problem) }
 }
 
 /// The driver that the user names, and where.
@@ -268,7 +305,7 @@ const MUCH: u64 = 10 << 30;
 
 /// There is room, and it is not slow.
 pub fn room(config: &Config, facts: &Facts) -> Verdict {
-    if let Some(Medium::Tmpfs(_)) = config.settings.storage {
+    if let Some(Medium::Tmpfs(_)) = &config.settings.storage {
         return Verdict::skipped("memory has its own limit");
     }
     let path = path(config, facts);

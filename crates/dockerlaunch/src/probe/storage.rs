@@ -1,18 +1,20 @@
 //! What carries the data root. A disk that hangs must not hang us, so all of it happens in a thread of its own.
 
-use std::fs::{self, File};
-use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use dockerlaunch_plan::Config;
+use dockerlaunch_plan::config::settings::Medium;
 use dockerlaunch_plan::facts::storage::{
-    GRAPH_DRIVERS, IMAGE, LOCK, Overlay, PATIENCE, PATIENCE_OF_A_LAUNCH, PRELOADED, Space, Storage,
+    Device, GRAPH_DRIVERS, IMAGE, LOCK, Overlay, PATIENCE, PATIENCE_OF_A_LAUNCH, PRELOADED, Space, Storage,
+    TOLD_BY,
 };
-use dockerlaunch_plan::facts::{PRIVATE, dockerd_flags};
+use dockerlaunch_plan::facts::{PRIVATE, Process, dockerd_flags};
 use nix::sched::CloneFlags;
 use rand_core::{OsRng, RngCore};
 use rustix::fs::{AtFlags, statvfs, unlinkat};
@@ -20,8 +22,11 @@ use rustix::mount::{MountFlags, mount};
 
 use super::Probe;
 use super::trial::{self, Trial};
-use crate::lock;
 use crate::say::say;
+use crate::{lock, module};
+
+/// How long a disk may take to be found.
+const APPEARS: Duration = Duration::from_secs(5);
 
 /// What takes longer is told.
 const SLOW: Duration = Duration::from_secs(1);
@@ -54,11 +59,23 @@ impl Probe {
         &self,
         config: &Config,
         data_root: &str,
-        user_namespace: bool,
+        process: &Process,
     ) -> Option<io::Result<Trial<Storage>>> {
+        let user_namespace = process.in_user_namespace;
         let path = PathBuf::from(data_root);
         let (looking, may_try) = (config.only_looking, !config.only_reading);
-        let look = move || look(&path, user_namespace, looking, may_try);
+        let device = match &config.settings.storage {
+            Some(Medium::Device(device)) => Some(PathBuf::from(device)),
+            _ => None,
+        };
+        // The second look of the kernel's init: its first one is before there is a /dev.
+        let is_machines = process.is_kernel_init && config.hooks_have_run && !looking;
+        let patience = if is_machines { APPEARS } else { Duration::ZERO };
+        let look = move || {
+            // Before an overlay is tried, which covers the place for this thread.
+            let device = device.and_then(|device| on_device(&device, &path, patience));
+            Storage { device, ..look(&path, user_namespace, looking, may_try) }
+        };
         // What hung once is not waited for again.
         let is_asked = self.root == Path::new("/") && !STUCK.load(Ordering::Relaxed);
         is_asked.then(|| trial::begin(CloneFlags::CLONE_NEWNS, look))
@@ -114,6 +131,39 @@ fn answer(trial: &Trial<Storage>, looking: bool, data_root: &str) -> io::Result<
         }
         answer => answer,
     }
+}
+
+/// What is on a device, which a bus may be slow to find.
+fn on_device(device: &Path, data_root: &Path, patience: Duration) -> Option<Device> {
+    let start = Instant::now();
+    while !device.exists() && start.elapsed() < patience {
+        std::thread::sleep(Duration::from_millis(20));
+        // That of a disk may be wanted only when its bus has been looked through.
+        module::load_drivers();
+    }
+    let meta = fs::metadata(device).ok()?;
+    if fs::metadata(data_root).is_ok_and(|root| root.dev() == meta.rdev()) {
+        return Some(Device::Mounted);
+    }
+    if !meta.file_type().is_block_device() {
+        return Some(Device::Unreadable("it is no block device".to_owned()));
+    }
+    Some(ends(device).unwrap_or_else(|error| Device::Unreadable(error.to_string())))
+}
+
+/// Nobody else may have it: two kernels' caches, or two engines, on one disk destroy it (open(2), `O_EXCL` of a block device).
+fn ends(device: &Path) -> io::Result<Device> {
+    let mut file = OpenOptions::new().read(true).custom_flags(libc::O_EXCL).open(device)?;
+    let size = file.seek(SeekFrom::End(0))?;
+    let mut part = |from| {
+        let mut bytes = Vec::new();
+        file.seek(SeekFrom::Start(from))?;
+        (&file).take(TOLD_BY).read_to_end(&mut bytes)?;
+        io::Result::Ok(bytes)
+    };
+    let beginning = part(0)?;
+    let end = part(size.saturating_sub(TOLD_BY))?;
+    Ok(Device::of(&beginning, &end))
 }
 
 fn look(data_root: &Path, user_namespace: bool, looking: bool, may_try: bool) -> Storage {

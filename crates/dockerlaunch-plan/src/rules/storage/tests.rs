@@ -286,3 +286,48 @@ fn a_tmp_that_is_there_is_not_hidden_pain_55() {
     let plan = crate::plan(&config("", &[]), &facts);
     assert!(plan.needed().any(|(_, actions)| actions.iter().any(touched)), "where there is none, it is made");
 }
+
+#[test]
+fn a_disk_carries_the_data_root_by_what_is_on_it() {
+    let config = config("", &[("DOCKERLAUNCH_STORAGE", "/dev/vda")]);
+    let told = |device: Option<Device>, mke2fs: bool| {
+        let mut facts = works();
+        facts.storage.device = device;
+        facts.storage.mke2fs = mke2fs.then(|| "/usr/sbin/mke2fs".into());
+        words(medium(&config, &facts))
+    };
+    let holds = |fstype: &str| Some(Device::Holds(fstype.into()));
+    assert_eq!(told(holds("xfs"), false), "mount /dev/vda (xfs) at /var/lib/docker");
+    assert_eq!(
+        told(Some(Device::Empty), true),
+        "make an ext4 on /dev/vda, and mount /dev/vda (ext4) at /var/lib/docker"
+    );
+    assert_eq!(told(Some(Device::Mounted), false), "ok: /dev/vda at /var/lib/docker");
+    for (device, told_is) in [
+        (None, "docker run --device /dev/vda …"),
+        (Some(Device::Empty), "from-scratch build --with ext4"),
+        (Some(Device::Unknown), "nothing is written to it"),
+        (Some(Device::Unreadable("it is no block device".into())), "it is no block device"),
+    ] {
+        assert_says(&told(device, false), &["stop: ", told_is, "DOCKERLAUNCH_STORAGE=tmpfs"]);
+    }
+    for wrong in ["/dev/", "/srv/disk", "dev/vda"] {
+        assert!(self::config("", &[("DOCKERLAUNCH_STORAGE", wrong)]).mistakes.is_some(), "{wrong}");
+    }
+}
+
+#[test]
+fn the_kernels_init_looks_at_disks_once_there_is_a_dev() {
+    let mut config = config("", &[("DOCKERLAUNCH_STORAGE", "/dev/vda")]);
+    let mut facts = works();
+    facts.process.is_kernel_init = true;
+    let disk = |config: &Config, facts: &Facts| {
+        let steps = crate::plan(config, facts).steps;
+        words(steps.into_iter().find(|step| step.id.0 == "storage.disk").expect("a step").verdict)
+    };
+    assert_eq!(disk(&config, &facts), "skip: the disk is looked at once there is a /dev");
+    config.hooks_have_run = true;
+    assert_says(&disk(&config, &facts), &["stop: ", "there is no disk /dev/vda", "its driver"]);
+    facts.storage.device = Some(Device::Holds("ext4".into()));
+    assert_eq!(disk(&config, &facts), "mount /dev/vda (ext4) at /var/lib/docker");
+}

@@ -1,4 +1,4 @@
-//! An ext4 in a file, mounted by a loop device (loop(4)) that goes when it is unmounted.
+//! The data root on a disk, or on an ext4 in a file, which a loop device (loop(4)) carries that goes when it is unmounted.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -22,8 +22,21 @@ const CONTROL: (&str, FileType, u32, u32) = ("/dev/loop-control", FileType::Char
 /// Somebody else may take a free device before us.
 const TRIES: u32 = 20;
 
+/// Mounts a disk over a directory; `mkfs` gives it its file system first.
+pub(crate) fn mount_device(
+    device: &str,
+    target: &str,
+    fstype: &str,
+    mkfs: Option<&str>,
+) -> Result<(), ActionError> {
+    if let Some(mkfs) = mkfs {
+        format(device, fstype, mkfs)?;
+    }
+    rustix::mount::mount(device, target, fstype, MountFlags::empty(), None).map_err(failed("mount"))
+}
+
 /// Mounts the image over the directory that it lies in; `mkfs` makes it first.
-pub(crate) fn mount(target: &str, size: u64, mkfs: Option<&str>) -> Result<(), ActionError> {
+pub(crate) fn mount_loop(target: &str, size: u64, mkfs: Option<&str>) -> Result<(), ActionError> {
     let image = format!("{target}/{IMAGE}");
     if let Some(mkfs) = mkfs {
         make(&image, size, mkfs)?;
@@ -44,14 +57,20 @@ fn make(image: &str, size: u64, mkfs: &str) -> Result<(), ActionError> {
     }
     let new = format!("{image}.new");
     File::create(&new).and_then(|file| file.set_len(size)).map_err(io_failed("create"))?;
+    format(&new, "ext4", mkfs)?;
+    fs::rename(&new, image).map_err(io_failed("rename"))
+}
+
+/// mke2fs(8) of a file or a device in full. It does not ask whether something lies there (`-F`): who calls this has looked.
+fn format(path: &str, fstype: &str, mkfs: &str) -> Result<(), ActionError> {
     let mut command = Command::new(mkfs);
-    command.args(["-q", "-F", "-t", "ext4", "-m", "0", &new]).stdin(Stdio::null());
+    command.args(["-q", "-F", "-t", fstype, "-m", "0", path]).stdin(Stdio::null());
     // What it has to say, it says on our standard error.
     let status = sys::spawn_unblocked(&mut command).and_then(|mut child| child.wait());
     if !status.map_err(io_failed(mkfs))?.success() {
         return Err(io_failed(mkfs)(io::Error::other("it failed")));
     }
-    fs::rename(&new, image).map_err(io_failed("rename"))
+    Ok(())
 }
 
 fn attach(file: &File) -> io::Result<(String, File)> {
