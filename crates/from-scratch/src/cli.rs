@@ -13,6 +13,9 @@ use crate::sandbox::state::StateDir;
 /// The subcommand by which `up` starts itself again; not for people.
 pub(crate) const STAGE: &str = "__stage";
 
+/// That by which `boot` starts qemu; not for people.
+pub(crate) const WITH_PARENT: &str = "__with-parent";
+
 const DEFAULT_STATE_DIR: &str = "/var/lib/from-scratch";
 
 /// Docker from scratch: build the image, run it without a container engine.
@@ -43,10 +46,18 @@ enum Command {
     Check(commands::check::CheckArgs),
     /// Stop an instance and remove all of it but its data
     Down(commands::down::DownArgs),
+    /// Start the image as a virtual machine, under qemu; returns when it has powered off (needs no root)
+    Boot(Box<commands::boot::BootArgs>),
     /// Print a script for a shell that completes these commands and their options
     Completions(commands::completions::CompletionsArgs),
     #[command(name = STAGE, hide = true)]
     Stage,
+    #[command(name = WITH_PARENT, hide = true)]
+    WithParent {
+        parent: i32,
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<std::ffi::OsString>,
+    },
 }
 
 /// Where the state of the instances lies.
@@ -116,7 +127,9 @@ impl Cli {
             Command::Check(args) => commands::check::run(&args),
             Command::Down(args) => commands::down::run(&args),
             Command::Completions(args) => commands::completions::run(&args),
+            Command::Boot(args) => commands::boot::run(&args),
             Command::Stage => sandbox::stage::run(),
+            Command::WithParent { parent, words } => crate::machine::run::with_parent(parent, &words),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The subcommands, one module each.
 
+pub(crate) mod boot;
 pub(crate) mod build;
 pub(crate) mod check;
 pub(crate) mod completions;

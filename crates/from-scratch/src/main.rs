@@ -23,9 +23,13 @@ fn write_or_leave(to: &mut dyn std::io::Write, text: std::fmt::Arguments<'_>, en
 mod cli;
 mod commands;
 mod launcher;
+mod machine;
 mod progress;
+mod publish;
 mod report;
 mod sandbox;
+mod signals;
+mod spawn;
 
 fn main() -> ExitCode {
     match cli::Cli::parse().run() {

@@ -3,13 +3,16 @@
 use std::collections::{HashMap, HashSet};
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use anyhow::Context as _;
 use dockerlaunch_image::{Event, Progress};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use nix::sys::signal::Signal;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::flag;
+
+use crate::signals::{self, Signals};
 
 const STYLE: &str = "{msg:32!} [{bar:24}] {bytes:>11} / {total_bytes:11} {bytes_per_sec}";
 
@@ -28,10 +31,10 @@ impl BuildProgress {
     pub(crate) fn new() -> anyhow::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let number = Arc::new(AtomicUsize::new(0));
-        let ignored = ignored_signals();
+        let ignored = signals::ignored();
         for signal in [SIGINT, SIGTERM, SIGHUP, SIGQUIT] {
             // As under `nohup`.
-            if ignored >> (signal - 1) & 1 == 1 {
+            if signals::is_in(ignored, signal) {
                 continue;
             }
             let register = || {
@@ -119,9 +122,34 @@ impl Progress for BuildProgress {
     }
 }
 
-/// As the bits of a word, that of signal 1 the lowest. What cannot be read counts as none.
-fn ignored_signals() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+/// A build that stops for the same signals as the rest of a command.
+pub(crate) struct Stoppable<'a> {
+    shown: BuildProgress,
+    signals: &'a Signals,
+    stopped_by: OnceLock<Signal>,
+}
+
+impl<'a> Stoppable<'a> {
+    pub(crate) fn new(shown: BuildProgress, signals: &'a Signals) -> Self {
+        Self { shown, signals, stopped_by: OnceLock::new() }
+    }
+
+    /// The first signal that came.
+    pub(crate) fn stopped_by(&self) -> Option<Signal> {
+        self.stopped_by.get().copied()
+    }
+}
+
+impl Progress for Stoppable<'_> {
+    fn event(&self, event: Event<'_>) {
+        self.shown.event(event);
+    }
+
+    fn cancelled(&self) -> bool {
+        if let Ok(Some(signal)) = self.signals.next() {
+            // The first one counts.
+            let _ = self.stopped_by.set(signal);
+        }
+        self.stopped_by.get().is_some()
+    }
 }

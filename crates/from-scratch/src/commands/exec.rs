@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use crate::cli::InstanceArgs;
 use crate::report;
-use crate::sandbox::{join, spawn};
+use crate::sandbox::join;
+use crate::spawn;
 
 /// Options of `exec`.
 #[derive(Debug, clap::Args)]

@@ -3,26 +3,24 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use dockerlaunch_image::{Arch, BuildRequest, Event, Progress};
-use nix::sys::signal::Signal;
+use dockerlaunch_image::{Arch, BuildRequest, Progress};
 
 use crate::cli::{InstanceArgs, quoted};
 use crate::commands::build::SourceArgs;
-use crate::progress::BuildProgress;
+use crate::progress::{BuildProgress, Stoppable};
+use crate::publish::{Network, Port};
 use crate::report::{self, Hinted};
 use crate::sandbox::cgroup::Limits;
-use crate::sandbox::network::{Network, Port};
-use crate::sandbox::signals::{Interrupted, Signals};
 use crate::sandbox::socket;
 use crate::sandbox::stage::Bind;
 use crate::sandbox::start::{self, Launch};
 use crate::sandbox::state::{InstanceDir, Record, StateDir, Status};
 use crate::sandbox::stop;
 use crate::sandbox::store::{Kept, Store};
+use crate::signals::{Interrupted, Signals};
 
 /// Options of `up`.
 #[derive(Debug, clap::Args)]
@@ -107,10 +105,10 @@ pub(crate) fn run(args: &UpArgs) -> anyhow::Result<ExitCode> {
 
 fn build_and_start(args: &UpArgs, state: &StateDir, dir: &InstanceDir) -> anyhow::Result<Record> {
     let signals = Signals::that_interrupt()?;
-    let build = Build { shown: BuildProgress::new()?, signals: &signals, stopped_by: OnceLock::new() };
+    let build = Stoppable::new(BuildProgress::new()?, &signals);
     let launched = launch(args, state, &build);
-    if let Some(signal) = build.stopped_by.get() {
-        return Err(Interrupted(*signal).into());
+    if let Some(signal) = build.stopped_by() {
+        return Err(Interrupted(signal).into());
     }
     let (launch, kept) = launched?;
     let lock = dir.create_and_lock().inspect_err(|_| {
@@ -129,27 +127,6 @@ fn build_and_start(args: &UpArgs, state: &StateDir, dir: &InstanceDir) -> anyhow
         eprintln!("warning: cannot clear away old images: {error:#}");
     }
     Ok(record)
-}
-
-/// A build that stops for the same signals as the rest of `up`.
-struct Build<'a> {
-    shown: BuildProgress,
-    signals: &'a Signals,
-    stopped_by: OnceLock<Signal>,
-}
-
-impl Progress for Build<'_> {
-    fn event(&self, event: Event<'_>) {
-        self.shown.event(event);
-    }
-
-    fn cancelled(&self) -> bool {
-        if let Ok(Some(signal)) = self.signals.next() {
-            // The first one counts.
-            let _ = self.stopped_by.set(signal);
-        }
-        self.stopped_by.get().is_some()
-    }
 }
 
 fn start_locked(
@@ -276,7 +253,7 @@ fn parse_volume(text: &str) -> Result<Bind, String> {
     Ok(Bind { source, target })
 }
 
-fn parse_memory(text: &str) -> Result<u64, String> {
+pub(super) fn parse_memory(text: &str) -> Result<u64, String> {
     let wrong = || format!("`{text}` is no amount of memory, such as 512m or 2g");
     let lower = text.to_ascii_lowercase();
     let number = lower.trim_end_matches("ib").trim_end_matches('b');

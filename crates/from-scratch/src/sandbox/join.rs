@@ -20,10 +20,10 @@ use rustix::thread::CapabilitySet;
 
 use super::cgroup;
 use super::process::ProcessId;
-use super::signals::Signals;
-use super::spawn::{Spawn, leave_session_keyring};
 use super::terminal::{self, Raw, Terminal};
 use crate::report::Hinted;
+use crate::signals::Signals;
+use crate::spawn::{Spawn, leave_session_keyring};
 
 /// There was nothing to run the command in, or we could not do our part: not to be taken for its own status, as with `docker exec`.
 pub(crate) const OURS: u8 = 125;

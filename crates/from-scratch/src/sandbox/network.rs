@@ -8,85 +8,24 @@ use std::fs::{self, File};
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
-use serde::{Deserialize, Serialize};
 
 use super::process::ProcessId;
-use super::signals::{Interrupted, Signals};
-use super::spawn::Spawn;
 use super::state::InstanceDir;
+use crate::publish::Port;
+use crate::signals::{Interrupted, Signals};
+use crate::spawn::Spawn;
 
 /// Where things lie in what the builder makes.
 const PRIVATE: &str = "usr/lib/dockerlaunch";
 
 /// How long pasta may take to set up its side.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Which way out an instance has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Network {
-    /// Through the host's own sockets, by pasta
-    User,
-    /// None: only what runs inside can be reached
-    None,
-}
-
-impl std::fmt::Display for Network {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.pad(match self {
-            Self::User => "user",
-            Self::None => "none",
-        })
-    }
-}
-
-/// A port of the host that leads to one of the instance.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Port {
-    address: IpAddr,
-    host: u16,
-    inside: u16,
-}
-
-impl Port {
-    /// As pasta wants it.
-    fn spec(&self) -> String {
-        format!("{}/{}:{}", self.address, self.host, self.inside)
-    }
-}
-
-impl std::fmt::Display for Port {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.address {
-            IpAddr::V4(address) => write!(f, "{address}:{}:{}", self.host, self.inside),
-            IpAddr::V6(address) => write!(f, "[{address}]:{}:{}", self.host, self.inside),
-        }
-    }
-}
-
-impl FromStr for Port {
-    type Err = String;
-
-    /// Without an address the port opens on 127.0.0.1 alone: an engine is not to be had by the whole network
-    /// because somebody forgot to say so.
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is not [IP:]PORT:PORT, such as 127.0.0.1:8080:80");
-        let (rest, inside) = text.rsplit_once(':').ok_or_else(wrong)?;
-        let (address, host) = match rest.rsplit_once(':') {
-            Some((address, host)) => (address.trim_start_matches('[').trim_end_matches(']'), host),
-            None => ("127.0.0.1", rest),
-        };
-        let port = |text: &str| text.parse::<u16>().ok().filter(|port| *port != 0).ok_or_else(wrong);
-        Ok(Self { address: address.parse().map_err(|_| wrong())?, host: port(host)?, inside: port(inside)? })
-    }
-}
 
 /// The address, which is nobody's (RFC 3927), at which the first resolver of a host is found that has them on loopback alone.
 const FORWARDED: &str = "169.254.1.1";
@@ -236,18 +175,6 @@ fn without_loopback(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ports() {
-        let spec = |text: &str| text.parse::<Port>().map(|port| (port.spec(), port.to_string()));
-        let both = |spec: &str, shown: &str| Ok((spec.to_owned(), shown.to_owned()));
-        assert_eq!(spec("8080:80"), both("127.0.0.1/8080:80", "127.0.0.1:8080:80"));
-        assert_eq!(spec("0.0.0.0:1:2"), both("0.0.0.0/1:2", "0.0.0.0:1:2"));
-        assert_eq!(spec("[::1]:8080:80"), both("::1/8080:80", "[::1]:8080:80"));
-        for wrong in ["", "80", "0:80", "80:70000", "x:1:2", "127.0.0.1:80", "::"] {
-            assert!(spec(wrong).is_err(), "{wrong}");
-        }
-    }
 
     #[test]
     fn resolvers_on_loopback_are_left_out() {

@@ -11,8 +11,8 @@ use nix::sys::stat::{Mode, umask};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::process::Held;
-use super::signals::{Interrupted, Signals};
 use super::state::storage_error;
+use crate::signals::{Interrupted, Signals};
 
 /// `sun_path` has 108 bytes, the last one zero.
 const LONGEST: usize = 107;

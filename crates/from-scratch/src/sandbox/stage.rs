@@ -26,8 +26,8 @@ use serde::{Deserialize, Serialize};
 
 use super::cgroup::Cgroups;
 use super::name::InstanceName;
-use super::spawn::{Spawn, close_above, leave_session_keyring};
 use crate::report::{Hinted, Report};
+use crate::spawn::{Spawn, close_above, leave_session_keyring};
 
 /// PID 1 of an instance.
 pub(crate) const LAUNCHER: &str = "/usr/bin/dockerlaunch";

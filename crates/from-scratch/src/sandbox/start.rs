@@ -17,15 +17,16 @@ use rustix::process::Signal;
 
 use super::authorities::Authorities;
 use super::cgroup::{Cgroups, Limits};
-use super::network::{self, Network, Port};
+use super::network;
 use super::process::{ProcessId, boot_id};
-use super::signals::{Interrupted, Signals};
 use super::socket::{self, Silence};
-use super::spawn::Spawn;
 use super::stage::{self, Answer, Bind, Plan};
 use super::state::{InstanceDir, Record, now, storage_error};
 use super::stop;
+use crate::publish::{Network, Port};
 use crate::report::Hinted;
+use crate::signals::{Interrupted, Signals};
+use crate::spawn::Spawn;
 
 /// How much of the log an error shows.
 const TAIL: usize = 20;

@@ -10,8 +10,8 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
 use super::name::InstanceName;
-use super::network::Network;
 use super::process::{ProcessId, boot_id};
+use crate::publish::Network;
 use crate::report::Hinted;
 
 /// Where everything that `up` keeps lies.

@@ -20,9 +20,12 @@ impl Signals {
         Ok(Self { fd: SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)? })
     }
 
-    /// What would end a command from a terminal or a service manager.
+    /// What would end a command from a terminal or a service manager; not what is ignored, as by `nohup`.
     pub(crate) fn that_interrupt() -> io::Result<Self> {
-        Self::hold(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT])
+        let ignored = ignored();
+        let mut signals = vec![Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
+        signals.retain(|signal| !is_in(ignored, *signal as i32));
+        Self::hold(&signals)
     }
 
     /// The next signal that has arrived, if any.
@@ -30,6 +33,19 @@ impl Signals {
         let Some(info) = self.fd.read_signal()? else { return Ok(None) };
         Ok(Some(Signal::try_from(info.ssi_signo as i32)?))
     }
+}
+
+/// The signals that are ignored, as the bits of a word, that of signal 1 the lowest (proc_pid_status(5), `SigIgn`). What cannot be
+/// read counts as none.
+pub(crate) fn ignored() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}
+
+/// Whether a signal is in such a word.
+pub(crate) fn is_in(word: u64, signal: i32) -> bool {
+    word >> (signal - 1) & 1 == 1
 }
 
 impl AsFd for Signals {
