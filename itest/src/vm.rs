@@ -1,6 +1,7 @@
 //! A virtual machine whose kernel starts our launcher as its init: software emulation, the serial line as the only witness.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::{build, command, image, need, product};
 
+pub mod booted;
 pub mod firewall;
 
 /// Emulated, a boot with a few containers takes about four minutes on two cores.
@@ -174,6 +176,19 @@ pub(crate) fn add_program(root: &Path, program: &Path, place: &str) -> Result<()
 
 fn copy(from: &Path, into: &Path) -> Result<()> {
     command::run(Command::new("cp").arg("--archive").arg(from).arg(into), b"")?.success().map(drop)
+}
+
+/// An ext4 that was unmounted has no journal to be replayed (kernel Documentation/filesystems/ext4/super.rst).
+pub(crate) fn is_clean(disk: &Path) -> Result<()> {
+    const SUPERBLOCK: u64 = 1024;
+    // `s_state` with EXT4_VALID_FS, `s_feature_incompat` with EXT4_FEATURE_INCOMPAT_RECOVER; little-endian.
+    const STATE: (usize, u8) = (0x3a, 1);
+    const INCOMPAT: (usize, u8) = (0x60, 4);
+    let mut block = [0; 128];
+    File::open(disk)?.read_exact_at(&mut block, SUPERBLOCK)?;
+    let (is_valid, is_open) = (block[STATE.0] & STATE.1 != 0, block[INCOMPAT.0] & INCOMPAT.1 != 0);
+    ensure!(is_valid && !is_open, "the data root's file system was not unmounted: {block:x?}");
+    Ok(())
 }
 
 #[cfg(test)]

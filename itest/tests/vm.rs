@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use anyhow::{Context, Result, anyhow, ensure};
 use itest::faults::clock;
 use itest::suite::{Suite, told};
-use itest::vm::{self, Boot, firewall};
+use itest::vm::{self, Boot, booted, firewall};
 use itest::{Need, modules};
 
 const NEEDS: &[Need] =
@@ -133,6 +133,7 @@ fn main() -> ExitCode {
             modules::shown_as_by_kmod,
         )
         .test("vm_no_zombies_pain_14", &[], || expect("zombies", "0"))
+        .test("vm_boot_runs_a_command_and_keeps_its_disk", &[], booted::command_and_disk)
         .longest("vm_less_than_everything_on_cgroup_v2_pains_5_6_23_35_41", &[], less_than_everything)
         .longest("vm_clock_set_forward_and_back", &[], || clock::set().context(clock::HOLDS))
         .longest("vm_firewall_where_nft_is_missing_pains_1_22", &[], firewall::legacy_alone)

@@ -4,7 +4,6 @@
 
 use std::fs::{self, File};
 use std::net::TcpListener;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -25,17 +24,15 @@ const DISK: u64 = 12 << 30;
 /// Emulated, a machine is up in half a minute.
 const BOOT: Duration = Duration::from_secs(180);
 
-/// Before the engine starts: its disk, the network that the agent listens on, and the exchange directory.
+/// Before the engine starts: the exchange directory. Its disk and its address the launcher itself sees to.
 const HOOK: &str = r#"
 set -e
-b=/itest/busybox
-for module in virtio_pci virtio_blk virtio_net virtiofs; do modprobe $module; done
-i=0; while [ ! -b /dev/vda ] && [ $i -lt 100 ]; do $b sleep 0.1; i=$((i+1)); done
-$b mkdir -p /var/lib/docker /exchange
-$b mount -t ext4 /dev/vda /var/lib/docker
-$b mount -t virtiofs exchange /exchange
-$b ifconfig eth0 10.0.2.15 netmask 255.255.255.0 up
+/itest/busybox mkdir -p /exchange
+/itest/busybox mount -t virtiofs exchange /exchange
 "#;
+
+/// For the launcher. qemu's user network has these addresses.
+const SETTINGS: &str = "DOCKERLAUNCH_STORAGE=/dev/vda ip=10.0.2.15:::255.255.255.0";
 
 /// The machine, which may run.
 struct Machine {
@@ -94,8 +91,8 @@ impl Machine {
         let files = files.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
         self.is_begun(files);
         eventually("the exchange directory is served", Duration::from_secs(10), || Ok(socket.exists()))?;
-        let append = "SHELL=/itest/sh -- run -- /itest/job";
-        let machine = vm::machine(&self.initramfs, &self.serial(), append)?;
+        let append = format!("SHELL=/itest/sh {SETTINGS} -- run -- /itest/job");
+        let machine = vm::machine(&self.initramfs, &self.serial(), &append)?;
         let mut qemu = with_us(Path::new(machine.get_program()));
         qemu.args(machine.get_args());
         let forward = format!(
@@ -130,19 +127,6 @@ impl Machine {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(qemu) = running.get_mut(1) else { return Ok(false) };
         Ok(qemu.try_wait()?.is_none())
-    }
-
-    /// An ext4 that was unmounted has no journal to be replayed (kernel Documentation/filesystems/ext4/super.rst).
-    fn disk_is_clean(&self) -> Result<()> {
-        const SUPERBLOCK: u64 = 1024;
-        // `s_state` with EXT4_VALID_FS, `s_feature_incompat` with EXT4_FEATURE_INCOMPAT_RECOVER; little-endian.
-        const STATE: (usize, u8) = (0x3a, 1);
-        const INCOMPAT: (usize, u8) = (0x60, 4);
-        let mut block = [0; 128];
-        File::open(self.scratch.join("disk"))?.read_exact_at(&mut block, SUPERBLOCK)?;
-        let (is_valid, is_open) = (block[STATE.0] & STATE.1 != 0, block[INCOMPAT.0] & INCOMPAT.1 != 0);
-        ensure!(is_valid && !is_open, "the data root's file system was not unmounted: {block:x?}");
-        Ok(())
     }
 
     fn kill(&self) -> Result<()> {
@@ -190,7 +174,7 @@ impl Environment for Machine {
             bail!("it has not powered off in order:\n{}", self.log_tail());
         }
         self.kill()?;
-        self.disk_is_clean()?;
+        vm::is_clean(&self.scratch.join("disk"))?;
         self.boot()?;
         Ok(Outcome {
             command: "power off".to_owned(),
