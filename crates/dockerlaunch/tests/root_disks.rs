@@ -72,3 +72,52 @@ fn root_only_our_own_image_over_the_data_root_counts_as_a_loop_device_pain_4() {
     assert_eq!(said.matches("a loop device at").count(), 1, "{said}{failed}");
     assert_eq!(said.lines().count(), 3, "{said}{failed}");
 }
+
+/// A disk is looked at while it is empty, with an ext4, when somebody else has it, at its place, and with half of something on it.
+const DISK: &str = r#"
+set -eu
+mount -t tmpfs on "$1"
+cd "$1"
+mkdir root elsewhere
+truncate -s 32m image
+disk=$(losetup --find --show image)
+trap 'umount elsewhere root 2> /dev/null || :; losetup --detach $disk; cd /; umount "$1"' EXIT
+look() {
+  env -i DOCKERLAUNCH_STORAGE=$disk PATH="$PATH" "$2" plan dockerd --data-root "$1/root" > said 2>&1 || :
+  echo "$3: $(grep -A2 -e storage.disk -e "$disk" said | tr -s '\n ' '  ')"
+}
+look "$1" "$2" empty
+mkfs.ext4 -q $disk
+look "$1" "$2" ext4
+mount $disk elsewhere
+look "$1" "$2" taken
+umount elsewhere
+mount $disk root
+look "$1" "$2" there
+umount root
+printf LUKS | dd of=$disk conv=notrunc,fsync status=none
+dd if=/dev/zero of=$disk bs=1k seek=1 count=4 conv=notrunc,fsync status=none
+look "$1" "$2" unknown
+"#;
+
+#[test]
+fn root_a_disk_is_known_by_what_is_on_it_and_never_shared_pain_25() {
+    let dir = tempfile::tempdir().expect("dir");
+    let output = Command::new("unshare")
+        .args(["--mount", "sh", "-c", DISK, "sh"])
+        .args([dir.path().to_str().expect("path"), env!("CARGO_BIN_EXE_dockerlaunch")])
+        .output()
+        .expect("unshare");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let failed = String::from_utf8_lossy(&output.stderr);
+    let line = |word: &str| said.lines().find(|line| line.starts_with(word)).unwrap_or_default();
+    for (word, told) in [
+        ("empty", "make an ext4 on /dev/loop"),
+        ("ext4", "mount /dev/loop"),
+        ("taken", "cannot be had"),
+        ("there", "ok storage.disk /dev/loop"),
+        ("unknown", "holds neither ext4 nor xfs"),
+    ] {
+        assert!(line(word).contains(told), "{word}: no `{told}` in:\n{said}{failed}");
+    }
+}
