@@ -4,7 +4,7 @@ use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
@@ -180,7 +180,10 @@ impl InstanceDir {
 
     /// Takes the lock of an instance that exists.
     pub(crate) fn lock(&self) -> anyhow::Result<Lock> {
+        /// What a child of one that was killed may need to let it go, between its start and its exec.
+        const PATIENCE: Duration = Duration::from_secs(1);
         let path = self.lock_file();
+        let begun = Instant::now();
         loop {
             let file = File::options()
                 .create(true)
@@ -190,6 +193,10 @@ impl InstanceDir {
                 .map_err(|error| storage_error("open", &path, error))?;
             match file.try_lock() {
                 Ok(()) => {}
+                Err(TryLockError::WouldBlock) if begun.elapsed() < PATIENCE => {
+                    std::thread::sleep(Duration::from_millis(10));
+                    continue;
+                }
                 Err(TryLockError::WouldBlock) => {
                     return Err(Hinted::new(format!(
                         "another `up` or `down` of the instance `{}` is under way",
