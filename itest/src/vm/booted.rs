@@ -35,7 +35,10 @@ pub fn command_and_disk() -> Result<()> {
     ensure!(!disk.exists(), "`--rm` has left the disk");
 
     let mut first = boot(&disk)?;
-    first.args(["--network", "none", "--preload"]).arg(&preload).args(["--exec", "docker", "save", &name]);
+    first
+        .args(["--accel", "tcg", "--network", "none", "--preload"])
+        .arg(&preload)
+        .args(["--exec", "docker", "save", &name]);
     let outcome = command::run_within(&mut first, b"", DEADLINE)?.exits(0)?;
     let saved = scratch.join("saved.tar");
     fs::write(&saved, &outcome.stdout)?;
@@ -49,7 +52,7 @@ pub fn command_and_disk() -> Result<()> {
     let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
     let mut second = boot(&disk)?;
     // Without TLS, on this machine's own loopback alone; and emulated, the command needs its time to end.
-    second.args(["-e", "DOCKER_TLS_CERTDIR=", "-e", "DOCKERLAUNCH_STOP_TIMEOUT=2m"]);
+    second.args(["--accel", "tcg", "-e", "DOCKER_TLS_CERTDIR=", "-e", "DOCKERLAUNCH_STOP_TIMEOUT=2m"]);
     second.args(["-p", &format!("{port}:2375")]);
     let script = "trap 'echo stopped; exit 7' INT; echo started; while :; do sleep 0.2; done";
     second.args(["--exec", "docker", "run", "--network", "none", image::BOX, "sh", "-c", script]);
