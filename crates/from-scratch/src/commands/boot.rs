@@ -26,9 +26,9 @@ pub(crate) struct BootArgs {
     /// Memory of the machine, such as 512m or 4g; the image lies in it
     #[arg(long, value_name = "BYTES", value_parser = parse_memory, default_value = "2g")]
     memory: u64,
-    /// Processors of the machine
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=255))]
-    cpus: u32,
+    /// Processors of the machine (default: 2, or 1 where it is emulated)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=255))]
+    cpus: Option<u32>,
     /// Kernel to boot (default: the newest /boot/vmlinuz-*)
     #[arg(long, value_name = "FILE")]
     kernel: Option<PathBuf>,
@@ -119,12 +119,7 @@ fn boot(args: &BootArgs, signals: &Signals) -> anyhow::Result<u8> {
     run::program()?;
     build(args, &kernel, &machine.initramfs, disk.is_some(), signals)?;
     let _disk = disk.map(Disk::make).transpose()?;
-    eprintln!(
-        "machine  Linux {}, {} processors, {} MiB; Ctrl-C stops it",
-        kernel.release,
-        args.cpus,
-        args.memory >> 20
-    );
+    eprintln!("machine  Linux {}, {} MiB; Ctrl-C stops it", kernel.release, args.memory >> 20);
     run::run(&machine, args.accel, signals)
 }
 

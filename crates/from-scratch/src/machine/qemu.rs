@@ -27,7 +27,8 @@ pub(crate) struct Machine {
     pub(crate) append: String,
     /// Bytes.
     pub(crate) memory: u64,
-    pub(crate) cpus: u32,
+    /// Processors, if somebody has said how many.
+    pub(crate) cpus: Option<u32>,
     pub(crate) disk: Option<PathBuf>,
     pub(crate) network: Network,
     pub(crate) ports: Vec<Port>,
@@ -44,10 +45,10 @@ pub(crate) const MONITOR: &str = "monitor";
 impl Machine {
     /// qemu's arguments (qemu(1)).
     pub(crate) fn args(&self, accel: Accel) -> Result<Vec<OsString>, Hinted> {
-        let (accel, cpu) = match accel {
-            Accel::Kvm => ("kvm", "host"),
-            // Emulated, five levels of page tables cost a kernel seconds.
-            Accel::Tcg => ("tcg,thread=multi", "max,la57=off"),
+        let (accel, cpu, cpus) = match accel {
+            Accel::Kvm => ("kvm", "host", 2),
+            // Emulated, five levels of page tables cost a kernel seconds; and two processors have waited for each other for ever.
+            Accel::Tcg => ("tcg,thread=multi", "max,la57=off", 1),
         };
         let mut args: Vec<OsString> = ["-nodefaults", "-no-user-config", "-no-reboot"].map(Into::into).into();
         let mut add = |option: &str, value: OsString| args.extend([option.into(), value]);
@@ -55,7 +56,7 @@ impl Machine {
         add("-machine", "q35".into());
         add("-accel", accel.into());
         add("-cpu", cpu.into());
-        add("-smp", self.cpus.to_string().into());
+        add("-smp", self.cpus.unwrap_or(cpus).to_string().into());
         add("-m", format!("{}M", self.memory >> 20).into());
         add("-kernel", self.kernel.clone().into());
         add("-initrd", self.initramfs.clone().into());
@@ -178,7 +179,7 @@ mod tests {
             initramfs: "/i".into(),
             append: "quiet".into(),
             memory: 2 << 30,
-            cpus: 2,
+            cpus: None,
             disk: Some("/a,b".into()),
             network: Network::User,
             ports: vec!["8080:80".parse().unwrap()],
@@ -192,7 +193,7 @@ mod tests {
         let args: Vec<&str> = args.iter().map(|arg| arg.to_str().unwrap()).collect();
         let line = args.join(" ");
         for wanted in [
-            "-accel tcg,thread=multi",
+            "-accel tcg,thread=multi -cpu max,la57=off -smp 1",
             "-m 2048M",
             "-drive format=raw,if=virtio,discard=unmap,werror=report,file=/a,,b",
             "-nic user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:8080-:80",
@@ -200,6 +201,7 @@ mod tests {
         ] {
             assert!(line.contains(wanted), "{wanted}: {line}");
         }
+        assert!(machine().args(Accel::Kvm).unwrap().windows(2).any(|pair| *pair == ["-smp", "2"]));
         let none = Machine { network: Network::None, ..machine() };
         assert!(none.args(Accel::Kvm).unwrap().ends_with(&["-nic".into(), "none".into()]));
         let six = Machine { ports: vec!["[::1]:1:2".parse().unwrap()], ..machine() };
