@@ -30,7 +30,8 @@ fuzz_target!(|text: &str| {
     // One setting a line, each for the next flag or name.
     let own = flags.iter().map(|flag| format!("DOCKERD_{}", flag.name.to_uppercase().replace('-', "_")));
     let names = NAMES.iter().map(|name| (*name).to_owned()).chain(own);
-    let mut env: BTreeMap<String, String> = text.split('\0').zip(names).map(|(v, k)| (k, v.to_owned())).collect();
+    let mut env: BTreeMap<String, String> =
+        text.split('\0').zip(names).map(|(v, k)| (k, v.to_owned())).collect();
     env.insert(format!("DOCKERD_{}", text.split('\0').next().unwrap_or_default()), "1".to_owned());
     let mut config = Config::new(Engine::default(), &env);
     config.apply_environment(Ok(&flags));

@@ -17,7 +17,9 @@ fuzz_target!(|text: &str| {
     confinement::parse_apparmor(text);
     kernel::is_gvisor(text, text);
     kernel::parse_filesystems(text);
-    assert!(kernel::parse_parameters(text).iter().all(|word| !word.contains(char::is_whitespace)));
+    let is_blank = |c: char| matches!(c, ' ' | '\t'..='\r');
+    assert!(text.contains('"') || kernel::parse_parameters(text).iter().all(|word| !word.contains(is_blank)));
+    assert!(kernel::parse_init_arguments(text).len() <= text.len());
     process::parse_effective_capabilities(text);
     process::is_initial_uid_map(text);
     Process::parse(text);

@@ -1,7 +1,7 @@
 //! The launcher's settings: whatever stands in a variable is understood, or refused with a remedy.
 #![no_main]
 
-use dockerlaunch_plan::config::settings::{Settings, SETTINGS};
+use dockerlaunch_plan::config::settings::{SETTINGS, Settings};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: (u8, &str, &str)| {

@@ -38,11 +38,12 @@ fn words(cmdline: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word = String::new();
     let (mut quoted, mut is_word) = (false, false);
-    for c in cmdline.trim_end().chars().chain([' ']) {
+    for c in cmdline.chars().chain([' ']) {
         match c {
             // Two of them are a word, though an empty one.
             '"' => (quoted, is_word) = (!quoted, true),
-            c if c.is_ascii_whitespace() && !quoted => {
+            // The kernel's isspace().
+            ' ' | '\t'..='\r' if !quoted => {
                 if is_word {
                     words.push(std::mem::take(&mut word));
                 }
