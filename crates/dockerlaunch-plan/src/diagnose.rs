@@ -43,6 +43,11 @@ fn with_remedy(problem: Problem, action: &Action, error: &ActionError, facts: &F
         (Action::ListenTcp { address }, EADDRINUSE) => problem
             .hint("stop what listens there, or leave that port to it")
             .remedy("then name another one", format!("--host=tcp://{}:{}", address.ip(), address.port().wrapping_add(1).max(1))),
+        (Action::MountDevice { .. }, _) => problem
+            .hint("the kernel's log says more; a damaged file system is mended where the disk comes from: `fsck DISK`")
+            .remedy("or keep the data in memory", "DOCKERLAUNCH_STORAGE=tmpfs"),
+        (Action::AddRoute { .. }, _) => problem
+            .hint("the gateway of `ip=` on the kernel command line must be in the network of its address"),
         (Action::ListenTcp { .. }, EADDRNOTAVAIL) => problem
             .hint("no interface has that address: name one that is there, or `0.0.0.0` for all"),
         (Action::ListenUnix { .. }, EADDRINUSE) => problem

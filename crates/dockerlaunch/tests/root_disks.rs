@@ -40,6 +40,18 @@ fn root_a_disk_that_hangs_does_not_hang_the_launcher_pain_26() {
     assert!(said.contains("hangs") && said.contains("hint: "), "{said}");
 }
 
+/// Runs a script with mounts of its own, a directory and the launcher: what it said on either stream.
+fn run(script: &str) -> (String, String) {
+    let dir = tempfile::tempdir().expect("dir");
+    let output = Command::new("unshare")
+        .args(["--mount", "sh", "-c", script, "sh"])
+        .args([dir.path().to_str().expect("path"), env!("CARGO_BIN_EXE_dockerlaunch")])
+        .output()
+        .expect("unshare");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (text(&output.stdout), text(&output.stderr))
+}
+
 /// Two ext4 on loop devices: our image over the directory that it lies in, and somebody else's.
 const ON_LOOPS: &str = r#"
 set -eu
@@ -60,14 +72,7 @@ umount ours theirs
 
 #[test]
 fn root_only_our_own_image_over_the_data_root_counts_as_a_loop_device_pain_4() {
-    let dir = tempfile::tempdir().expect("dir");
-    let output = Command::new("unshare")
-        .args(["--mount", "sh", "-c", ON_LOOPS, "sh"])
-        .args([dir.path().to_str().expect("path"), env!("CARGO_BIN_EXE_dockerlaunch")])
-        .output()
-        .expect("unshare");
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let failed = String::from_utf8_lossy(&output.stderr);
+    let (said, failed) = run(ON_LOOPS);
     assert!(said.contains("ours: ok storage.disk a loop device at "), "{said}{failed}");
     assert_eq!(said.matches("a loop device at").count(), 1, "{said}{failed}");
     assert_eq!(said.lines().count(), 3, "{said}{failed}");
@@ -102,14 +107,7 @@ look "$1" "$2" unknown
 
 #[test]
 fn root_a_disk_is_known_by_what_is_on_it_and_never_shared_pain_25() {
-    let dir = tempfile::tempdir().expect("dir");
-    let output = Command::new("unshare")
-        .args(["--mount", "sh", "-c", DISK, "sh"])
-        .args([dir.path().to_str().expect("path"), env!("CARGO_BIN_EXE_dockerlaunch")])
-        .output()
-        .expect("unshare");
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let failed = String::from_utf8_lossy(&output.stderr);
+    let (said, failed) = run(DISK);
     let line = |word: &str| said.lines().find(|line| line.starts_with(word)).unwrap_or_default();
     for (word, told) in [
         ("empty", "make an ext4 on /dev/loop"),

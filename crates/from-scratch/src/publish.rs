@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::report::Hinted;
+
 /// Which way out an instance or a machine has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -22,6 +24,14 @@ impl std::fmt::Display for Network {
             Self::None => "none",
         })
     }
+}
+
+/// Refuses ports where there is no network that they could be led into.
+pub(crate) fn check(network: Network, ports: &[Port]) -> Result<(), Hinted> {
+    if network == Network::None && !ports.is_empty() {
+        return Err(Hinted::new("`--publish` cannot be with `--network none`").hint("leave out one of them"));
+    }
+    Ok(())
 }
 
 /// A port of the host that leads to one inside.

@@ -38,7 +38,7 @@ fn words(cmdline: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word = String::new();
     let (mut quoted, mut is_word) = (false, false);
-    for c in cmdline.chars().chain([' ']) {
+    for c in cmdline.chars() {
         match c {
             // Two of them are a word, though an empty one.
             '"' => (quoted, is_word) = (!quoted, true),
@@ -55,6 +55,8 @@ fn words(cmdline: &str) -> Vec<String> {
             }
         }
     }
+    // A quote that is never closed holds to the end, for the kernel too.
+    words.extend(is_word.then_some(word));
     words
 }
 
@@ -97,6 +99,7 @@ mod tests {
 
     #[test]
     fn arguments_for_init_follow_the_first_dashes() {
+        assert_eq!(parse_init_arguments("-- a \"b c"), ["a", "b c"]);
         assert_eq!(parse_init_arguments("quiet rw\n"), [""; 0]);
         assert_eq!(parse_init_arguments("a=b -- run -- \"/x y\" z \"\"\n"), ["run", "--", "/x y", "z", ""]);
     }

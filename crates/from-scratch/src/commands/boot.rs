@@ -5,7 +5,6 @@ use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use dockerlaunch_image::{Arch, BuildError, BuildRequest, Compression, Output};
 
 use super::build::SourceArgs;
@@ -14,7 +13,7 @@ use crate::machine::kernel::Kernel;
 use crate::machine::qemu::{self, Accel, Machine};
 use crate::machine::{modules, run};
 use crate::progress::{BuildProgress, Stoppable};
-use crate::publish::{Network, Port};
+use crate::publish::{self, Network, Port};
 use crate::report::{self, Hinted};
 use crate::sandbox::join::OURS;
 use crate::sandbox::socket;
@@ -72,7 +71,7 @@ pub(crate) fn run(args: &BootArgs) -> anyhow::Result<ExitCode> {
         Ok(status) => Ok(ExitCode::from(status)),
         Err(error) => match error.downcast_ref() {
             Some(Interrupted(signal)) => {
-                eprintln!("interrupted: the machine has ended");
+                eprintln!("interrupted: no machine runs any more");
                 Ok(ExitCode::from(128 + *signal as u8))
             }
             None if args.exec.is_empty() => Err(error),
@@ -87,18 +86,15 @@ pub(crate) fn run(args: &BootArgs) -> anyhow::Result<ExitCode> {
 
 fn boot(args: &BootArgs, signals: &Signals) -> anyhow::Result<u8> {
     // All that can be wrong, before anything is built for nothing.
-    if args.network == Network::None && !args.publish.is_empty() {
-        return Err(Hinted::new("`--publish` cannot be with `--network none`")
-            .hint("leave out one of them")
-            .into());
-    }
+    publish::check(args.network, &args.publish)?;
     let disk = args.disk.as_deref().map(|path| Disk::new(path, args.rm)).transpose()?;
     let append = qemu::append(args.network, disk.is_some(), &args.env, &args.args, &words(&args.exec)?)?;
     let kernel = Kernel::find(args.kernel.as_deref(), args.modules.as_deref())?;
-    let scratch = tempfile::Builder::new()
-        .prefix("from-scratch-boot-")
-        .tempdir()
-        .context("cannot make a directory for temporary files")?;
+    let scratch = tempfile::Builder::new().prefix("from-scratch-boot-").tempdir().map_err(|error| {
+        Hinted::new("cannot make a directory for temporary files")
+            .because(error)
+            .hint("name one where you can write: `TMPDIR=DIR`; the image takes about 100 MB in it")
+    })?;
     if !socket::fits(&scratch.path().join(qemu::MONITOR)) {
         return Err(Hinted::new(format!("the path `{}` is too long for a socket", scratch.path().display()))
             .hint("name a shorter directory for temporary files: `TMPDIR=/tmp`")

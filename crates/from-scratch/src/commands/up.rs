@@ -11,7 +11,7 @@ use dockerlaunch_image::{Arch, BuildRequest, Progress};
 use crate::cli::{InstanceArgs, quoted};
 use crate::commands::build::SourceArgs;
 use crate::progress::{BuildProgress, Stoppable};
-use crate::publish::{Network, Port};
+use crate::publish::{self, Network, Port};
 use crate::report::{self, Hinted};
 use crate::sandbox::cgroup::Limits;
 use crate::sandbox::socket;
@@ -62,11 +62,7 @@ pub(crate) fn run(args: &UpArgs) -> anyhow::Result<ExitCode> {
     super::require_root("up")?;
     let begun = Instant::now();
     let name = &args.instance.name;
-    if args.network == Network::None && !args.publish.is_empty() {
-        return Err(Hinted::new("`--publish` cannot be with `--network none`")
-            .hint("leave out one of them")
-            .into());
-    }
+    publish::check(args.network, &args.publish)?;
     for bind in &args.volume {
         std::fs::metadata(&bind.source).map_err(|error| {
             Hinted::new(format!("cannot show `{}` inside", bind.source.display()))

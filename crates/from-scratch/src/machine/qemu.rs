@@ -139,13 +139,16 @@ pub(crate) fn append(
     for (name, value) in env {
         words.push(quoted(&format!("{name}={value}"))?);
     }
-    words.push("--".to_owned());
-    if !job.is_empty() {
-        words.insert(words.len() - 1, "dockerlaunch.stdout=/dev/ttyS1".to_owned());
-        words.extend(["run", "--"].map(Into::into));
-    }
+    let (line, run) = match job {
+        [] => (None, &[][..]),
+        _ => (Some("dockerlaunch.stdout=/dev/ttyS1"), &["run", "--"][..]),
+    };
+    words.extend(line.into_iter().chain(["--"]).chain(run.iter().copied()).map(str::to_owned));
     for word in args.iter().chain(job) {
-        let text = word.to_str().ok_or_else(|| Hinted::new(format!("`{}` is no UTF-8", word.display())))?;
+        let text = word.to_str().ok_or_else(|| {
+            Hinted::new(format!("`{}` is no UTF-8", word.display()))
+                .hint("name files and options by UTF-8 alone")
+        })?;
         words.push(quoted(text)?);
     }
     let line = words.join(" ");
